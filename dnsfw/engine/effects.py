@@ -1,0 +1,115 @@
+"""What the engine wants done, as values; `server.performer` carries them out in order.
+
+`OpenThenReply` puts promise 1 into a type: there is no way to send an answer
+that needs a grant without handing the grant over in the same effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+from dnsfw.model import Addr, Entry, Flow, Name, Nanos, Reason, RoleId, RuleId, Verdict
+
+AskId = NewType("AskId", int)
+
+
+class Transport(Enum):
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asked and how: `route` is the server's own handle for the way back."""
+
+    route: Hashable
+    role: RoleId
+    transport: Transport
+    address: str = ""  # for notes only
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send these wire bytes back to the client that asked."""
+
+    client: Client
+    wire: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A name that holds an address: what the journal keeps over a crash."""
+
+    role: RoleId
+    addr: Addr
+    name: Name
+    rule: RuleId
+    until: Nanos
+
+
+@dataclass(frozen=True, slots=True)
+class OpenThenReply:
+    """Journal the holders, write every entry to the kernel, and only then send the replies.
+
+    If the write fails, give the effect to `Engine.on_open_failed` instead.
+    """
+
+    entries: tuple[Entry, ...]
+    holders: tuple[Holder, ...]
+    replies: tuple[Reply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write these entries (an entry without grants is deleted); nobody waits for it."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End these flows: the policy no longer allows what they are."""
+
+    flows: tuple[Flow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send this query to an upstream, from a fresh connected socket with a random port.
+
+    Every datagram that comes back before `deadline` goes to `Engine.on_answer`, which
+    ignores junk; the socket is closed by `Forget` (or by the deadline).
+    """
+
+    ask: AskId
+    upstream: int  # index into the engine's list
+    transport: Transport
+    wire: bytes
+    deadline: Nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Close the sockets of this Ask: it was answered or given up."""
+
+    ask: AskId
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something an operator may want to know; never needed for correctness."""
+
+    kind: str  # refused | filtered | shared | table-full | upstream-failed | ...
+    verdict: Verdict
+    reason: Reason
+    role: RoleId
+    name: Name
+    rule: RuleId
+    text: str = ""
+    addr: Addr | None = None
+
+
+Effect = Reply | OpenThenReply | Close | Cut | Ask | Forget | Note

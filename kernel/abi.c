@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Makes BTF of every type in abi.h, for gen_abi.py. clang describes only
+ * what a symbol uses, so each type has one here; nothing of this is loaded.
+ */
+#include "include/dnsfw/abi.h"
+
+#define SHOW(kind, name) kind dnsfw_##name abi_##name
+
+SHOW(enum, abi);
+SHOW(enum, limit);
+SHOW(enum, role_id);
+SHOW(enum, rule_id);
+SHOW(enum, verdict);
+SHOW(enum, mode);
+SHOW(enum, reason);
+SHOW(enum, hook);
+SHOW(enum, flow_state);
+SHOW(enum, inbound);
+SHOW(enum, lockdown);
+SHOW(enum, role_flag);
+
+SHOW(struct, grant_key);
+SHOW(struct, slot);
+SHOW(struct, grant);
+SHOW(struct, port_range);
+SHOW(struct, portset);
+SHOW(struct, rule);
+SHOW(struct, fixed_key);
+SHOW(struct, fixed_rule);
+SHOW(struct, fixed);
+SHOW(struct, role);
+SHOW(struct, flow_key);
+SHOW(struct, flow);
+SHOW(struct, frag_key);
+SHOW(struct, listener_key);
+SHOW(struct, settings);
+SHOW(struct, sock);
+SHOW(struct, event);
+SHOW(struct, counter);

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The only definition of what C and Python share: gen_abi.py writes
+ * dnsfw/datapath/abi.py from this file's types in the built object's BTF.
+ * Every struct crosses the boundary in a map or in the ring buffer, so each
+ * size is asserted and each hole is a named, zeroed field. Deadlines are
+ * CLOCK_BOOTTIME nanoseconds. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
+ * Ports are host byte order.
+ */
+#ifndef DNSFW_ABI_H
+#define DNSFW_ABI_H
+
+#include <linux/types.h>
+
+/* Raised when a pinned map of an older build can no longer be adopted. */
+enum dnsfw_abi {
+	DNSFW_ABI_VERSION = 1,
+};
+
+enum dnsfw_limit {
+	DNSFW_SLOTS = 4,		/* rules that share an address */
+	DNSFW_PORT_RANGES = 16,		/* ranges in one portset */
+	DNSFW_FIXED_ENTRIES = 16,	/* address rules that cover one prefix */
+	DNSFW_MAX_ROLES = 256,
+	DNSFW_MAX_RULES = 65536,
+	DNSFW_MAX_PORTSETS = 4096,
+	DNSFW_MAX_GRANTS = 262144,
+	DNSFW_MAX_FIXED = 65536,
+	DNSFW_MAX_FLOWS = 131072,
+	DNSFW_MAX_FRAGS = 4096,
+	DNSFW_MAX_LISTENERS = 64,
+	DNSFW_MAX_LOCALS = 4096,
+	DNSFW_EVENTS_BYTES = 1048576,
+	DNSFW_COMM = 16,
+};
+
+/* Role 0 is "nobody said": no mark, no record. It is never a policy. */
+enum dnsfw_role_id {
+	DNSFW_ROLE_NONE = 0,
+	DNSFW_ROLE_HOST = 1,	/* everything unassigned */
+	DNSFW_ROLE_PROBE = 2,	/* the daemon's own self-test, default deny */
+	DNSFW_ROLE_FIRST = 16,	/* first role a policy may name */
+};
+
+/* Rules that no policy wrote; a policy's ids start at DNSFW_RULE_FIRST. */
+enum dnsfw_rule_id {
+	DNSFW_RULE_NONE = 0,
+	DNSFW_RULE_DEFAULT = 1,	/* a name that only the default speaks for */
+	DNSFW_RULE_BUILTIN = 2,	/* metadata services */
+	DNSFW_RULE_PROBE = 3,
+	DNSFW_RULE_FIRST = 256,
+};
+
+enum dnsfw_verdict {
+	DNSFW_DENY = 0,
+	DNSFW_ALLOW = 1,
+};
+
+enum dnsfw_mode {
+	DNSFW_ENFORCE = 0,
+	DNSFW_AUDIT = 1,
+};
+
+/* Why. The order of judgement, then the shapes that are malformed. The DNS
+ * path uses the same words (from DNSFW_BY_NAME on).
+ */
+enum dnsfw_reason {
+	DNSFW_BY_NOTHING = 0,
+	/* judged, in order */
+	DNSFW_OWN_SOCKET,	/* the daemon's own */
+	DNSFW_UPKEEP,		/* what a host needs to live */
+	DNSFW_UPKEEP_RATE,	/* upkeep past its rate */
+	DNSFW_LOCKDOWN,
+	DNSFW_LISTENER,		/* a query to dnsfw itself */
+	DNSFW_LOOPBACK,
+	DNSFW_FLOW,		/* a conversation begun when it was allowed */
+	DNSFW_INBOUND,		/* a reply to an accepted conversation */
+	DNSFW_ADDRESS_RULE,
+	DNSFW_BUILTIN,		/* metadata */
+	DNSFW_CLOSED,		/* a closing grant: address of a denied name */
+	DNSFW_GRANTED,		/* an opening grant */
+	DNSFW_WRONG_PORT,	/* granted, but not for this port or protocol */
+	DNSFW_EXPIRED,		/* granted once, the deadline is past */
+	DNSFW_NEVER_RESOLVED,	/* resolved_only, or default deny: unknown address */
+	DNSFW_DEFAULT,
+	DNSFW_OTHER_NETNS,	/* a socket of a namespace that is not ours */
+	DNSFW_AUDITED,		/* refused, but mode audit lets it pass */
+	/* malformed, always denied */
+	DNSFW_SHORT,		/* a header is cut */
+	DNSFW_ETHERTYPE,	/* not ARP, IPv4, IPv6 */
+	DNSFW_VLAN_DEEP,	/* more than two tags */
+	DNSFW_BAD_IP,		/* version or header length lies */
+	DNSFW_SOURCE_ROUTE,	/* LSRR, SSRR */
+	DNSFW_ROUTING_HEADER,	/* IPv6, segments left > 0 */
+	DNSFW_EXT_CHAIN,	/* more than six extension headers */
+	DNSFW_FRAG_HEADER,	/* first fragment without its ports */
+	DNSFW_FRAG_ORPHAN,	/* later fragment of nothing allowed */
+	DNSFW_SPOOFED,		/* source address is not the host's */
+	/* the DNS path */
+	DNSFW_BY_NAME,		/* a name rule */
+	DNSFW_NAME_DEFAULT,
+	DNSFW_BAD_LABEL,	/* octets refused under default deny */
+	DNSFW_CHAIN_DENIED,	/* a name on the CNAME chain is denied */
+	DNSFW_FILTERED,		/* every address of the answer was removed */
+	DNSFW_TABLE_FULL,
+	DNSFW_REASON_COUNT,
+};
+
+enum dnsfw_hook {
+	DNSFW_HOOK_NONE = 0,
+	DNSFW_HOOK_CONNECT,
+	DNSFW_HOOK_SENDMSG,
+	DNSFW_HOOK_CGROUP_EGRESS,
+	DNSFW_HOOK_TC_EGRESS,
+	DNSFW_HOOK_DNS,
+};
+
+enum dnsfw_flow_state {
+	DNSFW_FLOW_NEW = 0,	/* begun; nothing came back yet */
+	DNSFW_FLOW_OPEN = 1,	/* the peer answered */
+	DNSFW_FLOW_CLOSING = 2,	/* FIN or RST was seen */
+};
+
+enum dnsfw_inbound {
+	DNSFW_INBOUND_DENY = 0,
+	DNSFW_INBOUND_TCP = 1,
+	DNSFW_INBOUND_ALL = 2,
+	DNSFW_INBOUND_PORTS = 3,	/* role.inbound_ports */
+};
+
+enum dnsfw_lockdown {
+	DNSFW_LOCKDOWN_OFF = 0,
+	DNSFW_LOCKDOWN_ON = 1,
+	DNSFW_LOCKDOWN_HARD = 2,	/* replies to inbound are cut too */
+};
+
+enum dnsfw_role_flag {
+	DNSFW_RESOLVED_ONLY = 1,
+};
+
+/* IPv4 as ::ffff:a.b.c.d, network byte order */
+struct dnsfw_addr {
+	__u8 b[16];
+};
+_Static_assert(sizeof(struct dnsfw_addr) == 16, "dnsfw_addr is ABI");
+
+/* grants: plain hash, one entry an address a role may (or may not) reach */
+struct dnsfw_grant_key {
+	__u32 role;
+	struct dnsfw_addr addr;
+};
+_Static_assert(sizeof(struct dnsfw_grant_key) == 20, "dnsfw_grant_key is ABI");
+
+/* A slot is empty when until is 0. It counts while now < until and
+ * rules[rule] is alive.
+ */
+struct dnsfw_slot {
+	__u64 until;
+	__u32 rule;
+	__u16 portset;
+	__u8 verdict;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct dnsfw_slot) == 16, "dnsfw_slot is ABI");
+
+struct dnsfw_grant {
+	struct dnsfw_slot slots[DNSFW_SLOTS];
+};
+_Static_assert(sizeof(struct dnsfw_grant) == 64, "one cache line");
+
+/* proto is 1 (ICMP, v6 too), 6, 17, ... ; low..high inclusive, 0..65535 where
+ * the protocol has no ports
+ */
+struct dnsfw_port_range {
+	__u8 proto;
+	__u8 pad;
+	__u16 low;
+	__u16 high;
+};
+_Static_assert(sizeof(struct dnsfw_port_range) == 6, "dnsfw_port_range is ABI");
+
+/* portsets: array; id 0 stays empty and covers nothing */
+struct dnsfw_portset {
+	__u32 count;
+	struct dnsfw_port_range ranges[DNSFW_PORT_RANGES];
+};
+_Static_assert(sizeof(struct dnsfw_portset) == 100, "dnsfw_portset is ABI");
+
+/* rules: hash id -> this; no entry means dead */
+struct dnsfw_rule {
+	__u32 alive;
+};
+_Static_assert(sizeof(struct dnsfw_rule) == 4, "dnsfw_rule is ABI");
+
+/* fixed: LPM; prefixlen = 64 + bits of addr (v4: 96 + bits) */
+struct dnsfw_fixed_key {
+	__u32 prefixlen;
+	__u32 table;
+	__u32 role;
+	struct dnsfw_addr addr;
+};
+_Static_assert(sizeof(struct dnsfw_fixed_key) == 28, "dnsfw_fixed_key is ABI");
+
+struct dnsfw_fixed_rule {
+	__u32 rule;
+	__u16 portset;
+	__u8 verdict;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct dnsfw_fixed_rule) == 8, "dnsfw_fixed_rule is ABI");
+
+/* The whole ordered list for a prefix; the first rule that covers the port
+ * decides.
+ */
+struct dnsfw_fixed {
+	__u32 count;
+	__u32 pad;
+	struct dnsfw_fixed_rule rules[DNSFW_FIXED_ENTRIES];
+};
+_Static_assert(sizeof(struct dnsfw_fixed) == 136, "dnsfw_fixed is ABI");
+
+/* roles: array indexed by role id; all zero denies everything */
+struct dnsfw_role {
+	__u32 table;		/* which of the fixed tables is live */
+	__u32 epoch;		/* bumped by every policy swap */
+	__u8 default_verdict;
+	__u8 mode;
+	__u8 lockdown;
+	__u8 inbound;
+	__u16 inbound_ports;	/* portset */
+	__u16 loopback_ports;	/* portset; 0 with LOOPBACK_ALL */
+	__u8 loopback_all;
+	__u8 flags;		/* dnsfw_role_flag */
+	__u8 configured;	/* 0: nobody set this role */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct dnsfw_role) == 20, "dnsfw_role is ABI");
+
+/* flows, flows_in: LRU. The key is the egress view. For a local socket the
+ * local address is zero (the socket is one whatever route it takes, and the
+ * sendmsg hook does not know it yet); forwarded traffic carries its source.
+ */
+struct dnsfw_flow_key {
+	__u64 netns;
+	struct dnsfw_addr local;
+	struct dnsfw_addr remote;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 proto;
+	__u8 forwarded;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct dnsfw_flow_key) == 48, "dnsfw_flow_key is ABI");
+
+struct dnsfw_flow {
+	__u64 since;
+	__u64 seen;
+	__u32 role;
+	__u32 rule;
+	__u32 tcp_seq;		/* of the SYN: its retransmission is the same */
+	__u8 state;		/* dnsfw_flow_state */
+	__u8 reason;		/* why it was allowed */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct dnsfw_flow) == 32, "dnsfw_flow is ABI");
+
+/* frags: LRU; first fragment allowed, so its rest may follow */
+struct dnsfw_frag_key {
+	struct dnsfw_addr src;
+	struct dnsfw_addr dst;
+	__u64 netns;
+	__u32 id;
+	__u32 proto;
+};
+_Static_assert(sizeof(struct dnsfw_frag_key) == 48, "dnsfw_frag_key is ABI");
+
+/* listeners: where dnsfw itself answers; addr all zero is a wildcard bind */
+struct dnsfw_listener_key {
+	__u64 netns;
+	struct dnsfw_addr addr;
+	__u16 port;
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct dnsfw_listener_key) == 32,
+	       "dnsfw_listener_key is ABI");
+
+/* settings: array of one; written at start, before the hooks are attached */
+struct dnsfw_settings {
+	__u64 netns;		/* the host's */
+	__u32 only_netns;	/* root cgroup: leave other namespaces alone */
+	__u16 dns_port;		/* quick test before the listeners look-up */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct dnsfw_settings) == 16, "dnsfw_settings is ABI");
+
+/* socks: sk_storage, who made the socket (cgroup/sock_create) */
+struct dnsfw_sock {
+	__u32 role;
+	__u32 pid;
+	char comm[DNSFW_COMM];
+	__u64 netns;
+};
+_Static_assert(sizeof(struct dnsfw_sock) == 32, "dnsfw_sock is ABI");
+
+/* events: ring buffer, denials sampled per reason and CPU */
+struct dnsfw_event {
+	__u64 at;		/* CLOCK_BOOTTIME ns */
+	__u64 netns;
+	__u32 role;
+	__u32 rule;
+	__u32 pid;		/* 0: not known */
+	__u32 ifindex;
+	struct dnsfw_addr addr;	/* destination */
+	__u16 port;
+	__u16 local_port;
+	__u8 proto;
+	__u8 verdict;
+	__u8 reason;
+	__u8 hook;
+	char comm[DNSFW_COMM];
+};
+_Static_assert(sizeof(struct dnsfw_event) == 72, "dnsfw_event is ABI");
+
+/* counters: per-CPU array indexed by reason */
+struct dnsfw_counter {
+	__u64 allowed;
+	__u64 denied;
+	__u64 audited;		/* would have been denied */
+	__u64 sampled_out;	/* denials that sent no event */
+};
+_Static_assert(sizeof(struct dnsfw_counter) == 32, "dnsfw_counter is ABI");
+
+#endif
