@@ -1,0 +1,150 @@
+"""The TCP connections that are older than the wall, from the kernel's sock_diag.
+
+A wall that goes up finds conversations that no hook saw begin. Those that a
+listener accepted become inbound flows, so that a server is not cut off; the
+outgoing ones that the policy refuses are ended with SOCK_DESTROY, so that they
+fail at once instead of hanging (linux/inet_diag.h, Linux 4.9).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+from dnsfw.errors import DatapathError
+from dnsfw.model import Addr, addr_from
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+INET_DIAG_CGROUP_ID = 21
+NO_COOKIE = b"\xff" * 8
+
+TCP_ESTABLISHED, TCP_SYN_SENT, TCP_CLOSE_WAIT, TCP_LISTEN = 1, 2, 8, 10
+FIN_WAITS = (4, 5)
+TALKING = (TCP_ESTABLISHED, TCP_SYN_SENT, TCP_CLOSE_WAIT, *FIN_WAITS)
+
+_HEADER = Struct("=IHHII")  # nlmsghdr
+_REQUEST = Struct("=BBBBI")  # inet_diag_req_v2 before its sockid
+_SOCKID = Struct("=2s2s16s16sI8s")  # ports and addresses in network byte order
+_MESSAGE = Struct("=BBBB")  # inet_diag_msg before its sockid
+_TAIL_BYTES = 20
+_BUFFER_BYTES = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One TCP socket of this network namespace."""
+
+    state: int
+    local: Addr
+    local_port: int
+    remote: Addr
+    remote_port: int
+    cgroup: int  # id of the socket's cgroup: the inode number of its directory
+    handle: bytes  # family and sockid, to destroy exactly this socket
+
+
+def connections() -> list[Connection]:
+    """Every TCP socket of the current namespace that talks or listens, v4 and v6.
+
+    DatapathError where sock_diag is missing.
+    """
+    states = sum(1 << state for state in (*TALKING, TCP_LISTEN))
+    found: list[Connection] = []
+    with _open() as sock:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + bytes(_SOCKID.size)
+            _send(sock, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body)
+            found += [_connection(message) for message in _answers(sock)]
+    return found
+
+
+def destroy(connection: Connection) -> None:
+    """End a connection: its owner gets ECONNABORTED. One that is gone already is fine."""
+    family, sockid = connection.handle[0], connection.handle[1:]
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + sockid
+    with _open() as sock:
+        _send(sock, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, body)
+        for _ in _answers(sock, gone_is_fine=True):
+            pass
+
+
+def split(found: list[Connection]) -> tuple[list[Connection], list[Connection]]:
+    """(accepted, outgoing): a connection is accepted when something listens on its local port."""
+    listening = {c.local_port for c in found if c.state == TCP_LISTEN}
+    talking = [c for c in found if c.state != TCP_LISTEN]
+    return (
+        [c for c in talking if c.local_port in listening and c.state != TCP_SYN_SENT],
+        [c for c in talking if c.local_port not in listening or c.state == TCP_SYN_SENT],
+    )
+
+
+def cgroup_ids(top: Path) -> frozenset[int]:
+    """The ids of a cgroup and everything below it."""
+    return frozenset(Path(where).stat().st_ino for where, _, _ in os.walk(top))
+
+
+def _open() -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+    except OSError as error:
+        raise DatapathError(f"sock_diag is missing (CONFIG_INET_DIAG): {error.strerror}") from error
+    sock.settimeout(5.0)
+    return sock
+
+
+def _send(sock: socket.socket, kind: int, flags: int, body: bytes) -> None:
+    sock.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+
+
+def _answers(sock: socket.socket, gone_is_fine: bool = False) -> Iterator[bytes]:
+    while True:
+        data = sock.recv(_BUFFER_BYTES)
+        while len(data) >= _HEADER.size:
+            length, kind, _, _, _ = _HEADER.unpack_from(data)
+            body, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
+            if kind == NLMSG_DONE:
+                return
+            if kind == NLMSG_ERROR:
+                code = -int.from_bytes(body[:4], "little", signed=True)
+                if code and not gone_is_fine:
+                    raise DatapathError(f"sock_diag refused: {os.strerror(code)}")
+                return
+            yield body
+
+
+def _connection(message: bytes) -> Connection:
+    family, state, _, _ = _MESSAGE.unpack_from(message)
+    sockid = message[_MESSAGE.size : _MESSAGE.size + _SOCKID.size]
+    local_port, remote_port, local, remote, _, _ = _SOCKID.unpack(sockid)
+    return Connection(
+        state=state,
+        local=_addr(family, local),
+        local_port=int.from_bytes(local_port, "big"),
+        remote=_addr(family, remote),
+        remote_port=int.from_bytes(remote_port, "big"),
+        cgroup=_cgroup(message[_MESSAGE.size + _SOCKID.size + _TAIL_BYTES :]),
+        handle=bytes([family]) + sockid,
+    )
+
+
+def _addr(family: int, raw: bytes) -> Addr:
+    if family == socket.AF_INET:
+        return addr_from(socket.inet_ntop(socket.AF_INET, raw[:4]))
+    return Addr(raw)
+
+
+def _cgroup(attributes: bytes) -> int:
+    while len(attributes) >= 4:
+        length = int.from_bytes(attributes[:2], "little")
+        kind = int.from_bytes(attributes[2:4], "little")
+        if kind == INET_DIAG_CGROUP_ID:
+            return int.from_bytes(attributes[4:12], "little")
+        attributes = attributes[max((length + 3) & ~3, 4) :]
+    return 0
