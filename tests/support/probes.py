@@ -1,0 +1,98 @@
+"""What this host can do for the tests, tried once a run: a reason when it cannot."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tests.support.netlab import cgroup2_mount
+
+KINDS = {
+    "root": "runs as root",
+    "bpf": "may load BPF programs, with libbpf and the built object",
+    "netns": "may make network namespaces",
+    "cgroup": "may make cgroups on a cgroup2 mount",
+    "bcc": "has python3-bpfcc and kernel headers",
+    "peers": "has unbound, nsd, curl and dig",
+}
+PEERS = ("unbound", "nsd", "curl", "dig")
+_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
+_BPF_MAP_CREATE = 0
+_BPF_MAP_TYPE_ARRAY = 2
+BCC_PATH = Path("/usr/lib/python3/dist-packages")  # Debian's; a venv does not see it
+
+
+@cache
+def why_not(kind: str) -> str | None:
+    """None if the host can, else the reason, in words for the skip."""
+    return {
+        "root": _root, "bpf": _bpf, "netns": _netns,
+        "cgroup": _cgroup, "bcc": _bcc, "peers": _peers,
+    }[kind]()
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "not root"
+
+
+def _bpf() -> str | None:
+    """A map that the kernel makes shows CAP_BPF and the system call in one go."""
+    if sys.platform != "linux" or platform.machine() not in _SYS_BPF:
+        return f"no bpf() number for {platform.machine()}"
+    attr = (ctypes.c_uint32 * 32)(_BPF_MAP_TYPE_ARRAY, 4, 4, 1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(_SYS_BPF[platform.machine()], _BPF_MAP_CREATE, attr, ctypes.sizeof(attr))
+    if fd < 0:
+        return f"bpf(): {os.strerror(ctypes.get_errno())}"
+    os.close(fd)
+    try:
+        ctypes.CDLL("libbpf.so.1")
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _netns() -> str | None:
+    done = subprocess.run(
+        ["unshare", "--net", "true"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        return done.stderr.strip()
+    return None if shutil.which("ip") else "no ip command (iproute2)"
+
+
+def _cgroup() -> str | None:
+    root = cgroup2_mount()
+    if root is None:
+        return "no cgroup2 mount"
+    probe = root / f"dnsfw-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return f"{root}: {error.strerror}"
+    return None
+
+
+def _bcc() -> str | None:
+    if not (BCC_PATH / "bcc").is_dir():
+        return "no python3-bpfcc"
+    try:
+        ctypes.CDLL("libbcc.so.0")
+    except OSError as error:
+        return str(error)
+    build = Path(f"/lib/modules/{platform.release()}/build")
+    if not build.exists() and "BCC_KERNEL_SOURCE" not in os.environ:
+        return f"no kernel headers at {build}"
+    return None
+
+
+def _peers() -> str | None:
+    missing = [peer for peer in PEERS if shutil.which(peer) is None]
+    return f"no {', '.join(missing)}" if missing else None
