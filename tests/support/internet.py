@@ -112,8 +112,8 @@ def open_internet(lab: Lab) -> Internet:
     assert page.stdout.readline() == "ready\n"
 
     def answers() -> bool:
-        asked = netns.run(["dig", f"@{UNBOUND}", "+short", "+time=1", "+tries=1", "www.example.com"])
-        return "203.0.113.11" in asked.stdout
+        query = ["dig", f"@{UNBOUND}", "+short", "+time=1", "+tries=1", "www.example.com"]
+        return "203.0.113.11" in netns.run(query).stdout
 
     wait_until(answers, what="unbound in front of nsd")
     return Internet(netns, log)
