@@ -7,6 +7,15 @@ from typing import Final
 
 __all__ = [
     "A",
+    "RCODE",
+    "CD",
+    "AD",
+    "RA",
+    "RD",
+    "TC",
+    "AA",
+    "OPCODE",
+    "QR",
     "AAAA",
     "AFSDB",
     "ANY",
@@ -49,6 +58,17 @@ __all__ = [
     "type_text",
 ]
 
+# The second 16 bits of the header (RFC 1035 §4.1.1, RFC 4035 §3).
+QR: Final = 0x8000
+OPCODE: Final = 0x7800
+AA: Final = 0x0400
+TC: Final = 0x0200
+RD: Final = 0x0100
+RA: Final = 0x0080
+AD: Final = 0x0020
+CD: Final = 0x0010
+RCODE: Final = 0x000F
+
 IN: Final = 1  # the only class dnsfw speaks
 
 A: Final = 1
@@ -89,10 +109,11 @@ MAILB: Final = 253
 MAILA: Final = 254
 ANY: Final = 255
 
+_HEADER_BITS = {"QR", "OPCODE", "AA", "TC", "RD", "RA", "AD", "CD", "RCODE", "IN"}
 _TYPE_TEXT = {
     value: name
     for name, value in list(globals().items())
-    if name.isupper() and isinstance(value, int) and name != "IN"
+    if name.isupper() and isinstance(value, int) and name not in _HEADER_BITS
 }
 
 

@@ -13,6 +13,7 @@ from dnsfw.wire.name import POINTER, read_name, read_name_as_sent
 __all__ = ["Record", "read_record"]
 
 FIXED = Struct(">HHIH")  # type, class, ttl, rdlength
+MAX_RDATA = 65_535
 _HIGH_BIT = 0x8000_0000
 
 
@@ -111,4 +112,7 @@ def _decompress(wire: bytes, start: int, end: int, layout: Layout) -> bytes:
         rdata += name
     if at > end or (layout.tail is not None and at + layout.tail != end):
         raise WireError("rdata length does not fit its content")
-    return rdata + wire[at:end]
+    rdata += wire[at:end]
+    if len(rdata) > MAX_RDATA:
+        raise WireError("rdata is too long once its names are whole")
+    return rdata

@@ -6,37 +6,21 @@ from collections.abc import Sequence
 from struct import Struct
 
 from dnsfw.model import Name
-from dnsfw.wire import codes
-from dnsfw.wire.message import (
-    AA,
-    AD,
-    CD,
-    DO,
-    HEADER,
-    MAX_UDP,
-    OPCODE,
-    QR,
-    RA,
-    RCODE,
-    RD,
-    TC,
-    TYPE_CLASS,
-    Asked,
-    Query,
-    Refuse,
-)
-from dnsfw.wire.name import ROOT, from_text, suffix_starts
-from dnsfw.wire.record import FIXED, Record
+from dnsfw.wire.codes import AA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, Rcode
+from dnsfw.wire.name import from_text
+from dnsfw.wire.parts import HEADER, PAIR, write_opt
+from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
+from dnsfw.wire.record import Record
+from dnsfw.wire.sections import Sections
 
 __all__ = ["Template", "soa", "write_error", "write_query", "write_reply"]
 
 EDE_OPTION = 15  # RFC 8914 §2
-MAX_EDE_TEXT = 160  # with the longest question still below 512 octets
-MAX_TTL = 0x7FFF_FFFF  # RFC 2181 §8
-MAX_POINTER = 0x3FFF
-_NO_RECORDS = bytes(4)
+MAX_EDE_TEXT = 160  # octets; with the longest question still below 512
 _TTL = Struct(">I")
-_ID_FLAGS = Struct(">HH")
+_ECHOED = RD | CD
+# Below `invalid.` nothing resolves (RFC 6761 §6.4). Serial, refresh, retry, expire: no secondary.
+_SOA_NAMES = from_text("dnsfw.invalid") + from_text("nobody.invalid")
 _SOA_TIMES = Struct(">IIIII")
 
 
@@ -53,12 +37,12 @@ def write_query(
 ) -> bytes:
     """A query of our own; `size` 0 leaves the OPT record out, for upstreams that choke on it.
 
-    Nothing of the client's message is in it but the name, in lower case.
+    Nothing of a client's message can be in it but the name, in lower case.
     """
     flags = (RD if rd else 0) | (CD if cd else 0) | (AD if ad else 0)
-    question = name + TYPE_CLASS.pack(qtype, codes.IN)
-    opt = _opt(0, do, b"", size) if size else b""
-    return HEADER.pack(id, flags, 1, 0, 0, 1 if size else 0) + question + opt
+    header = HEADER.pack(id, flags, 1, 0, 0, 1 if size else 0)
+    opt = write_opt(0, do, size) if size else b""
+    return header + name + PAIR.pack(qtype, IN) + opt
 
 
 def write_reply(
@@ -72,45 +56,34 @@ def write_reply(
     ede: tuple[int, str] | None = None,
     limit: int | None = None,
 ) -> bytes:
-    """The reply to a query, truncated to nothing (TC) where it is over the limit.
-
-    The limit is the client's over UDP unless another is given.
-    """
+    """The reply to one query; where many will ask the same, keep a `Template` instead."""
     template = Template(query.name, rcode, answers, authority, aa=aa, ad=ad, ede=ede)
-    return template.render(query, 0, limit)
+    return template.render(query, limit=limit)
 
 
 def write_error(error: Refuse) -> bytes | None:
     """What the sender of a refused query hears; None is silence."""
     if error.silent:
         return None
-    flags = QR | RA | error.flags & (OPCODE | RD | CD) | error.rcode & RCODE
-    opt = _opt(error.rcode, error.edns.do, b"", MAX_UDP) if error.edns else b""
-    counts = 1 if error.question else 0, 0, 0, 1 if opt else 0
-    return HEADER.pack(error.id, flags, *counts) + error.question + opt
+    flags = QR | RA | error.flags & (OPCODE | _ECHOED) | error.rcode & RCODE
+    opt = write_opt(error.rcode, error.edns.do, MAX_UDP) if error.edns else b""
+    header = HEADER.pack(error.id, flags, 1 if error.question else 0, 0, 0, 1 if opt else 0)
+    return header + error.question + opt
 
 
 def soa(owner: Name, ttl: int) -> Record:
-    """The SOA that lets clients cache a refusal for `ttl` seconds (RFC 2308 §5).
-
-    Its names are below `invalid.`, where nothing resolves (RFC 6761 §6.4).
-    """
-    return Record(
-        owner, codes.SOA, codes.IN, ttl, _SOA_NAMES + _SOA_TIMES.pack(1, 3600, 600, 86400, ttl)
-    )
-
-
-_SOA_NAMES = from_text("dnsfw.invalid") + from_text("nobody.invalid")
+    """The SOA that lets clients keep a negative answer of ours for `ttl` seconds (RFC 2308 §5)."""
+    return Record(owner, SOA, IN, ttl, _SOA_NAMES + _SOA_TIMES.pack(1, 3600, 600, 86_400, ttl))
 
 
 class Template:
-    """A reply, written once and rendered for every client that asks the same name.
+    """A reply, written once and rendered for every client that asks the same question.
 
-    Rendering sets id, RD, CD and the question as the client sent them, ages
-    every TTL, and adds an OPT record if the query had one.
+    `name` is the name asked for: owners are compressed against it. An Extended DNS
+    Error (RFC 8914) and the high bits of the rcode go to clients that sent an OPT.
     """
 
-    __slots__ = ("_ad", "_body", "_flags", "_opt", "_opt_do", "_records", "_ttls")
+    __slots__ = ("_ad", "_bare_flags", "_body", "_counts", "_flags", "_opt", "_opt_do", "_ttls")
 
     def __init__(
         self,
@@ -123,81 +96,59 @@ class Template:
         ad: bool = False,
         ede: tuple[int, str] | None = None,
     ) -> None:
-        self._flags = QR | RA | rcode & RCODE | (AA if aa else 0)
-        self._ad = ad
-        writer = _Writer(name)
+        sections = Sections(name)
         for record in (*answers, *authority):
-            writer.add(record)
-        self._body = bytes(writer.body)
-        self._ttls = tuple(writer.ttls)
-        self._records = TYPE_CLASS.pack(len(answers), len(authority))
-        option = _ede(*ede) if ede else b""
-        self._opt = _opt(rcode, False, option, MAX_UDP)
-        self._opt_do = _opt(rcode, True, option, MAX_UDP)
+            sections.add(record)
+        self._body = bytes(sections.body)
+        self._ttls = tuple(sections.ttls)
+        self._counts = len(answers), len(authority)
+        flags = QR | RA | (AA if aa else 0)
+        self._flags = flags | rcode & RCODE
+        # Without OPT only the low bits would go out, and say something else.
+        self._bare_flags = flags | (rcode if rcode <= RCODE else Rcode.SERVFAIL)
+        self._ad = AD if ad else 0
+        option = _ede_option(*ede) if ede else b""
+        self._opt = write_opt(rcode, False, MAX_UDP, option)
+        self._opt_do = write_opt(rcode, True, MAX_UDP, option)
 
     def render(self, query: Asked, age: int = 0, limit: int | None = None) -> bytes:
-        """The reply to this query `age` seconds after the template was made."""
-        flags = self._flags | query.flags & (RD | CD)
-        if self._ad and (query.do or query.flags & AD):  # RFC 6840 §5.8
-            flags |= AD
+        """The reply to this query, `age` seconds after the template was made.
+
+        Over the limit (the client's over UDP, unless another is given) it is truncated:
+        TC and no records, so that nobody uses half an answer.
+        """
+        flags = query.flags
         question = query.question
-        opt = b"" if not query.opt else self._opt_do if query.do else self._opt
-        additional = b"\0\1" if opt else b"\0\0"
+        opt = b""
+        if not query.opt:
+            said = self._bare_flags | flags & _ECHOED
+            if flags & AD:  # the client understands AD (RFC 6840 §5.8)
+                said |= self._ad
+        elif query.do:
+            said = self._flags | flags & _ECHOED | self._ad
+            opt = self._opt_do
+        else:
+            said = self._flags | flags & _ECHOED
+            if flags & AD:
+                said |= self._ad
+            opt = self._opt
         body = self._body
         if limit is None:
             limit = query.limit
+        additional = 1 if opt else 0
         if HEADER.size + len(question) + len(body) + len(opt) > limit:
-            head = _ID_FLAGS.pack(query.id, flags | TC)
-            return head + b"\0\1" + _NO_RECORDS + additional + question + opt
-        if age and self._ttls:
-            aged = bytearray(body)
-            for at, ttl in self._ttls:
-                _TTL.pack_into(aged, at, ttl - age if ttl > age else 0)
-            body = bytes(aged)
-        head = _ID_FLAGS.pack(query.id, flags)
-        return head + b"\0\1" + self._records + additional + question + body + opt
+            return HEADER.pack(query.id, said | TC, 1, 0, 0, additional) + question + opt
+        if age > 0:
+            body = self._aged(age)
+        return HEADER.pack(query.id, said, 1, *self._counts, additional) + question + body + opt
+
+    def _aged(self, age: int) -> bytes:
+        body = bytearray(self._body)
+        for at, ttl in self._ttls:
+            _TTL.pack_into(body, at, ttl - age if ttl > age else 0)
+        return bytes(body)
 
 
-class _Writer:
-    """The sections after the question, names compressed against all before them."""
-
-    def __init__(self, name: Name) -> None:
-        self._base = HEADER.size + len(name) + TYPE_CLASS.size
-        self._known: dict[bytes, int] = {}
-        self.body = bytearray()
-        self.ttls: list[tuple[int, int]] = []
-        self._learn(name, HEADER.size)
-
-    def add(self, record: Record) -> None:
-        self._name(record.owner)
-        ttl = min(record.ttl, MAX_TTL)
-        self.ttls.append((len(self.body) + 4, ttl))
-        length = len(record.rdata)
-        self.body += FIXED.pack(record.rtype, record.rclass, ttl, length)
-        self.body += record.rdata
-
-    def _name(self, name: bytes) -> None:
-        lower = name.lower()
-        for start in suffix_starts(Name(lower)):
-            known = self._known.get(lower[start:])
-            if known is not None:
-                self._learn(Name(lower), self._base + len(self.body), start)
-                self.body += name[:start] + (0xC000 | known).to_bytes(2, "big")
-                return
-        self._learn(Name(lower), self._base + len(self.body))
-        self.body += name
-
-    def _learn(self, name: Name, at: int, until: int = 256) -> None:
-        for start in suffix_starts(name):
-            if start < until and at + start <= MAX_POINTER and name[start]:
-                self._known.setdefault(name[start:], at + start)
-
-
-def _opt(rcode: int, do: bool, options: bytes, size: int) -> bytes:
-    ttl = (rcode >> 4) << 24 | (DO if do else 0)
-    return ROOT + FIXED.pack(codes.OPT, size, ttl, len(options)) + options
-
-
-def _ede(code: int, text: str) -> bytes:
-    said = text.encode("utf-8")[:MAX_EDE_TEXT].decode("utf-8", "ignore").encode("utf-8")
-    return TYPE_CLASS.pack(EDE_OPTION, 2 + len(said)) + code.to_bytes(2, "big") + said
+def _ede_option(code: int, text: str) -> bytes:
+    said = text.encode()[:MAX_EDE_TEXT].decode(errors="ignore").encode()
+    return PAIR.pack(EDE_OPTION, 2 + len(said)) + code.to_bytes(2, "big") + said

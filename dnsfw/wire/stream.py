@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from dnsfw.errors import WireError
 
-__all__ = ["Frames", "frame"]
+__all__ = ["MAX_MESSAGE", "Frames", "frame"]
 
-PREFIX = 2
 MAX_MESSAGE = 65_535
 MIN_MESSAGE = 12  # a header; whoever sends less does not speak DNS
+PREFIX = 2
 
 
 class Frames:
-    """Cuts a stream into messages; holds no more than one unfinished message."""
+    """Cuts a stream into messages, and holds no more than one unfinished message."""
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
         self._limit = limit
-        self._buffer = b""
+        self._buffer = bytearray()
 
     @property
     def pending(self) -> int:
-        """Octets of a message that is not complete yet."""
+        """Octets that wait for the rest of their message."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that these bytes complete, in order.
 
-        WireError where a length is below a header's or above the limit: the stream
-        cannot be read any further and must be closed.
+        WireError for a length below a header's or above the limit: where the next
+        message begins is then unknown, so the stream must be closed.
         """
-        buffer = self._buffer + data
+        buffer = self._buffer
+        buffer += data
         messages = []
         at = 0
-        while len(buffer) - at >= PREFIX:
-            length = buffer[at] << 8 | buffer[at + 1]
-            if not MIN_MESSAGE <= length <= self._limit:
+        while (start := at + PREFIX) <= len(buffer):
+            end = start + (buffer[at] << 8 | buffer[at + 1])
+            if not MIN_MESSAGE <= end - start <= self._limit:
                 raise WireError("message length is out of bounds")
-            end = at + PREFIX + length
             if end > len(buffer):
                 break
-            messages.append(buffer[at + PREFIX : end])
+            messages.append(bytes(buffer[start:end]))
             at = end
-        self._buffer = buffer[at:]
+        del buffer[:at]
         return messages
 
 
