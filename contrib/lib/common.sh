@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154 # the scripts that source this use, or set, these
 # What quickstart and test share: look at the host, install packages quietly and
 # without starting a service, build the wheel in a copy. Source it; $root is the checkout.
 

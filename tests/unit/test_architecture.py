@@ -1,0 +1,113 @@
+"""Imports go one way, and each third party has one door (DESIGN, section 6)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import dnsfw
+
+PACKAGE = Path(dnsfw.__file__).parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+# What a layer may import of the others; every layer may import itself, errors and model.
+MAY = {
+    "cli": {"server", "engine", "policy", "wire", "datapath"},
+    "server": {"engine", "policy", "wire", "datapath"},
+    "engine": {"policy", "wire"},
+    "policy": {"wire"},
+    "wire": set(),
+    "datapath": set(),
+}
+DOORS = {
+    "bcc": ["datapath/bcc.py"],
+    "cachetools": ["engine/cache.py"],
+    "click": ["cli/*.py"],
+    "dnslib": ["cli/query.py"],
+    "idna": ["policy/pattern.py", "policy/psl.py"],
+    "publicsuffixlist": ["policy/pattern.py", "policy/psl.py"],
+    "pydantic": ["policy/syntax*.py"],
+    "pydantic_core": ["policy/syntax*.py"],
+    "pyroute2": ["datapath/netlink.py"],
+    "uvloop": ["server/loop.py"],
+    "yaml": ["policy/syntax*.py"],
+}
+
+
+def imports(source: str) -> set[str]:
+    """Every module that a source text imports, at any depth, for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def complaints(where: str, source: str) -> list[str]:
+    """What the house rules say against the imports of one module (`wire/name.py`)."""
+    layer = where.split("/")[0] if "/" in where else None
+    found = []
+    for name in sorted(imports(source)):
+        top, _, rest = name.partition(".")
+        target = rest.split(".")[0]
+        if top == "dnsfw":
+            if where in ("errors.py", "__init__.py", "datapath/abi.py"):
+                found.append(f"{where} imports {name}: it imports the standard library only")
+            elif where == "model.py":
+                if rest not in ("datapath", "errors") and not rest.startswith("datapath.abi"):
+                    found.append(f"{where} imports {name}: it imports datapath.abi only")
+            elif target in MAY and target != layer and target not in MAY.get(layer or "", set()):
+                found.append(f"{where} imports {name}: calls go one way")
+        elif top not in sys.stdlib_module_names and not any(
+            fnmatch(where, door) for door in DOORS.get(top, [])
+        ):
+            found.append(f"{where} imports {top}: its door is {DOORS.get(top, 'nowhere')}")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_keeps_the_direction_of_imports_and_the_doors(path: Path) -> None:
+    where = str(path.relative_to(PACKAGE))
+
+    assert complaints(where, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "source"),
+    [
+        ("wire/name.py", "from dnsfw.policy.rule import Rule"),
+        ("engine/engine.py", "from dnsfw.datapath.sink import Sink"),
+        ("engine/engine.py", "from dnsfw import server"),
+        ("policy/rule.py", "def f():\n    import dnsfw.engine.ledger"),
+        ("datapath/sink.py", "from dnsfw.wire.name import from_text"),
+        ("server/daemon.py", "import dnslib"),
+        ("policy/rule.py", "import yaml"),
+        ("model.py", "from dnsfw.wire import name"),
+        ("datapath/abi.py", "from dnsfw.model import Name"),
+        ("cli/up.py", "import requests"),
+    ],
+)
+def test_the_check_sees_each_kind_of_breach(where: str, source: str) -> None:
+    assert complaints(where, source)
+
+
+@pytest.mark.parametrize(
+    ("where", "source"),
+    [
+        ("server/daemon.py", "from dnsfw.datapath.sink import Sink"),
+        ("cli/main.py", "import click\nfrom dnsfw.server.daemon import run"),
+        ("policy/syntax_rules.py", "import yaml"),
+        ("datapath/sink.py", "from dnsfw.model import Entry\nfrom dnsfw.datapath import abi"),
+        ("wire/name.py", "from dnsfw.errors import WireError"),
+    ],
+)
+def test_the_check_lets_the_drawn_arrows_pass(where: str, source: str) -> None:
+    assert complaints(where, source) == []
