@@ -5,9 +5,10 @@
     gen_abi.py OBJECT [OUTPUT]
 
 abi.h is the one definition of what C and Python share. Every enum becomes an
-IntEnum (without its DNSFW_ prefix), every struct a NamedTuple of its fields
+IntEnum (without its DNSFW_ prefix), every struct a named tuple of its fields
 with `pack()`, `unpack()` and `SIZE` in wire bytes of the map; fields named
-pad* are zeroed and hidden.
+pad* are zeroed and hidden. (A NamedTuple itself may hold no class variables,
+so the fields are in a base class of the struct's own.)
 """
 
 from __future__ import annotations
@@ -167,9 +168,10 @@ def emit_struct(types: list[Type], kind: Type) -> str:
     # In flat arrays of structs the inner padding travels as a value: always zero.
     return "\n".join(
         [
-            f"\n\nclass {title}(NamedTuple):",
+            f"\n\nclass _{title}Fields(NamedTuple):",
             *fields,
-            "",
+            f"\n\nclass {title}(_{title}Fields):",
+            "    __slots__ = ()",
             f"    SIZE: ClassVar[int] = {kind.size}",
             f'    LAYOUT: ClassVar[Struct] = Struct("<{layout}")',
             "",

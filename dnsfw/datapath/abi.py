@@ -124,10 +124,13 @@ class RoleFlag(IntEnum):
     RESOLVED_ONLY = 1
 
 
-class GrantKey(NamedTuple):
+class _GrantKeyFields(NamedTuple):
     role: int
     addr: bytes
 
+
+class GrantKey(_GrantKeyFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 20
     LAYOUT: ClassVar[Struct] = Struct("<I16s")
 
@@ -140,12 +143,15 @@ class GrantKey(NamedTuple):
         return cls(v[0], v[1])
 
 
-class Slot(NamedTuple):
+class _SlotFields(NamedTuple):
     until: int
     rule: int
     portset: int
     verdict: int
 
+
+class Slot(_SlotFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 16
     LAYOUT: ClassVar[Struct] = Struct("<QIHB1x")
 
@@ -158,9 +164,12 @@ class Slot(NamedTuple):
         return cls(v[0], v[1], v[2], v[3])
 
 
-class Grant(NamedTuple):
+class _GrantFields(NamedTuple):
     slots: tuple[int, ...]
 
+
+class Grant(_GrantFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 64
     LAYOUT: ClassVar[Struct] = Struct("<QIHBBQIHBBQIHBBQIHBB")
 
@@ -173,11 +182,14 @@ class Grant(NamedTuple):
         return cls(v[0:20])
 
 
-class PortRange(NamedTuple):
+class _PortRangeFields(NamedTuple):
     proto: int
     low: int
     high: int
 
+
+class PortRange(_PortRangeFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 6
     LAYOUT: ClassVar[Struct] = Struct("<B1xHH")
 
@@ -190,15 +202,18 @@ class PortRange(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-class Portset(NamedTuple):
-    count: int
+class _PortsetFields(NamedTuple):
+    used: int
     ranges: tuple[int, ...]
 
+
+class Portset(_PortsetFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 100
     LAYOUT: ClassVar[Struct] = Struct("<IBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHHBBHH")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.count, *self.ranges)
+        return self.LAYOUT.pack(self.used, *self.ranges)
 
     @classmethod
     def unpack(cls, data: bytes) -> Portset:
@@ -206,9 +221,12 @@ class Portset(NamedTuple):
         return cls(v[0], v[1:65])
 
 
-class Rule(NamedTuple):
+class _RuleFields(NamedTuple):
     alive: int
 
+
+class Rule(_RuleFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 4
     LAYOUT: ClassVar[Struct] = Struct("<I")
 
@@ -221,12 +239,15 @@ class Rule(NamedTuple):
         return cls(v[0])
 
 
-class FixedKey(NamedTuple):
+class _FixedKeyFields(NamedTuple):
     prefixlen: int
     table: int
     role: int
     addr: bytes
 
+
+class FixedKey(_FixedKeyFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 28
     LAYOUT: ClassVar[Struct] = Struct("<III16s")
 
@@ -239,11 +260,14 @@ class FixedKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3])
 
 
-class FixedRule(NamedTuple):
+class _FixedRuleFields(NamedTuple):
     rule: int
     portset: int
     verdict: int
 
+
+class FixedRule(_FixedRuleFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 8
     LAYOUT: ClassVar[Struct] = Struct("<IHB1x")
 
@@ -256,15 +280,18 @@ class FixedRule(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-class Fixed(NamedTuple):
-    count: int
+class _FixedFields(NamedTuple):
+    used: int
     rules: tuple[int, ...]
 
+
+class Fixed(_FixedFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 136
     LAYOUT: ClassVar[Struct] = Struct("<I4xIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBBIHBB")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.count, *self.rules)
+        return self.LAYOUT.pack(self.used, *self.rules)
 
     @classmethod
     def unpack(cls, data: bytes) -> Fixed:
@@ -272,24 +299,27 @@ class Fixed(NamedTuple):
         return cls(v[0], v[1:65])
 
 
-class Role(NamedTuple):
+class _RoleFields(NamedTuple):
     table: int
-    epoch: int
     default_verdict: int
     mode: int
     lockdown: int
+    flags: int
     inbound: int
+    loopback_all: int
     inbound_ports: int
     loopback_ports: int
-    loopback_all: int
-    flags: int
     configured: int
+    epoch: int
 
-    SIZE: ClassVar[int] = 20
-    LAYOUT: ClassVar[Struct] = Struct("<IIBBBBHHBBB1x")
+
+class Role(_RoleFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 24
+    LAYOUT: ClassVar[Struct] = Struct("<IBBBBBBHHB1xI4x")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.table, self.epoch, self.default_verdict, self.mode, self.lockdown, self.inbound, self.inbound_ports, self.loopback_ports, self.loopback_all, self.flags, self.configured)
+        return self.LAYOUT.pack(self.table, self.default_verdict, self.mode, self.lockdown, self.flags, self.inbound, self.loopback_all, self.inbound_ports, self.loopback_ports, self.configured, self.epoch)
 
     @classmethod
     def unpack(cls, data: bytes) -> Role:
@@ -297,7 +327,7 @@ class Role(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10])
 
 
-class FlowKey(NamedTuple):
+class _FlowKeyFields(NamedTuple):
     netns: int
     local: bytes
     remote: bytes
@@ -306,6 +336,9 @@ class FlowKey(NamedTuple):
     proto: int
     forwarded: int
 
+
+class FlowKey(_FlowKeyFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 48
     LAYOUT: ClassVar[Struct] = Struct("<Q16s16sHHBB2x")
 
@@ -318,7 +351,7 @@ class FlowKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6])
 
 
-class Flow(NamedTuple):
+class _FlowFields(NamedTuple):
     since: int
     seen: int
     role: int
@@ -327,6 +360,9 @@ class Flow(NamedTuple):
     state: int
     reason: int
 
+
+class Flow(_FlowFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 32
     LAYOUT: ClassVar[Struct] = Struct("<QQIIIBB2x")
 
@@ -339,13 +375,16 @@ class Flow(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6])
 
 
-class FragKey(NamedTuple):
+class _FragKeyFields(NamedTuple):
     src: bytes
     dst: bytes
     netns: int
     id: int
     proto: int
 
+
+class FragKey(_FragKeyFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 48
     LAYOUT: ClassVar[Struct] = Struct("<16s16sQII")
 
@@ -358,11 +397,14 @@ class FragKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4])
 
 
-class ListenerKey(NamedTuple):
+class _ListenerKeyFields(NamedTuple):
     netns: int
     addr: bytes
     port: int
 
+
+class ListenerKey(_ListenerKeyFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 32
     LAYOUT: ClassVar[Struct] = Struct("<Q16sH6x")
 
@@ -375,11 +417,14 @@ class ListenerKey(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-class Settings(NamedTuple):
+class _SettingsFields(NamedTuple):
     netns: int
     only_netns: int
     dns_port: int
 
+
+class Settings(_SettingsFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 16
     LAYOUT: ClassVar[Struct] = Struct("<QIH2x")
 
@@ -392,12 +437,15 @@ class Settings(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-class Sock(NamedTuple):
+class _SockFields(NamedTuple):
     role: int
     pid: int
     comm: bytes
     netns: int
 
+
+class Sock(_SockFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 32
     LAYOUT: ClassVar[Struct] = Struct("<II16sQ")
 
@@ -410,7 +458,7 @@ class Sock(NamedTuple):
         return cls(v[0], v[1], v[2], v[3])
 
 
-class Event(NamedTuple):
+class _EventFields(NamedTuple):
     at: int
     netns: int
     role: int
@@ -426,6 +474,9 @@ class Event(NamedTuple):
     hook: int
     comm: bytes
 
+
+class Event(_EventFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 72
     LAYOUT: ClassVar[Struct] = Struct("<QQIIII16sHHBBBB16s")
 
@@ -438,12 +489,15 @@ class Event(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13])
 
 
-class Counter(NamedTuple):
+class _CounterFields(NamedTuple):
     allowed: int
     denied: int
     audited: int
     sampled_out: int
 
+
+class Counter(_CounterFields):
+    __slots__ = ()
     SIZE: ClassVar[int] = 32
     LAYOUT: ClassVar[Struct] = Struct("<QQQQ")
 

@@ -180,7 +180,7 @@ _Static_assert(sizeof(struct dnsfw_port_range) == 6, "dnsfw_port_range is ABI");
 
 /* portsets: array; id 0 stays empty and covers nothing */
 struct dnsfw_portset {
-	__u32 count;
+	__u32 used;
 	struct dnsfw_port_range ranges[DNSFW_PORT_RANGES];
 };
 _Static_assert(sizeof(struct dnsfw_portset) == 100, "dnsfw_portset is ABI");
@@ -212,28 +212,34 @@ _Static_assert(sizeof(struct dnsfw_fixed_rule) == 8, "dnsfw_fixed_rule is ABI");
  * decides.
  */
 struct dnsfw_fixed {
-	__u32 count;
+	__u32 used;
 	__u32 pad;
 	struct dnsfw_fixed_rule rules[DNSFW_FIXED_ENTRIES];
 };
 _Static_assert(sizeof(struct dnsfw_fixed) == 136, "dnsfw_fixed is ABI");
 
-/* roles: array indexed by role id; all zero denies everything */
+/* roles: array indexed by role id; all zero denies everything. An array
+ * element is rewritten in place under its readers, so what must never be seen
+ * half (which table, which default) shares one aligned 8-byte word, and
+ * decide() loads that word once.
+ */
 struct dnsfw_role {
 	__u32 table;		/* which of the fixed tables is live */
-	__u32 epoch;		/* bumped by every policy swap */
 	__u8 default_verdict;
 	__u8 mode;
 	__u8 lockdown;
+	__u8 flags;		/* dnsfw_role_flag */
+	/* second word: what the role may receive, and its loopback */
 	__u8 inbound;
+	__u8 loopback_all;
 	__u16 inbound_ports;	/* portset */
 	__u16 loopback_ports;	/* portset; 0 with LOOPBACK_ALL */
-	__u8 loopback_all;
-	__u8 flags;		/* dnsfw_role_flag */
 	__u8 configured;	/* 0: nobody set this role */
 	__u8 pad;
+	__u32 epoch;		/* bumped by every policy swap */
+	__u32 pad2;
 };
-_Static_assert(sizeof(struct dnsfw_role) == 20, "dnsfw_role is ABI");
+_Static_assert(sizeof(struct dnsfw_role) == 24, "dnsfw_role is ABI");
 
 /* flows, flows_in: LRU. The key is the egress view. For a local socket the
  * local address is zero (the socket is one whatever route it takes, and the

@@ -1,0 +1,98 @@
+"""What a backend gives: every table and every program of the kernel part, as descriptors.
+
+`libbpf` loads the object that the wheel carries; `bcc` compiles the same
+source on this host. Callers see no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dnsfw.datapath import abi
+from dnsfw.datapath.bpf import Map, Program
+from dnsfw.errors import DatapathError
+
+__all__ = ["MAPS", "PROGRAMS", "Backend", "Loaded", "check"]
+
+# name -> (key bytes, value bytes) as abi.h has them; the ring buffer has none
+MAPS: Mapping[str, tuple[int, int]] = {
+    "dnsfw_roles": (4, abi.Role.SIZE),
+    "dnsfw_rules": (4, abi.Rule.SIZE),
+    "dnsfw_portsets": (4, abi.Portset.SIZE),
+    "dnsfw_fixed": (abi.FixedKey.SIZE, abi.Fixed.SIZE),
+    "dnsfw_grants": (abi.GrantKey.SIZE, abi.Grant.SIZE),
+    "dnsfw_flows": (abi.FlowKey.SIZE, abi.Flow.SIZE),
+    "dnsfw_flows_in": (abi.FlowKey.SIZE, abi.Flow.SIZE),
+    "dnsfw_frags": (abi.FragKey.SIZE, 8),
+    "dnsfw_listeners": (abi.ListenerKey.SIZE, 1),
+    "dnsfw_settings": (4, abi.Settings.SIZE),
+    "dnsfw_own": (4, 4),
+    "dnsfw_socks": (4, abi.Sock.SIZE),
+    "dnsfw_events": (0, 0),
+    "dnsfw_counters": (4, abi.Counter.SIZE),
+}
+
+PROGRAMS = (
+    "dnsfw_connect4",
+    "dnsfw_connect6",
+    "dnsfw_sendmsg4",
+    "dnsfw_sendmsg6",
+    "dnsfw_cg_egress",
+    "dnsfw_cg_ingress",
+    "dnsfw_sock_create",
+    "dnsfw_tc_egress",
+    "dnsfw_tc_egress_l3",
+    "dnsfw_tc_ingress",
+    "dnsfw_tc_ingress_l3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The kernel part in memory, attached nowhere; it goes with its descriptors."""
+
+    maps: Mapping[str, Map]
+    programs: Mapping[str, Program]
+    netns_cookie: bool  # the hooks key by network namespace; False: the key is 0 everywhere
+
+    def close(self) -> None:
+        for table in self.maps.values():
+            table.close()
+        for program in self.programs.values():
+            program.close()
+
+
+class Backend(Protocol):
+    """A way to bring the kernel part in."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, reuse: Mapping[str, int]) -> Loaded:
+        """Load everything; tables named in `reuse` are those descriptors instead of new ones.
+
+        DatapathError when the kernel refuses, with what the verifier wrote.
+        """
+        ...
+
+
+def check(loaded: Loaded) -> Loaded:
+    """The same, once every table has the sizes of `abi` and every program is there."""
+    for name, (key, value) in MAPS.items():
+        if (table := loaded.maps.get(name)) is None:
+            raise DatapathError(f"the kernel object has no table {name}")
+        # A per-CPU table's value is one of `value` bytes for each possible CPU.
+        if (
+            table.key_size != key
+            or table.value_size % (value or 1)
+            or (value and table.value_size < value)
+        ):
+            raise DatapathError(
+                f"{name} is not what this version expects; rebuild, or `dnsfw down`"
+            )
+    for program in PROGRAMS:
+        if program not in loaded.programs:
+            raise DatapathError(f"the kernel object has no program {program}")
+    return loaded

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The tables, and the few forms in which the sources may touch them.
+ *
+ * One text, two compilers. clang + libbpf read the macros below. BCC refuses
+ * SEC(".maps"), libbpf's helper header and map calls inside macros, so its
+ * backend defines DNSFW_BCC, joins the headers into one text and replaces the
+ * plain forms by its own before it compiles. For that to stay a plain text
+ * substitution, everywhere in kernel/:
+ *
+ *   - a form stands on its own as a statement or right-hand side, on one or
+ *     two lines, never inside another macro, and its arguments hold no
+ *     parentheses;
+ *   - the first argument is the table's name itself, never a variable.
+ *
+ *   form                               BCC
+ *   MAP_HASH(n, K, V, max)             BPF_F_TABLE("hash", K, V, n, max, F)
+ *                                      with F = BPF_F_NO_PREALLOC
+ *   MAP_LRU(n, K, V, max)              BPF_TABLE("lru_hash", K, V, n, max)
+ *   MAP_LPM(n, K, V, max)              BPF_F_TABLE("lpm_trie", K, V, n, max, F)
+ *                                      with F = BPF_F_NO_PREALLOC
+ *   MAP_ARRAY(n, V, max)               BPF_TABLE("array", __u32, V, n, max)
+ *   MAP_PERCPU(n, V, max)              BPF_TABLE("percpu_array", __u32, V, ..)
+ *   MAP_SOCKET(n, V)                   BPF_F_TABLE("sk_storage", int, V, n, 0,
+ *                                      BPF_F_NO_PREALLOC | BPF_F_CLONE)
+ *   MAP_RING(n, bytes)                 BPF_RINGBUF_OUTPUT(n, bytes / 4096)
+ *   map_get(n, k)                      n.lookup(k)
+ *   map_put(n, k, v)                   n.update(k, v)
+ *   map_del(n, k)                      n.delete(k)
+ *   socket_get(n, sk)                  n.sk_storage_get(sk, 0, 0)
+ *   socket_make(n, sk)                 n.sk_storage_get(sk, 0, 1)
+ *   ring_reserve(n, SIZE)              n.ringbuf_reserve(SIZE)
+ *   ring_submit(n, p)                  n.ringbuf_submit(p, 0)
+ *   PROG("section")                    (nothing)
+ *   OPTION(name)                       (nothing; pass -DNAME_IN_CAPITALS=0|1)
+ *
+ * Includes are of our own headers, <linux/types.h> and <linux/bpf.h> only.
+ */
+#ifndef DNSFW_MAPS_H
+#define DNSFW_MAPS_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+
+#ifndef DNSFW_BCC
+#include <bpf/bpf_helpers.h>
+
+#define PROG(section) SEC(section)
+
+#define MAP_OF(kind, name, K, V, max, how)				\
+	struct {							\
+		__uint(type, kind);					\
+		__uint(max_entries, max);				\
+		__uint(map_flags, how);					\
+		__type(key, K);						\
+		__type(value, V);					\
+	} name SEC(".maps")
+
+#define MAP_HASH(name, K, V, max)					\
+	MAP_OF(BPF_MAP_TYPE_HASH, name, K, V, max, BPF_F_NO_PREALLOC)
+#define MAP_LRU(name, K, V, max)					\
+	MAP_OF(BPF_MAP_TYPE_LRU_HASH, name, K, V, max, 0)
+#define MAP_LPM(name, K, V, max)					\
+	MAP_OF(BPF_MAP_TYPE_LPM_TRIE, name, K, V, max, BPF_F_NO_PREALLOC)
+#define MAP_ARRAY(name, V, max)						\
+	MAP_OF(BPF_MAP_TYPE_ARRAY, name, __u32, V, max, 0)
+#define MAP_PERCPU(name, V, max)					\
+	MAP_OF(BPF_MAP_TYPE_PERCPU_ARRAY, name, __u32, V, max, 0)
+#define MAP_SOCKET(name, V)						\
+	MAP_OF(BPF_MAP_TYPE_SK_STORAGE, name, int, V, 0,		\
+	       BPF_F_NO_PREALLOC | BPF_F_CLONE)
+#define MAP_RING(name, bytes)						\
+	struct {							\
+		__uint(type, BPF_MAP_TYPE_RINGBUF);			\
+		__uint(max_entries, bytes);				\
+	} name SEC(".maps")
+
+#define map_get(name, key) bpf_map_lookup_elem(&name, key)
+#define map_put(name, key, value) bpf_map_update_elem(&name, key, value, BPF_ANY)
+#define map_del(name, key) bpf_map_delete_elem(&name, key)
+#define socket_get(name, sk) bpf_sk_storage_get(&name, sk, 0, 0)
+#define socket_make(name, sk)						\
+	bpf_sk_storage_get(&name, sk, 0, BPF_SK_STORAGE_GET_F_CREATE)
+#define ring_reserve(name, size) bpf_ringbuf_reserve(&name, size, 0)
+#define ring_submit(name, p) bpf_ringbuf_submit(p, 0)
+
+/* A constant set between open and load: the verifier prunes the branch that
+ * needs a helper which this kernel lacks.
+ */
+#define OPTION(name) const volatile __u32 name = 0
+#endif /* DNSFW_BCC */
+
+#include "abi.h"
+
+#ifndef DNSFW_BCC
+#define HAS_NETNS_COOKIE dnsfw_has_netns_cookie
+#endif
+
+/* bpf_get_netns_cookie in skb hooks: Linux 6.15 */
+OPTION(dnsfw_has_netns_cookie);
+
+/* what a policy says; written by the daemon, read by every hook */
+MAP_ARRAY(dnsfw_roles, struct dnsfw_role, DNSFW_MAX_ROLES);
+MAP_HASH(dnsfw_rules, __u32, struct dnsfw_rule, DNSFW_MAX_RULES);
+MAP_ARRAY(dnsfw_portsets, struct dnsfw_portset, DNSFW_MAX_PORTSETS);
+MAP_LPM(dnsfw_fixed, struct dnsfw_fixed_key, struct dnsfw_fixed,
+	DNSFW_MAX_FIXED);
+
+/* what names opened and closed; plain hash: an LRU would evict live grants */
+MAP_HASH(dnsfw_grants, struct dnsfw_grant_key, struct dnsfw_grant,
+	 DNSFW_MAX_GRANTS);
+
+/* what has begun; written by the hooks, scanned and cut by the daemon */
+MAP_LRU(dnsfw_flows, struct dnsfw_flow_key, struct dnsfw_flow,
+	DNSFW_MAX_FLOWS);
+MAP_LRU(dnsfw_flows_in, struct dnsfw_flow_key, struct dnsfw_flow,
+	DNSFW_MAX_FLOWS);
+MAP_LRU(dnsfw_frags, struct dnsfw_frag_key, __u64, DNSFW_MAX_FRAGS);
+
+/* where dnsfw itself lives */
+MAP_HASH(dnsfw_listeners, struct dnsfw_listener_key, __u8,
+	 DNSFW_MAX_LISTENERS);
+MAP_ARRAY(dnsfw_settings, struct dnsfw_settings, 1);
+MAP_SOCKET(dnsfw_own, __u32);
+MAP_SOCKET(dnsfw_socks, struct dnsfw_sock);
+
+/* what happened */
+MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);
+MAP_PERCPU(dnsfw_counters, struct dnsfw_counter, DNSFW_REASON_COUNT);
+
+#endif
