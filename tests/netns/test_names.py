@@ -1,0 +1,246 @@
+"""Real clients ask dnsfw, dnsfw asks a real recursor: what a name opens, and what not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.internet import many_addresses
+from tests.support.netlab import Capture
+from tests.support.world import World, policy_of
+
+pytestmark = [
+    pytest.mark.needs_root, pytest.mark.needs_bpf, pytest.mark.needs_netns,
+    pytest.mark.needs_cgroup, pytest.mark.needs_peers,
+]
+
+EXAMPLE = policy_of([{"allow": "*.example.com:80,443"}])
+
+
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_a_name_allowed_by_a_wildcard_is_reached_by_curl(world: World, family: str) -> None:
+    world.guard(EXAMPLE)
+
+    assert world.fetches("http://www.example.com/", family)
+    assert world.fetches("http://a.b.wild.example.com:443/", family)
+
+
+def test_every_kind_of_client_resolves_an_allowed_name(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert "203.0.113.11" in world.run("getent", "ahostsv4", "www.example.com").stdout
+    assert "2001:db8::11" in world.run("getent", "ahostsv6", "www.example.com").stdout
+    assert world.addresses("www.example.com") == ["203.0.113.11"]
+    assert "203.0.113.11" in world.dig("+tcp", "+short", "www.example.com", "A")
+    assert "203.0.113.11" in world.python(
+        "import socket; print(socket.gethostbyname('www.example.com'))"
+    )
+
+
+def test_an_allowed_cname_chain_over_two_zones_is_opened(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert world.fetches("http://chain.example.com/")
+
+
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_refused_by_name_is_nxdomain_with_blocked_and_a_soa(world: World, family: str) -> None:
+    world.guard(EXAMPLE)
+
+    got = world.curl("http://hit.tracker.example/", family)
+    seen = world.dig("hit.tracker.example")
+
+    assert "Could not resolve host" in got.stderr
+    assert "status: NXDOMAIN" in seen
+    assert "EDE: 15" in seen
+    assert "SOA" in seen
+
+
+def test_row_62_a_refused_name_sends_no_byte_upstream(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    world.dig("secret-data.evil.example")
+    world.dig("www.example.com")
+
+    assert world.internet.asked("www.example.com")
+    assert "evil" not in world.internet.unbound_log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "address"),
+    [
+        ("private.example.com", "A", "10.1.2.3"),
+        ("private.example.com", "AAAA", "fd12:3456::1"),
+        ("metadata.example.com", "A", "169.254.169.254"),
+        ("loopback.example.com", "A", "127.0.0.1"),
+        ("loopback.example.com", "AAAA", "::1"),
+        ("mapped.example.com", "AAAA", "::ffff:10.0.0.1"),
+        ("nat64.example.com", "AAAA", "64:ff9b::a00:1"),
+        ("zeroes.example.com", "A", "0.0.0.0"),
+    ],
+)
+def test_row_73_a_rebinding_answer_is_removed(
+    world: World, name: str, kind: str, address: str
+) -> None:
+    world.guard(EXAMPLE)
+
+    seen = world.dig(name, kind)
+
+    assert world.addresses("www.example.com") == ["203.0.113.11"]
+    assert address not in seen.split("ANSWER SECTION")[-1]
+    assert "EDE: 17" in seen
+
+
+def test_row_73_private_addresses_pass_where_the_rule_says_private(world: World) -> None:
+    world.guard(policy_of([{"allow": "private.example.com:80", "private": True}]))
+
+    assert world.fetches("http://private.example.com/")
+    assert world.connect("10.1.2.3", 443) == "EPERM"
+
+
+def test_of_a_mixed_answer_only_the_public_address_is_left(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert world.addresses("mixed.example.com") == ["203.0.113.40"]
+    assert world.connect("10.1.2.3") == "EPERM"
+
+
+def test_row_69_an_allowed_name_that_leads_to_a_denied_one_is_refused(world: World) -> None:
+    world.guard(policy_of([{"allow": "*.example.com:80"}, {"deny": ".tracker.example"}]))
+
+    assert world.fetches("http://alias.example.com/")
+    assert not world.fetches("http://cloaked.example.com/")
+    assert world.connect("203.0.113.71") == "EPERM"
+
+
+def test_row_71_a_cname_loop_or_a_dangling_chain_opens_nothing(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert world.addresses("loop.example.com") == []
+    assert "203.0.113" not in world.dig("dangling.example.com")
+    assert world.fetches("http://chain.example.com/")
+
+
+def test_row_85_svcb_hints_are_held_to_the_same_checks(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    public = world.dig("svc.example.com", "HTTPS")
+    private = world.dig("svc-private.example.com", "HTTPS")
+
+    assert "alpn" in public
+    assert "10.1.2.3" not in private
+    assert world.connect("10.1.2.3", 443) == "EPERM"
+    if "203.0.113.50" in public:  # told, so open
+        assert world.connect("203.0.113.50", 443) == "OK"
+
+
+def test_row_86_targets_of_srv_and_mx_open_nothing(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    world.dig("_ldap._tcp.example.com", "SRV")
+    world.dig("mail.example.com", "MX")
+
+    assert world.connect("203.0.113.16") == "EPERM"
+
+
+def test_an_answer_of_forty_addresses_comes_whole_over_tcp_and_all_are_open(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    small = world.dig("+bufsize=512", "+ignore", "many.example.com", "A")
+    got = set(world.dig("+bufsize=512", "+short", "many.example.com", "A").split())
+
+    assert "tc" in small.split("flags:")[1].split(";")[0]
+    assert got == set(many_addresses())
+    assert {world.connect(address) for address in sorted(got)[::8]} == {"OK"}
+
+
+def test_row_27_a_port_limited_rule_opens_its_ports_only(world: World) -> None:
+    world.guard(policy_of([{"allow": "www.example.com:443"}]))
+
+    with Capture(world.internet.netns, "eth0") as capture:
+        opened = world.fetches("http://www.example.com:443/")
+        before = len(capture.to("203.0.113.11"))
+        refused = world.connect("203.0.113.11", 80)
+        after = len(capture.to("203.0.113.11"))
+
+    assert opened
+    assert refused == "EPERM"
+    assert before == after or not any(
+        frame[36:38] == (80).to_bytes(2, "big") for frame in capture.to("203.0.113.11")
+    )
+
+
+def test_row_28_quic_is_refused_where_only_tcp_is_allowed(world: World) -> None:
+    world.guard(policy_of([{"allow": "www.example.com:443/tcp"}]))
+
+    assert world.fetches("http://www.example.com:443/")
+    assert world.connect("203.0.113.11", 443, "SOCK_DGRAM") == "EPERM"
+
+
+def test_row_87_a_rule_never_matches_below_a_search_domain(world: World) -> None:
+    world.guard(policy_of([{"allow": "www.example.com:80"}]))
+
+    assert world.addresses("www.example.com") == ["203.0.113.11"]
+    assert "NXDOMAIN" in world.dig("www.example.com.tracker.example")
+    assert not world.internet.asked("www.example.com.tracker.example")
+
+
+def test_row_89_a_dot_inside_a_label_matches_no_rule(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    seen = world.dig(r"www\.example.com")
+
+    assert "NXDOMAIN" in seen
+    assert world.internet.unbound_log.read_text().count("example") == 0 or (
+        "\\" not in world.internet.unbound_log.read_text()
+    )
+
+
+def test_row_90_case_and_a_trailing_dot_do_not_matter(world: World) -> None:
+    world.guard(policy_of([{"allow": "WWW.example.com."}]))
+
+    assert world.fetches("http://wWw.ExAmPlE.CoM./")
+
+
+def test_row_91_the_apex_is_not_below_its_wildcard(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert "NXDOMAIN" in world.dig("example.com")
+    assert world.addresses("www.example.com") == ["203.0.113.11"]
+
+
+def test_row_121_without_a_v6_address_the_answer_is_nodata(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    seen = world.dig("only4.example.com", "AAAA")
+
+    assert "status: NOERROR" in seen
+    assert world.fetches("http://only4.example.com/")
+
+
+def test_two_names_with_different_rules_share_one_address(world: World) -> None:
+    world.guard(policy_of([
+        {"allow": "shared-a.example.com:80", "ttl": {"min": "1s", "grace": "2s"}},
+        {"allow": "shared-b.example.com:443"},
+    ]))
+
+    assert world.fetches("http://shared-a.example.com/")
+    assert world.connect("203.0.113.60", 443) == "EPERM"
+    assert world.fetches("http://shared-b.example.com:443/")
+    assert world.connect("203.0.113.60", 80) == "OK"
+    assert world.connect("203.0.113.60", 8080) == "EPERM"
+    assert world.connect("2001:db8::60", 8080) == "EPERM"
+
+
+def test_row_99_nobody_learns_the_version(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert "REFUSED" in world.dig("version.bind", "TXT", "CH")
+
+
+def test_row_100_transfers_are_refused(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert "REFUSED" in world.dig("+noidnin", "www.example.com", "MAILB") or (
+        "NXDOMAIN" not in world.dig("www.example.com", "MAILB")
+    )
+    assert "203.0.113" not in world.dig("www.example.com", "AXFR")
