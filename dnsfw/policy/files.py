@@ -1,0 +1,94 @@
+"""Finding a policy file and reading it without trusting it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.policy.syntax_yaml import MAX_BYTES
+
+ENVIRONMENT = "DNSFW_POLICY"
+SYSTEM_POLICY = Path("/etc/dnsfw/policy.yaml")
+STARTER = "starter.yaml"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def find_policy(explicit: str | Path | None = None) -> Path:
+    """The policy file to use: the one named, $DNSFW_POLICY, /etc, the shipped starter."""
+    if explicit:
+        return Path(explicit)
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    if SYSTEM_POLICY.exists():
+        return SYSTEM_POLICY
+    return shipped() / STARTER
+
+
+def shipped() -> Path:
+    """Where the policies that come with dnsfw are: in the wheel, or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "policies", package.parent / "policies"):
+        if (place / STARTER).is_file():
+            return place
+    raise ConfigError("the shipped policies are missing; name a file with --policy")
+
+
+def read_policy(path: Path) -> str:
+    """The text of a policy file.
+
+    ConfigError when it cannot be read; PolicyError when it is too big, not text, or, for
+    root, when somebody else could have written it.
+    """
+    try:
+        data = _read(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"{path}: larger than {MAX_BYTES >> 20} MiB; use wildcards")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"{path}:{line}: not UTF-8; save it as UTF-8") from None
+
+
+def _read(path: Path) -> bytes:
+    # O_NONBLOCK: a FIFO in the place of the file must not hang the daemon.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: not a regular file")
+        if os.geteuid() == 0 and not _is_shipped(path):
+            _check_owner(path, status)
+            _check_links(path)
+        return file.read(MAX_BYTES + 1)
+
+
+def _check_links(path: Path) -> None:
+    """Every link on the last part must be root's own (a Kubernetes `..data` link is)."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) and status.st_uid != 0:
+        raise PolicyError(
+            f"{path}: the link belongs to uid {status.st_uid}; root reads its own links only"
+        )
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    """What root enforces must be written by root alone."""
+    if status.st_uid != 0:
+        raise PolicyError(
+            f"{path}: the file belongs to uid {status.st_uid}, not to root; chown root {path}"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        raise PolicyError(f"{path}: others than root may write the file; chmod go-w {path}")
+
+
+def _is_shipped(path: Path) -> bool:
+    """The shipped policies are trusted as much as the code beside them."""
+    try:
+        return path.resolve().parent == shipped()
+    except ConfigError:
+        return False

@@ -1,0 +1,188 @@
+"""Which rules speak for a name, and which of them wins: the hot path.
+
+Everything is settled when the policy is compiled. At a query it is a few look-ups of wire
+suffixes, so a label that contains a dot can never pass for two labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from dnsfw.model import Name, Reason, Verdict
+from dnsfw.policy.pattern import Kind, Pattern
+from dnsfw.policy.ports import KNOWN, chunks
+from dnsfw.policy.rule import Judgement, Rule, Share
+
+_ORDINARY = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
+_KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
+_MAX_REMEMBERED = 1024  # combinations of globs at one suffix: names are the client's to invent
+
+
+class _Globs:
+    """The rules one label below a suffix, when globs are among them."""
+
+    __slots__ = ("_default", "_plain", "_remembered", "_rules", "plain")
+
+    def __init__(self, globs: list[Rule], plain: list[Rule], default: Verdict) -> None:
+        self._rules = [(rule.what, rule) for rule in globs if isinstance(rule.what, Pattern)]
+        self._plain = plain
+        self._default = default
+        self._remembered: dict[tuple[int, ...], Judgement] = {}
+        self.plain = settle(plain, default) if plain else None
+
+    def judge(self, label: bytes) -> Judgement | None:
+        """The judgement where a glob fits, else that of the other rules (None: there are none)."""
+        fitting = [rule for what, rule in self._rules if what.globs(label)]
+        if not fitting:
+            return self.plain
+        key = tuple(rule.id for rule in fitting)
+        found = self._remembered.get(key)
+        if found is None:
+            found = settle(fitting + self._plain, self._default)
+            if len(self._remembered) < _MAX_REMEMBERED:
+                self._remembered[key] = found
+        return found
+
+
+class Matcher:
+    """Judges names against the name rules of one role.
+
+    What a name meets depends only on the deepest suffix that has rules and on how far
+    below it the name lies: at it, one label below, or deeper. So there are three tables.
+    """
+
+    __slots__ = ("_at", "_bad_label", "_below", "_default", "_one", "_refuse_odd", "rules")
+
+    def __init__(self, rules: Iterable[Rule], default: Verdict) -> None:
+        self.rules = tuple(rule for rule in rules if isinstance(rule.what, Pattern))
+        self._refuse_odd = default is Verdict.DENY
+        self._default = settle([], default)
+        self._bad_label = Judgement.of((Share(KNOWN, Verdict.DENY, None, Reason.BAD_LABEL),))
+        by_suffix: dict[Name, list[Rule]] = {}
+        for rule in self.rules:
+            by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
+        self._at: dict[bytes, Judgement] = {}
+        self._one: dict[bytes, _Globs] = {}
+        self._below: dict[bytes, Judgement] = {}
+        for suffix, here in by_suffix.items():
+            deep = list(_deep(suffix, by_suffix))
+            globs = [rule for rule in here if _pattern(rule).kind is Kind.GLOB]
+            ones = [rule for rule in here if _pattern(rule).kind is Kind.ONE]
+            if any(_pattern(rule).kind in (Kind.BELOW, Kind.TREE) for rule in here):
+                self._below[suffix] = settle(deep, default)
+            if globs or ones:
+                self._one[suffix] = _Globs(globs, ones + deep, default)
+            if any(_pattern(rule).kind in (Kind.EXACT, Kind.TREE) for rule in here):
+                self._at[suffix] = settle(list(_speaking(suffix, by_suffix)), default)
+
+    def judge(self, name: Name) -> Judgement:
+        """What the rules say of a name in wire form. Never raises for a canonical name."""
+        found = self._at.get(name)
+        if found is not None:
+            return found
+        cut = name[0] + 1
+        rest: bytes = name[cut:]
+        one = self._one.get(rest)
+        if one is not None:
+            found = one.judge(name[1:cut])
+        if found is None:
+            below = self._below
+            while rest:
+                found = below.get(rest)
+                if found is not None:
+                    break
+                rest = rest[rest[0] + 1 :]
+            else:
+                found = self._default
+        # Only labels in front of a policy's own suffix can be odd.
+        if self._refuse_odd and not _ordinary(name, len(name) - len(rest) - (not rest)):
+            return self._bad_label
+        return found
+
+    def ranked(self, name: Name) -> list[Rule]:
+        """Every rule that matches a name, best first: for people, not for the hot path."""
+        by_suffix: dict[Name, list[Rule]] = {}
+        for rule in self.rules:
+            by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
+        return sorted(_speaking(name, by_suffix), key=rank)
+
+    def odd(self, name: Name) -> bool:
+        """Whether the name is refused for its octets (RFC 1035 names under default deny)."""
+        return self.judge(name) is self._bad_label
+
+
+def rank(rule: Rule) -> tuple[int, int, int, int, int]:
+    """Sorts rules that match one name, best first: exact, the longer literal suffix, glob
+    before `+.` before `*.` and `.`, the glob with more literal characters, deny.
+    """
+    what = _pattern(rule)
+    exact = 0 if what.kind is Kind.EXACT else 1
+    return (exact, -_count(what.suffix), _KINDS[what.kind], -what.literal, int(rule.verdict))
+
+
+def settle(matching: Sequence[Rule], default: Verdict) -> Judgement:
+    """Give every port to the best rule that covers it, and what is left to the default."""
+    left = KNOWN
+    shares: list[Share] = []
+    for rule in sorted(matching, key=rank):  # stable: of equals the first in the file
+        mine = rule.ports.intersect(left)
+        if mine:
+            left = left.minus(mine)
+            shares += [Share(ports, rule.verdict, rule, Reason.BY_NAME) for ports in chunks(mine)]
+    shares += [Share(ports, default, None, Reason.NAME_DEFAULT) for ports in chunks(left)]
+    return Judgement.of(tuple(shares))
+
+
+def _pattern(rule: Rule) -> Pattern:
+    assert isinstance(rule.what, Pattern)
+    return rule.what
+
+
+def _suffixes(name: bytes) -> Iterator[bytes]:
+    """The name and every suffix of it, down to the root."""
+    while name:
+        yield name
+        name = name[name[0] + 1 :] if name[0] else b""
+
+
+def _count(name: bytes) -> int:
+    return sum(1 for _ in _suffixes(name))
+
+
+def _deep(suffix: bytes, by_suffix: dict[Name, list[Rule]]) -> Iterator[Rule]:
+    """The rules that match whatever lies two labels or more below the suffix."""
+    for part in _suffixes(suffix):
+        for rule in by_suffix.get(Name(part), ()):
+            if _pattern(rule).kind in (Kind.BELOW, Kind.TREE):
+                yield rule
+
+
+def _speaking(name: bytes, by_suffix: dict[Name, list[Rule]]) -> Iterator[Rule]:
+    """Every rule that matches the name."""
+    label = name[1 : name[0] + 1]
+    for depth, part in enumerate(_suffixes(name)):
+        for rule in by_suffix.get(Name(part), ()):
+            what = _pattern(rule)
+            match what.kind:
+                case Kind.EXACT:
+                    matches = depth == 0
+                case Kind.TREE:
+                    matches = True
+                case Kind.BELOW:
+                    matches = depth >= 1
+                case Kind.ONE:
+                    matches = depth == 1
+                case Kind.GLOB:
+                    matches = depth == 1 and what.globs(label)
+            if matches:
+                yield rule
+
+
+def _ordinary(name: bytes, end: int) -> bool:
+    at = 0
+    while at < end:
+        stop = at + 1 + name[at]
+        if name[at + 1 : stop].translate(None, _ORDINARY):
+            return False
+        at = stop
+    return True

@@ -1,0 +1,215 @@
+"""A compiled policy: the one thing that `check`, `explain`, the DNS path and the kernel's
+tables are made from, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dnsfw.model import (
+    DEFAULT_RULE,
+    HOST,
+    Addr,
+    Mode,
+    Name,
+    Plan,
+    PortSet,
+    Reason,
+    RoleId,
+    RolePlan,
+    RuleId,
+    Verdict,
+    addr_text,
+)
+from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
+from dnsfw.policy.matcher import Matcher
+from dnsfw.policy.pattern import Kind, Pattern
+from dnsfw.policy.prefix import MAPPED
+from dnsfw.policy.problems import Problem
+from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+
+Refusal = Literal["nxdomain", "refused", "nodata", "zero"]
+PrivateAnswers = Literal["allow", "deny"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and a port to listen on or to ask."""
+
+    addr: Addr
+    port: int
+
+    def __str__(self) -> str:
+        text = addr_text(self.addr)
+        return f"[{text}]:{self.port}" if ":" in text else f"{text}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """How the proxy listens, asks and refuses. `system` among the upstreams is None."""
+
+    listen: tuple[Endpoint, ...]
+    upstreams: tuple[Endpoint | None, ...]
+    refuse: Refusal = "nxdomain"
+    takeover: bool = False
+    private: PrivateAnswers = "allow"
+
+
+class RolePolicy:
+    """The rules and the default of one role, ready to judge."""
+
+    __slots__ = (
+        "_matcher",
+        "addresses",
+        "closes",
+        "default",
+        "judge",
+        "metadata",
+        "mode",
+        "name",
+        "resolved_only",
+        "role",
+        "rules",
+        "rules_by_id",
+        "ttl",
+    )
+
+    def __init__(
+        self,
+        role: RoleId,
+        name: str,
+        default: Verdict,
+        rules: tuple[Rule, ...],
+        *,
+        mode: Mode = Mode.ENFORCE,
+        resolved_only: bool = False,
+        metadata: bool = False,
+        ttl: Ttl | None = None,
+    ) -> None:
+        self.role = role
+        self.name = name
+        self.default = default
+        self.rules = rules
+        self.mode = mode
+        self.resolved_only = resolved_only
+        self.metadata = metadata or default is Verdict.DENY
+        self.ttl = ttl or Ttl()  # for names that only the default speaks for
+        self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in rules}
+        self.addresses = AddressTable(role, rules, self.metadata)
+        self._matcher = Matcher(rules, default)
+        self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
+        self.closes = tuple(self._closes())
+
+    def ranked(self, name: Name) -> list[Rule]:
+        """Every rule that matches the name, best first."""
+        return self._matcher.ranked(name)
+
+    def judge_addr(self, addr: Addr, proto: int, port: int) -> Decision | None:
+        """What an address rule or a built-in deny decides; None where they are silent."""
+        for share in self.addresses.shares(addr):
+            if share.ports.covers(proto, port):
+                return Decision(share.verdict, share.rule, share.reason)
+        return None
+
+    def addr_shares(self, addr: Addr) -> tuple[Share, ...]:
+        """The ports of an address that its own rules judge, whatever name holds it."""
+        return self.addresses.shares(addr)
+
+    def reachable(self, addr: Addr, ports: PortSet) -> PortSet:
+        """What is left of a grant's ports on this address: address rules beat names."""
+        for share in self.addresses.shares(addr):
+            if share.verdict is Verdict.DENY:
+                ports = ports.minus(share.ports)
+        return ports
+
+    def allows_private(self, addr: Addr) -> bool:
+        """Whether an address rule opens some port of it, so that an answer may hold it."""
+        return any(share.verdict is Verdict.ALLOW for share in self.addresses.shares(addr))
+
+    def plan(self) -> RolePlan:
+        return RolePlan(self.role, self.default, self.mode, self.resolved_only)
+
+    def _closes(self) -> list[tuple[Name, Rule]]:
+        """The names whose addresses a block list closes by itself (promise 7): exact denied
+        names and the apex of `.x`, where the rule has the last word on some port.
+        """
+        found: list[tuple[Name, Rule]] = []
+        if self.default is Verdict.DENY:
+            return found
+        for rule in self.rules:
+            what = rule.what
+            if rule.verdict is Verdict.ALLOW or not isinstance(what, Pattern):
+                continue
+            if what.kind not in (Kind.EXACT, Kind.TREE):
+                continue
+            judgement: Judgement = self.judge(what.suffix)
+            if any(share.rule is rule for share in judgement.shares):
+                found.append((what.suffix, rule))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Every role's rules, and the settings that belong to no role."""
+
+    roles: Mapping[RoleId, RolePolicy]
+    dns: DnsSettings
+    sources: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    degraded: bool = False  # start although a wanted hook cannot be attached
+    containers: bool = False  # guard sockets of other network namespaces as `host` too
+
+    @property
+    def host(self) -> RolePolicy:
+        return self.roles[HOST]
+
+    def rule(self, rule: RuleId) -> Rule | None:
+        """The rule of an id that the kernel or a grant names; None for built-in ids."""
+        for role in self.roles.values():
+            if found := role.rules_by_id.get(rule):
+                return found
+        return None
+
+    def plan(self) -> Plan:
+        """The policy as the kernel sees it. DEFAULT lives while a default lets something
+        pass: when it dies, so do the flows it allowed.
+        """
+        alive = {BUILTIN_RULE}
+        for role in self.roles.values():
+            alive.update(role.rules_by_id)
+        if any(r.default is Verdict.ALLOW or r.mode is Mode.AUDIT for r in self.roles.values()):
+            alive.add(DEFAULT_RULE)
+        return Plan(
+            roles=tuple(role.plan() for role in self.roles.values()),
+            fixed=tuple(entry for role in self.roles.values() for entry in role.addresses.entries),
+            rules=frozenset(alive),
+        )
+
+    def decide_name(self, role: RoleId, name: Name, proto: int, port: int) -> Decision:
+        """The verdict of the name rules; address rules may still beat it once resolved."""
+        policy = self.roles[role]
+        judgement = policy.judge(name)
+        share = judgement.share(proto, port)
+        others = [rule for rule in policy.ranked(name) if rule.ports.covers(proto, port)]
+        runner = next((rule for rule in others if rule is not share.rule), None)
+        return Decision(share.verdict, share.rule, share.reason, runner)
+
+    def decide_addr(self, role: RoleId, addr: Addr, proto: int, port: int) -> Decision:
+        """The verdict on an address that no grant holds, in the kernel's order."""
+        policy = self.roles[role]
+        covering = [r for r in policy.addresses.covering(addr) if r and r.ports.covers(proto, port)]
+        if found := policy.judge_addr(addr, proto, port):
+            runner = next((rule for rule in covering if rule is not found.rule), None)
+            return Decision(found.verdict, found.rule, found.reason, runner)
+        if is_loopback(addr):
+            return Decision(Verdict.ALLOW, None, Reason.LOOPBACK)
+        if policy.default is Verdict.DENY or policy.resolved_only:
+            return Decision(Verdict.DENY, None, Reason.NEVER_RESOLVED)
+        return Decision(Verdict.ALLOW, None, Reason.DEFAULT)
+
+
+def is_loopback(addr: Addr) -> bool:
+    """127.0.0.0/8 and ::1, which every role may reach (`loopback: all`)."""
+    return addr[:13] == MAPPED[:12] + b"\x7f" or addr == bytes(15) + b"\x01"

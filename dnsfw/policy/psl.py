@@ -1,0 +1,59 @@
+"""Two libraries, one door: which suffixes are public, and what a U-label is in ASCII."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from dnsfw.policy.problems import Wrong, shown
+
+# Top names that nobody can register below: RFC 6761, 6762, 7686, 8375, 9476, and those that
+# ICANN keeps back (2018: home, corp, mail; 2024: internal).
+_NEVER_DELEGATED = frozenset(
+    [
+        "alt",
+        "corp",
+        "example",
+        "home",
+        "internal",
+        "invalid",
+        "local",
+        "localhost",
+        "mail",
+        "onion",
+        "test",
+    ]
+)
+
+
+@cache
+def _list() -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=False)  # what is unknown is judged below
+
+
+def anybody_registers_below(suffix: str) -> bool:
+    """True for the root, public suffixes (private section too) and unknown top names."""
+    if not suffix:
+        return True
+    if "." not in suffix:
+        return suffix not in _NEVER_DELEGATED
+    return bool(_list().is_public(suffix))
+
+
+def to_ascii(label: str) -> str:
+    """The A-label of a label (UTS-46, non-transitional); ASCII passes. Raises Wrong."""
+    if label.isascii():
+        return label
+    try:
+        return idna.encode(label, uts46=True, transitional=False).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise Wrong(f"{shown(label)} is no IDN label ({shown(error)[1:-1]})") from None
+
+
+def fold_dots(text: str) -> str:
+    """The dots that UTS-46 takes for dots (ideographic, full width, half width), as dots."""
+    for dot in "\u3002\uff0e\uff61":
+        text = text.replace(dot, ".")
+    return text

@@ -1,0 +1,237 @@
+"""Holds a document to the model, and says every way in which it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dnsfw.policy.problems import Problems, shown
+from dnsfw.policy.syntax import (
+    LATER,
+    DnsSection,
+    HostSection,
+    PolicySection,
+    RuleSection,
+    TtlSection,
+)
+from dnsfw.policy.syntax_yaml import Document, Path
+
+Section = TypeVar("Section", PolicySection, RuleSection)
+
+_STAND_INS: dict[str, object] = {"version": 1, "default": "deny"}  # to find the other errors
+_MISSING = {
+    "version": "write 'version: 1'",
+    "default": "write 'default: deny' or 'default: allow'",
+}
+# What people write who come from other tools.
+_SYNONYMS = {
+    "accept": "allow",
+    "permit": "allow",
+    "pass": "allow",
+    "block": "deny",
+    "drop": "deny",
+    "reject": "deny",
+    "comment": "note",
+    "description": "note",
+    "name": "note",
+    "upstream": "upstreams",
+    "resolvers": "upstreams",
+    "forward": "upstreams",
+    "bind": "listen",
+}
+_KINDS = {
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "model_type": "keys and values",
+    "int_type": "a number",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What could be read: the whole file, and each rule with its index."""
+
+    top: PolicySection
+    rules: tuple[tuple[int, RuleSection], ...]
+
+
+def check_document(document: Document, problems: Problems) -> Checked | None:
+    """The sections of a document. What is wrong is told and left out, so that the rest can
+    still be judged; None where nothing is left to judge.
+    """
+    value = document.value
+    if not isinstance(value, dict):
+        message = "the file is empty" if value is None else "a policy is keys and values"
+        problems.error(document.place(()), message, "begin with 'version: 1'")
+        return None
+    _refuse_nothing(document, problems)
+    top = {key: item for key, item in _clean(value).items() if key not in LATER}
+    for key in LATER:
+        if key in value:
+            problems.error(document.key_place((key,)), LATER[key], "take the key out")
+    rules = top.pop("rules", None)
+    if rules is not None and not isinstance(rules, list):
+        problems.error(document.place(("rules",)), "'rules' is not a list", "begin with '- allow:'")
+        rules = None
+    checked = [
+        (index, section)
+        for index, rule in enumerate(rules or ())
+        if rule is not None
+        and (section := _fit(RuleSection, rule, ("rules", index), document, problems))
+    ]
+    policy = _fit(PolicySection, top, (), document, problems)
+    return Checked(policy, tuple(checked)) if policy else None
+
+
+def _fit(
+    model: type[Section], raw: Any, at: Path, document: Document, problems: Problems
+) -> Section | None:
+    """Validate; on errors tell them, take the bad keys out and try once more."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    for item in found:
+        _tell(item, at, document, problems)
+    if not isinstance(raw, dict):
+        return None
+    for item in found:
+        raw = _without(raw, item["loc"])
+        if item["type"] == "missing":
+            raw[str(item["loc"][-1])] = _STAND_INS[str(item["loc"][-1])]
+    if model is PolicySection:
+        raw = {**_STAND_INS, **raw}
+    try:
+        return model.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def _tell(item: ErrorDetails, at: Path, document: Document, problems: Problems) -> None:
+    path: Path = (*at, *item["loc"])
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    where = document.place(path)
+    if kind == "extra_forbidden":
+        key = str(path[-1])
+        problems.error(
+            document.key_place(path), f"unknown key {shown(key)}", _close(key, path[:-1])
+        )
+    elif kind == "missing":
+        key = str(path[-1])
+        problems.error(where, f"key '{key}' is missing", _MISSING.get(key, ""))
+    elif kind == "literal_error":
+        told = f"{_named(path)} is {context['expected']}, not {shown(value)}"
+        problems.error(where, told, _closest(str(value), context["expected"]))
+    elif kind == "said":
+        problems.error(where, item["msg"], context.get("remedy", ""))
+    elif kind in _KINDS:
+        hint = "quote it" if kind == "string_type" and not isinstance(value, dict | list) else ""
+        problems.error(where, f"{_named(path)} is {_KINDS[kind]}, not {_kind_of(value)}", hint)
+    else:
+        problems.error(where, f"{_named(path)}: {item['msg'].lower()}")
+
+
+def _refuse_nothing(document: Document, problems: Problems) -> None:
+    """A key with nothing after it, an empty list: never what was meant."""
+    for path, value in _walk(document.value, ()):
+        if value is None:
+            problems.error(document.place(path), f"nothing stands for {_named(path)}")
+        elif value == [] or value == {}:
+            kind = "list" if value == [] else "mapping"
+            remedy = "take the key out, or fill it"
+            problems.error(document.place(path), f"{_named(path)} is an empty {kind}", remedy)
+
+
+def _walk(value: object, path: Path) -> Iterator[tuple[Path, object]]:
+    pending: list[tuple[Path, object]] = [(path, value)]
+    while pending:
+        path, value = pending.pop()
+        yield path, value
+        if isinstance(value, dict):
+            pending += [((*path, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            pending += [((*path, index), item) for index, item in enumerate(value)]
+
+
+def _clean(value: Any) -> Any:
+    """The value without what `_refuse_nothing` told already; indexes stay as they are."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _clean(item)
+        for key, item in value.items()
+        if item is not None and item not in ([], {})
+    }
+
+
+def _without(raw: dict[str, Any], loc: Path) -> dict[str, Any]:
+    """A copy without the innermost key that the error lies in."""
+    key = str(loc[0]) if loc else ""
+    if key not in raw:
+        return dict(raw)
+    inner = raw[key]
+    if len(loc) > 1 and isinstance(inner, dict) and loc[1] in inner:
+        return {**raw, key: _without(inner, loc[1:])}
+    return {name: item for name, item in raw.items() if name != key}
+
+
+def _close(key: str, path: Path) -> str:
+    fields = list(_section_at(path).model_fields)
+    lowered = key.lower()
+    if _SYNONYMS.get(lowered) in fields:
+        return f"did you mean '{_SYNONYMS[lowered]}'?"
+    near = get_close_matches(lowered, fields, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(fields)}"
+
+
+def _closest(value: str, expected: str) -> str:
+    choices = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+    near = get_close_matches(value.lower(), choices, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _section_at(
+    path: Path,
+) -> type[PolicySection | RuleSection | TtlSection | DnsSection | HostSection]:
+    match path:
+        case ("rules", int()):
+            return RuleSection
+        case (*_, "ttl"):
+            return TtlSection
+        case ("dns",):
+            return DnsSection
+        case ("host",):
+            return HostSection
+        case _:
+            return PolicySection
+
+
+def _named(path: Path) -> str:
+    """The last key of a path, for a sentence."""
+    key = next((part for part in reversed(path) if isinstance(part, str)), "the policy")
+    inside = path and isinstance(path[-1], int)
+    if key == "rules" and inside:
+        return "a rule"
+    return f"an entry of '{key}'" if inside else f"'{key}'" if path else key
+
+
+def _kind_of(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"the number {value}"
+        case str():
+            return shown(value)
+        case list():
+            return "a list"
+        case dict():
+            return "keys and values"
+        case _:
+            return "nothing"
