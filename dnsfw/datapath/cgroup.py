@@ -1,0 +1,69 @@
+"""The cgroup to guard: found in the version 2 tree, which a hybrid host has too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dnsfw.datapath import mounts
+from dnsfw.errors import ConfigError, DatapathError
+
+_PROCS = "cgroup.procs"
+
+
+def root() -> Path:
+    """The top of the cgroup version 2 tree. DatapathError says what to do without one."""
+    if (found := mounts.find(mounts.CGROUP2)) is not None:
+        return found
+    if mounts.find(mounts.CGROUP1) is not None:
+        raise DatapathError(
+            "this host has only cgroup version 1, which has no hooks for sockets; remedy: boot "
+            "with systemd.unified_cgroup_hierarchy=1, or guard devices only with --interface"
+        )
+    raise DatapathError(
+        "cgroup version 2 is not mounted; remedy: mount -t cgroup2 none /sys/fs/cgroup, "
+        "or guard devices only with --interface"
+    )
+
+
+def find(wanted: str | Path) -> Path:
+    """The directory of a cgroup, given as a directory or as a path below the root.
+
+    ConfigError if there is no such cgroup.
+    """
+    top = root()
+    text = str(wanted)
+    device = top.stat().st_dev
+    for path in (Path(text), top / text.lstrip("/")):
+        with suppress(OSError):
+            if path.is_dir() and path.stat().st_dev == device:
+                return path
+    raise ConfigError(f"no cgroup {text} in {top}; remedy: name one that `systemd-cgls` shows")
+
+
+def id_of(cgroup: Path) -> int:
+    """The kernel's number of a cgroup: the inode of its directory."""
+    return cgroup.stat().st_ino
+
+
+def move(pid: int, cgroup: Path) -> None:
+    """Puts a process into a cgroup; its sockets stay with the one they were made in."""
+    (cgroup / _PROCS).write_text(f"{pid}\n")
+
+
+@contextmanager
+def leaf(parent: Path, name: str) -> Iterator[Path]:
+    """A cgroup of one's own below `parent` for as long as the block runs.
+
+    A cgroup that hands controllers down takes no processes itself, so even a short-lived
+    helper needs a leaf.
+    """
+    path = parent / f"{name}-{os.getpid()}"
+    path.mkdir(exist_ok=True)
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # busy while a stray child lives: harmless, and empty soon
+            path.rmdir()

@@ -1,0 +1,148 @@
+"""Queueing disciplines and their filters, where the kernel has no TCX; the door to pyroute2."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from dnsfw.errors import DatapathError
+
+T = TypeVar("T")
+
+_PREF = 1  # of the filters on one side, the first in line
+_HANDLE = 0xD45F  # ours, so that another program's filter of that priority stays its own
+_ETH_P_ALL = 3
+# What the kernel says of a device, a qdisc or a filter that is not there (any more).
+_GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
+
+
+class Side(Enum):
+    """The two places where clsact runs filters, with their parent handles."""
+
+    INGRESS = 0xFFFFFFF2
+    EGRESS = 0xFFFFFFF3
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A BPF filter that clsact runs."""
+
+    pref: int
+    handle: int
+    program_id: int
+
+    @property
+    def ours(self) -> bool:
+        """In the place where `set_filter` puts it."""
+        return (self.pref, self.handle) == (_PREF, _HANDLE)
+
+
+def has_clsact(ifindex: int) -> bool:
+    return _netlink(
+        lambda ipr: any(
+            qdisc.get_attr("TCA_KIND") == "clsact" for qdisc in ipr.get_qdiscs(index=ifindex)
+        )
+    )
+
+
+def add_clsact(ifindex: int) -> None:
+    """Gives the device the qdisc that runs filters; DatapathError if it has one."""
+    _netlink(lambda ipr: ipr.tc("add", kind="clsact", index=ifindex))
+
+
+def remove_clsact(ifindex: int) -> None:
+    """Takes the qdisc away with every filter in it; one that is gone is no error."""
+    _netlink(lambda ipr: ipr.tc("del", kind="clsact", index=ifindex), gone=None)
+
+
+def set_filter(ifindex: int, side: Side, program_fd: int, name: str) -> None:
+    """Runs a program on this side of the device; replaces ours in one step if it is there."""
+
+    def work(ipr: Any) -> None:
+        ipr.tc(
+            "replace-filter",
+            kind="bpf",
+            index=ifindex,
+            parent=side.value,
+            handle=_HANDLE,
+            prio=_PREF,
+            protocol=_ETH_P_ALL,
+            fd=program_fd,
+            name=name,
+            direct_action=True,
+        )
+
+    _netlink(work)
+
+
+def remove_filter(ifindex: int, side: Side) -> None:
+    """Takes our filter away; one that is gone is no error."""
+
+    def work(ipr: Any) -> None:
+        ipr.tc(
+            "del-filter",
+            kind="bpf",
+            index=ifindex,
+            parent=side.value,
+            handle=_HANDLE,
+            prio=_PREF,
+            protocol=_ETH_P_ALL,
+        )
+
+    _netlink(work, gone=None)
+
+
+def filters(ifindex: int, side: Side) -> tuple[Filter, ...]:
+    """The BPF filters on this side of the device, in the order they run."""
+
+    def work(ipr: Any) -> tuple[Filter, ...]:
+        return tuple(_filters(ipr.get_filters(index=ifindex, parent=side.value)))
+
+    return _netlink(work, gone=())
+
+
+def _filters(messages: Any) -> list[Filter]:
+    found = []
+    for message in messages:
+        options = message.get_attr("TCA_OPTIONS")
+        program = options.get_attr("TCA_BPF_ID") if hasattr(options, "get_attr") else None
+        if program:
+            found.append(Filter(message["info"] >> 16, message["handle"], program))
+    return sorted(found, key=lambda f: (f.pref, f.handle))
+
+
+class _Raise(Enum):
+    RAISE = "an object that is not there is an error"
+
+
+def _netlink(work: Callable[[Any], T], gone: T | _Raise = _Raise.RAISE) -> T:
+    """What `work` gives with a netlink socket; `gone` where its object is not there.
+
+    It runs in a thread of its own: pyroute2 drives an event loop inside, which fails where
+    one runs already. A new thread is in the network namespace of the one that made it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: _with_socket(work, gone)).result()
+
+
+def _with_socket(work: Callable[[Any], T], gone: T | _Raise) -> T:
+    # Imported here: it costs a tenth of a second, and only old kernels need it.
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        with IPRoute() as ipr:
+            return work(ipr)
+    except NetlinkError as error:
+        if error.code in _GONE and not isinstance(gone, _Raise):
+            return gone
+        why = os.strerror(error.code)
+        raise DatapathError(
+            f"traffic control: {why} (needs CAP_NET_ADMIN and a kernel with "
+            "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)"
+        ) from OSError(error.code, why)

@@ -1,0 +1,153 @@
+"""The tables of the wall: what the policy and the answers open, written to the kernel.
+
+`apply` swaps a whole policy; `write` opens or closes addresses, one map update each.
+What was written before, by us or by an earlier process, is read back from the maps
+themselves, so a restart knows all that the kernel knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from dnsfw.datapath import abi
+from dnsfw.datapath.swap import PolicyTables, Table, rcu_barrier
+from dnsfw.datapath.tables import (
+    PortSets,
+    PortSetsFull,
+    decode_entry,
+    decode_flow,
+    encode_entry,
+    encode_grant_key,
+    grant_portsets,
+    is_full,
+    number_key,
+    sum_counters,
+)
+from dnsfw.errors import DatapathError, GrantsFull
+from dnsfw.model import Entry, Flow, Lockdown, Plan, Reason
+
+_FLOW_MAPS = (("dnsfw_flows", False), ("dnsfw_flows_in", True))
+_REASONS = tuple(reason for reason in Reason if reason is not Reason.REASON_COUNT)
+
+
+class Sink(Protocol):
+    """Where the engine's effects land: the kernel, or memory in a test."""
+
+    def apply(self, plan: Plan) -> None:
+        """Swaps the whole policy; when it returns, the old one judges no packet.
+
+        DatapathError leaves the old policy in force.
+        """
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Writes each entry whole; one without grants is deleted.
+
+        GrantsFull: those that found room are written, the others are as they were.
+        """
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything in the grants table, expired grants too."""
+
+    def flows(self) -> Iterator[Flow]:
+        """Every conversation that is still remembered."""
+
+    def cut(self, flows: Iterable[Flow]) -> None:
+        """Forgets these conversations: their next packet is judged anew."""
+
+    def counters(self) -> dict[Reason, abi.Counter]:
+        """What happened to packets since the wall was built, by reason."""
+
+    def lockdown(self, state: Lockdown) -> None:
+        """Stops every role at once, or lets go; survives a restart."""
+
+    @property
+    def locked(self) -> Lockdown:
+        """What `lockdown` said last, by an earlier process too."""
+
+
+class KernelSink:
+    """A `Sink` over maps. It is the only writer of the tables it holds."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, Table],
+        barrier: Callable[[], None] = rcu_barrier,
+        capacity: int = abi.Limit.MAX_GRANTS,
+    ) -> None:
+        self._maps = maps
+        self._barrier = barrier
+        self._capacity = capacity
+        self._grants = maps["dnsfw_grants"]
+        portsets = maps["dnsfw_portsets"]
+        self._portsets = PortSets(lambda n, value: portsets.update(number_key(n), value))
+        for key, value in portsets.items():
+            self._portsets.adopt(int.from_bytes(key, "little"), value)
+        self._policy = PolicyTables(maps, self._portsets.id_of, barrier)
+
+    def apply(self, plan: Plan) -> None:
+        try:
+            self._policy.apply(plan)
+        except PortSetsFull:
+            self._collect()
+            self._policy.apply(plan)
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        grants, encode = self._grants, self._encode
+        full: DatapathError | None = None
+        for entry in entries:
+            if not entry.grants:
+                grants.delete(encode_grant_key(entry))
+                continue
+            try:
+                grants.update(*encode(entry))
+            except DatapathError as error:
+                if not is_full(error):
+                    raise
+                full = error
+        if full is not None:
+            raise GrantsFull(self._capacity) from full
+
+    def entries(self) -> Iterator[Entry]:
+        for key, value in self._grants.items():
+            yield decode_entry(key, value, self._portsets.ports)
+
+    def flows(self) -> Iterator[Flow]:
+        for name, inbound in _FLOW_MAPS:
+            for key, value in self._maps[name].items():
+                yield decode_flow(key, value, inbound=inbound)
+
+    def cut(self, flows: Iterable[Flow]) -> None:
+        tables = {inbound: self._maps[name] for name, inbound in _FLOW_MAPS}
+        for flow in flows:
+            tables[flow.inbound].delete(flow.key)
+
+    def counters(self) -> dict[Reason, abi.Counter]:
+        counters = self._maps["dnsfw_counters"]
+        return {
+            reason: sum_counters(counters.lookup(number_key(reason)) or b"") for reason in _REASONS
+        }
+
+    def lockdown(self, state: Lockdown) -> None:
+        self._policy.lockdown(state)
+
+    @property
+    def locked(self) -> Lockdown:
+        return self._policy.locked
+
+    def _encode(self, entry: Entry) -> tuple[bytes, bytes]:
+        try:
+            return encode_entry(entry, self._portsets.id_of)
+        except PortSetsFull:
+            # The whole entry again: a number that it was given just now is free too.
+            self._collect()
+            return encode_entry(entry, self._portsets.id_of)
+
+    def _collect(self) -> None:
+        """Frees the numbers of port sets that no table names any more."""
+        used = self._policy.portsets_used()
+        for _, value in self._grants.items():
+            used |= grant_portsets(value)
+        # A program may have read a slot just before it was overwritten.
+        self._barrier()
+        self._portsets.collect(used)

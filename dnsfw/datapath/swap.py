@@ -1,0 +1,165 @@
+"""The policy in the kernel: roles, live rules and address rules, swapped as a whole.
+
+A swap builds the new address rules beside the old ones under the role's other table
+number, and flips each role with one write. No packet ever sees half a policy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from dnsfw.datapath import abi
+from dnsfw.datapath.abi import Limit
+from dnsfw.datapath.tables import (
+    encode_fixed,
+    encode_role,
+    fixed_portsets,
+    is_full,
+    number_key,
+    shield_mapped,
+    with_probe,
+)
+from dnsfw.errors import DatapathError
+from dnsfw.model import PROBE, Lockdown, Plan, PortSet, RoleId, RuleId
+
+_ALIVE = abi.Rule(1).pack()
+_NOBODY = abi.Role.unpack(bytes(abi.Role.SIZE))  # denies everything
+_EPOCH_MASK = 0xFFFFFFFF
+_MEMBARRIER_CALL = {"x86_64": 324, "i686": 375, "armv7l": 389, "ppc64le": 365, "s390x": 356}
+_MEMBARRIER_CALL_ELSEWHERE = 283  # asm-generic
+_MEMBARRIER_GLOBAL = 1
+_LONGEST_PACKET = 0.05  # seconds; where the kernel cannot tell that readers are gone
+
+
+class Table(Protocol):
+    """One map as the sink needs it: `bpf.Map`, or `memory.MemoryMap` in tests."""
+
+    def lookup(self, key: bytes, /) -> bytes | None: ...
+    def update(self, key: bytes, value: bytes, /) -> None: ...
+    def delete(self, key: bytes, /) -> bool: ...
+    def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+def rcu_barrier() -> None:
+    """Returns when no program that began before the call still runs.
+
+    membarrier(2) waits for a grace period, and BPF programs are its readers. Where a kernel
+    with nohz_full refuses it, a pause longer than any packet takes must do.
+    """
+    call = _MEMBARRIER_CALL.get(platform.machine(), _MEMBARRIER_CALL_ELSEWHERE)
+    if ctypes.CDLL(None).syscall(call, _MEMBARRIER_GLOBAL, 0, 0) != 0:
+        time.sleep(_LONGEST_PACKET)
+
+
+class PolicyTables:
+    """The only writer of `dnsfw_roles`, `dnsfw_rules` and `dnsfw_fixed`."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, Table],
+        portset: Callable[[PortSet], int],
+        barrier: Callable[[], None],
+    ) -> None:
+        """Reads back what an earlier process left; removes a swap that it did not finish."""
+        self._role_map = maps["dnsfw_roles"]
+        self._rule_map = maps["dnsfw_rules"]
+        self._fixed_map = maps["dnsfw_fixed"]
+        self._portset = portset
+        self._barrier = barrier
+        roles = ((_number(k), abi.Role.unpack(v)) for k, v in self._role_map.items())
+        self._roles = {RoleId(number): role for number, role in roles if role.configured}
+        self._rules = {RuleId(_number(key)) for key, _ in self._rule_map.items()}
+        self._fixed = {key for key, _ in self._fixed_map.items()}
+        self._drop_dead_tables()
+
+    @property
+    def locked(self) -> Lockdown:
+        return Lockdown(max((r.lockdown for r in self._roles.values()), default=Lockdown.OFF))
+
+    def lockdown(self, state: Lockdown) -> None:
+        for number, role in list(self._roles.items()):
+            if number != PROBE:  # the wall can be tested under lockdown too
+                self._set_role(number, role._replace(lockdown=state))
+
+    def apply(self, plan: Plan) -> None:
+        """DatapathError leaves the old policy in force, and nothing of the new one."""
+        plan = with_probe(plan)
+        roles = self._build_aside(plan)
+        for number, role in roles.items():
+            self._set_role(number, role)  # the flip
+        for number in self._roles.keys() - roles.keys():
+            self._set_role(number, _NOBODY)
+            del self._roles[number]
+        for rule in self._rules - plan.rules:
+            self._rule_map.delete(number_key(rule))
+        self._rules = set(plan.rules)
+        # A program that read the old table's number may still be looking there.
+        self._barrier()
+        self._drop_dead_tables()
+
+    def portsets_used(self) -> set[int]:
+        """The port sets that these tables name."""
+        used = {p for r in self._roles.values() for p in (r.inbound_ports, r.loopback_ports)}
+        for _, value in self._fixed_map.items():
+            used |= fixed_portsets(value)
+        return used
+
+    def _build_aside(self, plan: Plan) -> dict[RoleId, abi.Role]:
+        """Writes what nobody looks at yet; gives the roles that will look at it."""
+        fixed: list[bytes] = []
+        rules: list[RuleId] = []
+        tables = {r.role: self._other_table(r.role) for r in plan.roles}
+        try:
+            for entry in shield_mapped(plan.fixed):
+                key, value = encode_fixed(entry, tables[entry.role], self._portset)
+                self._fixed_map.update(key, value)
+                fixed.append(key)
+            for rule in plan.rules - self._rules:
+                self._rule_map.update(number_key(rule), _ALIVE)
+                rules.append(rule)
+            roles = {
+                r.role: encode_role(
+                    r, tables[r.role], self._next_epoch(r.role), self.locked, self._portset
+                )
+                for r in plan.roles
+            }
+        except DatapathError as error:
+            for key in fixed:
+                self._fixed_map.delete(key)
+            for rule in rules:
+                self._rule_map.delete(number_key(rule))
+            if is_full(error):
+                raise DatapathError(
+                    f"{len(plan.fixed)} address rules and {len(plan.rules)} rules do not fit "
+                    f"beside the old ones (the kernel takes {int(Limit.MAX_FIXED)} and "
+                    f"{int(Limit.MAX_RULES)} together)"
+                ) from error
+            raise
+        self._fixed |= set(fixed)
+        return roles
+
+    def _other_table(self, role: RoleId) -> int:
+        return 1 - self._roles[role].table if role in self._roles else 0
+
+    def _next_epoch(self, role: RoleId) -> int:
+        return (self._roles.get(role, _NOBODY).epoch + 1) & _EPOCH_MASK
+
+    def _set_role(self, number: RoleId, role: abi.Role) -> None:
+        self._role_map.update(number_key(number), role.pack())
+        self._roles[number] = role
+
+    def _drop_dead_tables(self) -> None:
+        live = {(role.table, number) for number, role in self._roles.items()}
+        for key in list(self._fixed):
+            parts = abi.FixedKey.unpack(key)
+            if (parts.table, parts.role) not in live:
+                self._fixed_map.delete(key)
+                self._fixed.discard(key)
+
+
+def _number(key: bytes) -> int:
+    return int.from_bytes(key, "little")
