@@ -1,0 +1,135 @@
+"""What a host needs to live passes: neighbours, a lease, the path's MTU. v4 and v6."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.support.internet import HOST4, HOST6, ROUTER4, ROUTER6
+from tests.support.world import World, policy_of
+
+pytestmark = [
+    pytest.mark.needs_root, pytest.mark.needs_bpf, pytest.mark.needs_netns,
+    pytest.mark.needs_cgroup, pytest.mark.needs_peers,
+]
+
+EXAMPLE = policy_of([{"allow": "*.example.com:80"}])
+
+
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_expired_neighbours_are_found_again(world: World, family: str) -> None:
+    world.guard(EXAMPLE)
+    assert world.fetches("http://www.example.com/", family)
+
+    world.host.ip(f"{family} neigh flush dev eth0")
+    world.internet.netns.ip(f"{family} neigh flush dev eth0")
+
+    assert world.fetches("http://www.example.com/", family)
+
+
+@pytest.mark.parametrize(("family", "host"), [("-4", HOST4), ("-6", HOST6)])
+def test_the_host_answers_who_asks_for_its_neighbour_entry(
+    world: World, family: str, host: str
+) -> None:
+    world.guard(EXAMPLE)
+    world.internet.netns.ip(f"{family} neigh flush dev eth0")
+
+    world.internet.netns.run(["ping", family, "-c1", "-W1", host])
+    seen = world.internet.netns.run(["ip", family, "neigh", "show", host, "dev", "eth0"]).stdout
+
+    assert "lladdr" in seen
+
+
+_LEASE_SERVER = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("ready")
+data, peer = s.recvfrom(2000)
+s.sendto(b"ack " + data, peer)
+print("acked")
+s.recvfrom(2000)
+"""
+_LEASE_CLIENT = """
+import errno, socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.bind((sys.argv[1], int(sys.argv[2])))
+try:
+    s.sendto(b"renew", (sys.argv[3], int(sys.argv[4])))
+    print(s.recv(100).decode())
+except OSError as error:
+    print(errno.errorcode.get(error.errno, type(error).__name__))
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "router", "server"),
+    [(HOST4, 68, ROUTER4, 67), (HOST6, 546, ROUTER6, 547)],
+    ids=["DHCPv4", "DHCPv6"],
+)
+def test_a_lease_is_renewed(
+    world: World, host: str, client: int, router: str, server: int
+) -> None:
+    world.guard(EXAMPLE)
+    lease = world.internet.netns.start(
+        [sys.executable, "-u", "-c", _LEASE_SERVER, router, str(server)]
+    )
+    assert lease.stdout is not None
+    lease.stdout.readline()
+
+    renewed = world.python(_LEASE_CLIENT, host, str(client), router, str(server))
+    other = world.python(_LEASE_CLIENT, host, "4000", router, str(server))
+
+    assert renewed == "ack renew"
+    assert other == "EPERM", "the same server from another port is not a lease"
+
+
+_SINK = """
+import socket
+s = socket.create_server(("::", 9000), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready")
+while True:
+    c = s.accept()[0]
+    total = 0
+    while data := c.recv(65536):
+        total += len(data)
+    c.sendall(str(total).encode())
+    c.close()
+"""
+_UPLOAD = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_STREAM) as s:
+    s.settimeout(20)
+    s.connect((sys.argv[1], 9000))
+    s.sendall(bytes(300_000))
+    s.shutdown(socket.SHUT_WR)
+    print(s.recv(100).decode())
+"""
+
+
+@pytest.mark.parametrize("address", ["192.0.2.2", "2001:db8:ffff::2"])
+def test_a_smaller_path_mtu_is_learned(world: World, address: str) -> None:
+    far = world.lab.namespace("far")
+    internet = world.internet.netns
+    world.lab.link(internet, far, "eth1", "eth0")
+    for netns, interface, last in ((internet, "eth1", 1), (far, "eth0", 2)):
+        netns.ip(f"addr add 192.0.2.{last}/24 dev {interface}")
+        netns.ip(f"addr add 2001:db8:ffff::{last}/64 dev {interface}")
+        netns.ip(f"link set {interface} mtu 1300")
+    far.ip("route add default via 192.0.2.1")
+    far.ip("-6 route add default via 2001:db8:ffff::1")
+    internet.sysctl("net.ipv4.ip_forward", 1)
+    internet.sysctl("net.ipv6.conf.all.forwarding", 1)
+    far.start([sys.executable, "-u", "-c", _SINK])
+    world.guard(policy_of([{"allow": ["192.0.2.2:9000", "[2001:db8:ffff::2]:9000"]}]))
+
+    sent = world.python(_UPLOAD, address)
+    route = world.host.run(["ip", "route", "get", address]).stdout
+
+    assert sent == "300000"
+    assert "mtu 1300" in route
