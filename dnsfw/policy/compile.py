@@ -9,8 +9,9 @@ from dnsfw.datapath import abi
 from dnsfw.model import HOST, Mode, RuleId, Verdict
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
 from dnsfw.policy.destination import Destination, parse_destination
+from dnsfw.policy.difference import diff
 from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint, parse_upstream
-from dnsfw.policy.files import read_policy
+from dnsfw.policy.files import find_policy, read_policy
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.policy import DnsSettings, Endpoint, Policy, RolePolicy
 from dnsfw.policy.prefix import Prefix
@@ -19,6 +20,8 @@ from dnsfw.policy.rule import MIN_GRACE, Rule, Ttl, rule_id
 from dnsfw.policy.syntax import DnsSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_check import Checked, check_document
 from dnsfw.policy.syntax_yaml import Document, Path, read_document
+
+__all__ = ["compile_text", "diff", "find_policy", "load"]
 
 HOST_NAME = "host"
 METADATA_WORD = "metadata"

@@ -18,29 +18,36 @@ _KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
 _MAX_REMEMBERED = 1024  # combinations of globs at one suffix: names are the client's to invent
 
 
-class _Globs:
-    """The rules one label below a suffix, when globs are among them."""
+class _OneBelow:
+    """The rules one label below a suffix, when globs or `+.` are among them."""
 
-    __slots__ = ("_default", "_plain", "_remembered", "_rules", "plain")
+    __slots__ = ("_default", "_globs", "_plain", "_remembered", "_rest")
 
     def __init__(self, globs: list[Rule], plain: list[Rule], default: Verdict) -> None:
-        self._rules = [(rule.what, rule) for rule in globs if isinstance(rule.what, Pattern)]
+        whats = [_pattern(rule) for rule in globs]
+        self._globs = [
+            (1 << at, what.literal, what.head, what.tail, rule)
+            for at, (what, rule) in enumerate(zip(whats, globs, strict=True))
+        ]
         self._plain = plain
         self._default = default
-        self._remembered: dict[tuple[int, ...], Judgement] = {}
-        self.plain = settle(plain, default) if plain else None
+        self._remembered: dict[int, Judgement] = {}
+        self._rest = settle(plain, default) if plain else None
 
     def judge(self, label: bytes) -> Judgement | None:
         """The judgement where a glob fits, else that of the other rules (None: there are none)."""
-        fitting = [rule for what, rule in self._rules if what.globs(label)]
+        fitting = 0
+        for bit, literal, head, tail, _ in self._globs:
+            if len(label) > literal and label.startswith(head) and label.endswith(tail):
+                fitting |= bit
         if not fitting:
-            return self.plain
-        key = tuple(rule.id for rule in fitting)
-        found = self._remembered.get(key)
+            return self._rest
+        found = self._remembered.get(fitting)
         if found is None:
-            found = settle(fitting + self._plain, self._default)
+            rules = [rule for bit, *_, rule in self._globs if bit & fitting]
+            found = settle(rules + self._plain, self._default)
             if len(self._remembered) < _MAX_REMEMBERED:
-                self._remembered[key] = found
+                self._remembered[fitting] = found
         return found
 
 
@@ -62,7 +69,7 @@ class Matcher:
         for rule in self.rules:
             by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
         self._at: dict[bytes, Judgement] = {}
-        self._one: dict[bytes, _Globs] = {}
+        self._one: dict[bytes, _OneBelow] = {}
         self._below: dict[bytes, Judgement] = {}
         for suffix, here in by_suffix.items():
             deep = list(_deep(suffix, by_suffix))
@@ -71,7 +78,7 @@ class Matcher:
             if any(_pattern(rule).kind in (Kind.BELOW, Kind.TREE) for rule in here):
                 self._below[suffix] = settle(deep, default)
             if globs or ones:
-                self._one[suffix] = _Globs(globs, ones + deep, default)
+                self._one[suffix] = _OneBelow(globs, ones + deep, default)
             if any(_pattern(rule).kind in (Kind.EXACT, Kind.TREE) for rule in here):
                 self._at[suffix] = settle(list(_speaking(suffix, by_suffix)), default)
 
@@ -105,10 +112,6 @@ class Matcher:
         for rule in self.rules:
             by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
         return sorted(_speaking(name, by_suffix), key=rank)
-
-    def odd(self, name: Name) -> bool:
-        """Whether the name is refused for its octets (RFC 1035 names under default deny)."""
-        return self.judge(name) is self._bad_label
 
 
 def rank(rule: Rule) -> tuple[int, int, int, int, int]:

@@ -9,9 +9,9 @@ from enum import Enum
 from dnsfw.model import Name
 from dnsfw.policy.problems import Wrong, shown
 from dnsfw.policy.psl import anybody_registers_below, fold_dots, to_ascii
+from dnsfw.wire.name import MAX_NAME, ROOT, from_text
 
 MAX_LABEL = 63  # octets, RFC 1035 section 2.3.4
-MAX_NAME = 255
 _LABEL = re.compile(r"[a-z0-9_-]+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -44,7 +44,7 @@ class Pattern:
         if self.kind is Kind.EXACT:
             return False
         suffix = self.text[len(self.kind.value) :] if self.kind is not Kind.GLOB else self._rest
-        return anybody_registers_below(suffix if self.suffix != b"\0" else "")
+        return anybody_registers_below(suffix if self.suffix != ROOT else "")
 
     @property
     def _rest(self) -> str:
@@ -66,7 +66,7 @@ def parse_pattern(written: str) -> Pattern:
     """The pattern that a policy writes without ports. Raises Wrong with a rewrite."""
     text = fold_dots(written).removesuffix(".") if written != "." else written
     if text == "*":
-        return Pattern(Kind.BELOW, Name(b"\0"), "*")
+        return Pattern(Kind.BELOW, ROOT, "*")
     if text in ("", ".", "+", "+."):
         raise Wrong(f"{shown(written)} names nothing", "write a name: 'example.com'")
     if text.count("*"):
@@ -75,9 +75,9 @@ def parse_pattern(written: str) -> Pattern:
         if text.startswith(kind.value):
             rest = text[len(kind.value) :]
             ascii_rest = _ascii(rest, written)
-            return Pattern(kind, wire(ascii_rest), kind.value + ascii_rest)
+            return Pattern(kind, from_text(ascii_rest), kind.value + ascii_rest)
     ascii_text = _ascii(text, written)
-    return Pattern(Kind.EXACT, wire(ascii_text), ascii_text)
+    return Pattern(Kind.EXACT, from_text(ascii_text), ascii_text)
 
 
 def _starred(text: str) -> Pattern:
@@ -86,7 +86,7 @@ def _starred(text: str) -> Pattern:
         raise Wrong(*_many_stars(text, rest))
     if first == "*":
         ascii_rest = _ascii(rest, text)
-        return Pattern(Kind.BELOW, wire(ascii_rest), f"*.{ascii_rest}")
+        return Pattern(Kind.BELOW, from_text(ascii_rest), f"*.{ascii_rest}")
     if first.startswith("*") and first[1] not in "-_":
         raise Wrong(
             f"{shown(text)} would match 'evil{text[1:]}' too",
@@ -100,10 +100,10 @@ def _starred(text: str) -> Pattern:
             _checked(part, text)
     if len(head) + len(tail) >= MAX_LABEL:
         raise Wrong(f"{shown(text)}: the label is longer than {MAX_LABEL} octets")
-    ascii_rest = _ascii(rest, text) if rest else ""
-    dotted = f".{ascii_rest}" if ascii_rest else ""
+    ascii_rest = _ascii(rest, text) if rest else "."
+    dotted = f".{ascii_rest}" if rest else ""
     return Pattern(
-        Kind.GLOB, wire(ascii_rest), f"{head}*{tail}{dotted}", head.encode(), tail.encode()
+        Kind.GLOB, from_text(ascii_rest), f"{head}*{tail}{dotted}", head.encode(), tail.encode()
     )
 
 
@@ -140,9 +140,3 @@ def _checked(label: str, written: str) -> str:
         hint = "'+' stands alone in front: '+.x.com'" if odd == "+" else ""
         raise Wrong(f"{shown(written)}: {shown(odd)} cannot stand in a name", hint)
     return label
-
-
-def wire(text: str) -> Name:
-    """Wire form of checked ASCII labels; the empty text is the root."""
-    parts = [bytes((len(label),)) + label.encode("ascii") for label in text.split(".") if label]
-    return Name(b"".join(parts) + b"\0")

@@ -16,7 +16,6 @@ from dnsfw.model import (
     Name,
     Plan,
     PortSet,
-    Reason,
     RoleId,
     RolePlan,
     RuleId,
@@ -26,7 +25,6 @@ from dnsfw.model import (
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
-from dnsfw.policy.prefix import MAPPED
 from dnsfw.policy.problems import Problem
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 
@@ -186,30 +184,3 @@ class Policy:
             fixed=tuple(entry for role in self.roles.values() for entry in role.addresses.entries),
             rules=frozenset(alive),
         )
-
-    def decide_name(self, role: RoleId, name: Name, proto: int, port: int) -> Decision:
-        """The verdict of the name rules; address rules may still beat it once resolved."""
-        policy = self.roles[role]
-        judgement = policy.judge(name)
-        share = judgement.share(proto, port)
-        others = [rule for rule in policy.ranked(name) if rule.ports.covers(proto, port)]
-        runner = next((rule for rule in others if rule is not share.rule), None)
-        return Decision(share.verdict, share.rule, share.reason, runner)
-
-    def decide_addr(self, role: RoleId, addr: Addr, proto: int, port: int) -> Decision:
-        """The verdict on an address that no grant holds, in the kernel's order."""
-        policy = self.roles[role]
-        covering = [r for r in policy.addresses.covering(addr) if r and r.ports.covers(proto, port)]
-        if found := policy.judge_addr(addr, proto, port):
-            runner = next((rule for rule in covering if rule is not found.rule), None)
-            return Decision(found.verdict, found.rule, found.reason, runner)
-        if is_loopback(addr):
-            return Decision(Verdict.ALLOW, None, Reason.LOOPBACK)
-        if policy.default is Verdict.DENY or policy.resolved_only:
-            return Decision(Verdict.DENY, None, Reason.NEVER_RESOLVED)
-        return Decision(Verdict.ALLOW, None, Reason.DEFAULT)
-
-
-def is_loopback(addr: Addr) -> bool:
-    """127.0.0.0/8 and ::1, which every role may reach (`loopback: all`)."""
-    return addr[:13] == MAPPED[:12] + b"\x7f" or addr == bytes(15) + b"\x01"

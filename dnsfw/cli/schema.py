@@ -1,0 +1,19 @@
+"""`dnsfw schema`: the JSON Schema of a policy file."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from dnsfw.policy.syntax import json_schema
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of a policy file, for editors and CI.
+
+    Name it in a policy's first line to get completion in an editor:
+    # yaml-language-server: $schema=./dnsfw.schema.json
+    """
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,186 @@
+"""Why: the verdict on a destination, the rule behind it, and the rule that lost to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from dnsfw.errors import ConfigError, WireError
+from dnsfw.model import Addr, Mode, Name, PortSet, Reason, Verdict, addr_from, addr_text
+from dnsfw.policy.destination import split
+from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.ports import KNOWN, parse_ports
+from dnsfw.policy.prefix import MAPPED
+from dnsfw.policy.problems import Wrong, shown
+from dnsfw.policy.psl import fold_dots, to_ascii
+from dnsfw.policy.rule import Judgement, Rule, Share
+from dnsfw.policy.why import why_lost, why_silent
+from dnsfw.wire.name import from_text, to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A destination to explain: one host, and the ports that are meant."""
+
+    to: Name | Addr
+    is_addr: bool
+    ports: PortSet
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the policy says of the ports that were asked for, before any grant.
+
+    `best` is the share to credit or blame, `runner_up` the rule that would have decided
+    in its place (or that looks as if it should), `why` the reason that it did not.
+    """
+
+    asked: Asked
+    role: str
+    verdict: Verdict
+    best: Share
+    shares: tuple[Share, ...]
+    runner_up: Rule | None
+    why: str
+    notes: tuple[str, ...]
+
+    def noting(self, note: str) -> Explanation:
+        """The same with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
+
+def explain(role: RolePolicy, text: str) -> Explanation:
+    """Explain `HOST[:PORT][/PROTO]` for a role. ConfigError when that is none."""
+    try:
+        asked = _parse(text)
+    except Wrong as wrong:
+        tail = f"; {wrong.remedy}" if wrong.remedy else ""
+        raise ConfigError(wrong.message + tail) from None
+    if asked.is_addr:
+        return _explain_addr(role, asked, Addr(asked.to))
+    return _explain_name(role, asked, Name(asked.to))
+
+
+def _explain_name(role: RolePolicy, asked: Asked, name: Name) -> Explanation:
+    shares = _within(role.judge(name).shares, asked.ports)
+    judgement = Judgement.of(shares)
+    best = judgement.best
+    matching = [rule for rule in role.ranked(name) if rule.ports.intersect(best.ports)]
+    runner = next((rule for rule in matching if rule is not best.rule), None)
+    why = why_lost(best, runner) if runner else ""
+    if best.reason is Reason.NAME_DEFAULT:
+        runner, why = _nearest(role, name, asked.ports)
+    notes = _notes(role, best)
+    if any(prefix_denies_all(rule) for rule in role.rules):
+        notes.append("a deny of every address beats names: see dnsfw check")
+    return Explanation(asked, role.name, judgement.verdict, best, shares, runner, why, tuple(notes))
+
+
+def _nearest(role: RolePolicy, name: Name, ports: PortSet) -> tuple[Rule | None, str]:
+    """Where no rule speaks, the one that looks most as if it did."""
+    near = [(rule, why) for rule in role.rules if (why := why_silent(rule, name, ports))]
+    return max(near, key=lambda found: len(_suffix(found[0])), default=(None, ""))
+
+
+def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
+    ruled = role.addr_shares(addr)
+    left = KNOWN
+    for share in ruled:
+        left = left.minus(share.ports)
+    shares = _within((*ruled, replace(_unruled(role, addr), ports=left)), asked.ports)
+    judgement = Judgement.of(shares)
+    best = judgement.best
+    covering = [r for r in role.addresses.covering(addr) if r and r.ports.intersect(best.ports)]
+    runner = next((rule for rule in covering if rule is not best.rule), None)
+    if best.rule is None and best.reason is not Reason.BUILTIN:
+        others = [r for r in role.addresses.covering(addr) if r]
+        runner = others[0] if others else None
+    why = why_lost(best, runner) if runner else ""
+    notes = _notes(role, best)
+    if best.reason is Reason.NEVER_RESOLVED:
+        notes.append("it opens when an allowed name resolves to it: see dnsfw grants")
+    elif best.reason is Reason.DEFAULT:
+        notes.append("it closes while a denied name holds it: see dnsfw grants")
+    elif best.reason is Reason.BUILTIN:
+        notes.append("metadata service: only a rule for a prefix inside lifts this")
+    return Explanation(asked, role.name, judgement.verdict, best, shares, runner, why, tuple(notes))
+
+
+def _unruled(role: RolePolicy, addr: Addr) -> Share:
+    """What happens to an address that no address rule, no built-in and no grant judges."""
+    if _is_loopback(addr):
+        return Share(KNOWN, Verdict.ALLOW, None, Reason.LOOPBACK)
+    if role.default is Verdict.DENY or role.resolved_only:
+        return Share(KNOWN, Verdict.DENY, None, Reason.NEVER_RESOLVED)
+    return Share(KNOWN, Verdict.ALLOW, None, Reason.DEFAULT)
+
+
+def _notes(role: RolePolicy, best: Share) -> list[str]:
+    notes = [best.rule.note] if best.rule and best.rule.note else []
+    if role.mode is Mode.AUDIT and best.verdict is Verdict.DENY:
+        notes.append("mode audit: logged, and let pass")
+    return notes
+
+
+def _within(shares: Iterable[Share], ports: PortSet) -> tuple[Share, ...]:
+    """The shares cut to the ports that were asked for."""
+    return tuple(
+        replace(share, ports=mine) for share in shares if (mine := share.ports.intersect(ports))
+    )
+
+
+def prefix_denies_all(rule: Rule) -> bool:
+    """Whether a rule refuses a whole address family."""
+    return rule.verdict is Verdict.DENY and rule.what.text in ("0.0.0.0/0", "[::]/0")
+
+
+def _suffix(rule: Rule) -> bytes:
+    return getattr(rule.what, "suffix", b"")
+
+
+def _is_loopback(addr: Addr) -> bool:
+    """127.0.0.0/8 and ::1, which every role may reach (`loopback: all`)."""
+    return addr[:13] == MAPPED[:12] + b"\x7f" or addr == bytes(15) + b"\x01"
+
+
+def _parse(text: str) -> Asked:
+    if (addr := _address(text)) is not None:
+        return _asked(addr, None, None)
+    parts = split(text)
+    if parts.bits is not None:
+        raise Wrong(f"{shown(text)} is no destination", "name one host: 'example.com:443/tcp'")
+    bracketed = parts.what.startswith("[")
+    host = parts.what[1:-1] if bracketed else parts.what
+    if (addr := _address(host)) is not None:
+        return _asked(addr, parts.ports, parts.proto)
+    if bracketed:
+        raise Wrong(f"{shown(parts.what)} holds no IPv6 address", "write '[2001:db8::1]:443'")
+    try:
+        name = from_text(".".join(to_ascii(label) for label in fold_dots(host).split(".")))
+    except WireError as error:
+        raise Wrong(f"{shown(host)}: {error}", "write a name or an address") from None
+    return _asked(name, parts.ports, parts.proto)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _asked(to: Name | IPv4Address | IPv6Address, ports: str | None, proto: str | None) -> Asked:
+    """A port without a protocol means TCP; neither means everything."""
+    if ports is not None and not ports.isdecimal():
+        raise Wrong(f"{shown(ports)} is no port", "explain takes one port")
+    if ports is not None and proto is None:
+        proto = "tcp"
+    meant = parse_ports(ports, proto) if proto else KNOWN
+    tail = (f":{ports}" if ports else "") + (f"/{proto}" if proto else "")
+    if isinstance(to, bytes):
+        return Asked(to, False, meant, to_text(to) + tail)
+    addr = addr_from(to)
+    host = addr_text(addr)
+    return Asked(addr, True, meant, (f"[{host}]" if ":" in host and tail else host) + tail)
