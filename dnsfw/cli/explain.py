@@ -15,7 +15,7 @@ from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.explain import Explanation
 from dnsfw.policy.explain import explain as explain_to
 from dnsfw.policy.ports import KNOWN, describe
-from dnsfw.policy.rule import Rule, Share
+from dnsfw.policy.rule import Rule
 from dnsfw.wire.message import A
 
 HOST_ROLE = "host"
@@ -65,6 +65,7 @@ def explain(
 
 
 def _lines(found: Explanation) -> Iterator[str]:
+    told: set[str] = set()
     yield f"{found.asked.text}: {_word(found.verdict)}"
     if found.best.rule:
         yield f"  by     {found.best.rule.text}"
@@ -77,13 +78,13 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield f"         {found.why}"
     if len(found.shares) > 1:
         for share in found.shares:
-            yield f"  ports  {describe(share.ports)}: {_word(share.verdict)}{_source(share)}"
+            ports = describe(share.ports) if share.rule else "the rest"
+            line = f"  ports  {ports}: {_word(share.verdict)}"
+            if line not in told:  # a share of many ranges comes in pieces
+                yield line
+            told.add(line)
     for note in found.notes:
         yield f"  note   {note}"
-
-
-def _source(share: Share) -> str:
-    return f" ({share.rule.text})" if share.rule else f" ({REASONS[share.reason]})"
 
 
 def _word(verdict: Verdict) -> str:

@@ -94,7 +94,7 @@ class _Compiler:
         written = {key for key in ("allow", "deny") if getattr(section, key) is not None}
         raw = self._raw(at)
         if not written:
-            if not {"allow", "deny"} & set(raw):
+            if not set(raw) & {"allow", "deny"} and set(raw) <= set(RuleSection.model_fields):
                 self._error(at, "a rule needs allow or deny", "write '- allow: example.com:443'")
             return
         if len(written) > 1:

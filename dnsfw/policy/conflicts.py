@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_network
 
 from dnsfw.model import Name, RuleId, Verdict
 from dnsfw.policy.pattern import Kind, Pattern
@@ -13,8 +12,6 @@ from dnsfw.policy.ports import describe
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Problems
 from dnsfw.policy.rule import Rule
-
-_EVERYTHING = (Prefix.of(ip_network("0.0.0.0/0")), Prefix.of(ip_network("::/0")))
 
 
 def find_conflicts(rules: Sequence[Rule], problems: Problems) -> None:
@@ -47,7 +44,7 @@ def find_warnings(role: RolePolicy, problems: Problems) -> None:
 
 def _warn_of_all(rule: Rule, role: RolePolicy, problems: Problems) -> None:
     what = rule.what
-    if isinstance(what, Prefix) and what in _EVERYTHING:
+    if isinstance(what, Prefix) and rule.refuses_all:
         family = "IPv4" if what.v4 else "IPv6"
         problems.warn(
             rule.where,

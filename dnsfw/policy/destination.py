@@ -13,12 +13,14 @@ from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Wrong, shown
 
 _MAX_TEXT = 512  # longer than any name with any ports that fit
+COMMA = 'a comma splits what is not quoted: write ["example.com:80,443"]'
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/@]*@)?([^/:]*)(:\d+)?.*", re.DOTALL)
 _URL_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 _SHAPE = re.compile(
     r"(?P<what>\[[^\]]*\]|[^:/\[\]]*)(?:/(?P<bits>\d+))?(?::(?P<ports>[^/]*))?(?:/(?P<proto>[^/]*))?",
     re.DOTALL,
 )
+_PORT_ALONE = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/[a-z]+)?")
 _DOTTED = re.compile(r"[0-9]+\.[0-9.]*")
 
 
@@ -60,6 +62,8 @@ def split(text: str) -> Parts:
         raise Wrong(f"{shown(text)} is longer than {_MAX_TEXT} characters")
     if re.search(r"\s", text):
         raise Wrong(f"{shown(text)} has a blank in it", "write one destination, without blanks")
+    if _PORT_ALONE.fullmatch(text):
+        raise Wrong(f"{shown(text)} is a port without a host", COMMA)
     if url := _URL.fullmatch(text):
         port = url[4] or _URL_PORTS.get(url[1].lower(), "")
         raise Wrong(f"{shown(text)} is a URL, a rule names a host", f"write '{url[3]}{port}'")

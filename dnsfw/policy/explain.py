@@ -73,7 +73,7 @@ def _explain_name(role: RolePolicy, asked: Asked, name: Name) -> Explanation:
     if best.reason is Reason.NAME_DEFAULT:
         runner, why = _nearest(role, name, asked.ports)
     notes = _notes(role, best)
-    if any(prefix_denies_all(rule) for rule in role.rules):
+    if any(rule.refuses_all for rule in role.rules):
         notes.append("a deny of every address beats names: see dnsfw check")
     return Explanation(asked, role.name, judgement.verdict, best, shares, runner, why, tuple(notes))
 
@@ -129,11 +129,6 @@ def _within(shares: Iterable[Share], ports: PortSet) -> tuple[Share, ...]:
     return tuple(
         replace(share, ports=mine) for share in shares if (mine := share.ports.intersect(ports))
     )
-
-
-def prefix_denies_all(rule: Rule) -> bool:
-    """Whether a rule refuses a whole address family."""
-    return rule.verdict is Verdict.DENY and rule.what.text in ("0.0.0.0/0", "[::]/0")
 
 
 def _suffix(rule: Rule) -> bytes:

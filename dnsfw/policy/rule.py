@@ -7,13 +7,14 @@ from hashlib import blake2s
 from typing import Literal
 
 from dnsfw.datapath import abi
-from dnsfw.model import PortSet, Reason, RoleId, RuleId, Verdict
+from dnsfw.model import PortRange, PortSet, Reason, RoleId, RuleId, Verdict
 from dnsfw.policy.pattern import Pattern
-from dnsfw.policy.ports import ANY
+from dnsfw.policy.ports import ANY, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position
 
 MIN_GRACE = 2  # seconds: less and a client's connect can lose the race against its own TTL
+_ALL_TCP = PortSet((PortRange(PROTOCOLS["tcp"], 1),))
 _ID_SPACE = 0x1_0000_0000 - int(abi.RuleId.FIRST)
 
 
@@ -42,6 +43,12 @@ class Rule:
     shared: Literal["allow", "deny"] = "allow"
     close: Literal["asked"] | None = None
     note: str = ""
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether it refuses a whole address family, over names and all: a frequent mistake."""
+        everything = self.what.text in ("0.0.0.0/0", "[::]/0")
+        return everything and self.verdict is Verdict.DENY and not _ALL_TCP.minus(self.ports)
 
 
 @dataclass(frozen=True, slots=True)

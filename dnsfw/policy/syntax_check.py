@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from dnsfw.policy.destination import COMMA
 from dnsfw.policy.problems import Problems, shown
 from dnsfw.policy.syntax import (
     LATER,
@@ -44,6 +45,7 @@ _SYNONYMS = {
     "forward": "upstreams",
     "bind": "listen",
 }
+_EXTRA = "extra_forbidden"
 _KINDS = {
     "bool_type": "true or false",
     "string_type": "text",
@@ -81,8 +83,8 @@ def check_document(document: Document, problems: Problems) -> Checked | None:
         rules = None
     checked = [
         (index, section)
-        for index, rule in enumerate(rules or ())
-        if rule is not None
+        for index, rule in enumerate(map(_clean, rules or ()))
+        if rule not in (None, {}, [])  # told already
         and (section := _fit(RuleSection, rule, ("rules", index), document, problems))
     ]
     policy = _fit(PolicySection, top, (), document, problems)
@@ -97,8 +99,10 @@ def _fit(
         return model.model_validate(raw)
     except ValidationError as error:
         found = error.errors(include_url=False)
+    meant = {_meant(str(i["loc"][-1]), (*at, *i["loc"][:-1])) for i in found if i["type"] == _EXTRA}
     for item in found:
-        _tell(item, at, document, problems)
+        if item["type"] != "missing" or item["loc"][-1] not in meant:
+            _tell(item, at, document, problems)
     if not isinstance(raw, dict):
         return None
     for item in found:
@@ -117,7 +121,7 @@ def _tell(item: ErrorDetails, at: Path, document: Document, problems: Problems) 
     path: Path = (*at, *item["loc"])
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     where = document.place(path)
-    if kind == "extra_forbidden":
+    if kind == _EXTRA:
         key = str(path[-1])
         problems.error(
             document.key_place(path), f"unknown key {shown(key)}", _close(key, path[:-1])
@@ -131,10 +135,17 @@ def _tell(item: ErrorDetails, at: Path, document: Document, problems: Problems) 
     elif kind == "said":
         problems.error(where, item["msg"], context.get("remedy", ""))
     elif kind in _KINDS:
-        hint = "quote it" if kind == "string_type" and not isinstance(value, dict | list) else ""
+        hint = _hint(kind, value, path)
         problems.error(where, f"{_named(path)} is {_KINDS[kind]}, not {_kind_of(value)}", hint)
     else:
         problems.error(where, f"{_named(path)}: {item['msg'].lower()}")
+
+
+def _hint(kind: str, value: object, path: Path) -> str:
+    if kind != "string_type" or isinstance(value, dict | list):
+        return ""
+    number_in_list = isinstance(value, int) and isinstance(path[-1], int)
+    return COMMA if number_in_list and {"allow", "deny"} & set(path) else "quote it"
 
 
 def _refuse_nothing(document: Document, problems: Problems) -> None:
@@ -182,12 +193,18 @@ def _without(raw: dict[str, Any], loc: Path) -> dict[str, Any]:
 
 
 def _close(key: str, path: Path) -> str:
+    if meant := _meant(key, path):
+        return f"did you mean '{meant}'?"
+    return f"known are {', '.join(_section_at(path).model_fields)}"
+
+
+def _meant(key: str, path: Path) -> str | None:
+    """The key that an unknown one was probably meant to be."""
     fields = list(_section_at(path).model_fields)
     lowered = key.lower()
     if _SYNONYMS.get(lowered) in fields:
-        return f"did you mean '{_SYNONYMS[lowered]}'?"
-    near = get_close_matches(lowered, fields, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(fields)}"
+        return _SYNONYMS[lowered]
+    return next(iter(get_close_matches(lowered, fields, n=1, cutoff=0.6)), None)
 
 
 def _closest(value: str, expected: str) -> str:

@@ -80,15 +80,13 @@ class _TooMuch(Exception):
 def read_document(text: str, file: str, problems: Problems) -> Document | None:
     """The document, or None when the problems say why there is none."""
     reader = _Reader(file, problems, {(): Position(file, 1, 1)})
-    before = len(problems.errors)
     try:
         for event in _events(text):
             _take(reader, event)
     except yaml.YAMLError as error:
         _explain(error, text, file, problems)
+        return None
     except _TooMuch:
-        pass
-    if len(problems.errors) > before:
         return None
     return Document(reader.root, reader.places, reader.key_places)
 
@@ -236,5 +234,16 @@ def _explain(error: yaml.YAMLError, text: str, file: str, problems: Problems) ->
                 value = found[1]
                 problems.error(where, f"{shown(value)} is YAML, not text", f'quote it: "{value}"')
                 return
-    message = getattr(error, "problem", None) or "this is not YAML"
-    problems.error(Position(file, mark.line + 1, mark.column + 1), str(message), "")
+    where = Position(file, mark.line + 1, mark.column + 1)
+    char = lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
+    message = str(getattr(error, "problem", None) or "this is not YAML")
+    if char == "\t":
+        problems.error(where, "a tab cannot indent", "use blanks")
+    elif "cannot start any token" in message:
+        problems.error(where, f"{shown(char)} cannot begin a value", "quote the value")
+    elif "mapping values" in message:
+        problems.error(
+            where, "a second colon in one line", "quote the value, or mend the indentation"
+        )
+    else:
+        problems.error(where, message, "look at the indentation and the quotes above")
