@@ -12,7 +12,7 @@ import pytest
 from tests.support.daemon import LISTEN
 from tests.support.internet import PAIRS as NAMES
 from tests.support.netlab import Capture, wait_until
-from tests.support.programs import ECHO, LOAD, PAIRS, PROBES, TALK
+from tests.support.programs import DISCARD, ECHO, LOAD, PAIRS, PROBES, TALK
 from tests.support.world import World, policy_of
 
 pytestmark = [
@@ -23,7 +23,7 @@ pytestmark = [
 NEVER = ("203.0.113.9", "2001:db8::9")
 SHORT = policy_of([
     {"allow": "*.example.com:80,9000", "ttl": {"min": "1s", "grace": "2s"}},
-    {"allow": "*.pairs.example:80"},
+    {"allow": "*.pairs.example:9"},
 ])
 DEADLINE = 4.0  # TTL 2 s and 2 s of grace
 CUT_WITHIN = 10.0  # ten times the second that promise 4 gives
@@ -40,6 +40,10 @@ def last_line(process: subprocess.Popen[str]) -> list[str]:
     assert process.stdout is not None
     process.send_signal(signal.SIGTERM)
     return process.stdout.read().split()
+
+
+def discard_server(world: World) -> None:
+    ready(world.internet.netns.start([sys.executable, "-u", "-c", DISCARD]))
 
 
 def echo_server(world: World) -> None:
@@ -100,6 +104,7 @@ def test_row_112_ten_thousand_answers_are_connected_to_at_once_without_a_drop(
     world: World,
 ) -> None:
     world.guard(SHORT)
+    discard_server(world)
     half = NAMES // 2
 
     other = world.start_python(PAIRS, LISTEN, str(half), str(half))
@@ -160,12 +165,13 @@ def test_row_51_kill_9_and_a_restart_under_load_leak_nothing_and_cut_nothing(
 def test_row_113_reload_under_load_leaks_nothing_and_cuts_nothing(world: World) -> None:
     daemon = world.guard(SHORT)
     echo_server(world)
+    discard_server(world)
     assert world.addresses("www.example.com") == ["203.0.113.11"]
     talk = ready(world.start_python(TALK, "203.0.113.11", "9000"))
     load = ready(world.start_python(LOAD, LISTEN))
     other = policy_of([
         {"allow": "*.example.com:80,9000", "ttl": {"min": "1s", "grace": "2s"}},
-        {"allow": "*.pairs.example:80"},
+        {"allow": "*.pairs.example:9"},
         {"deny": "198.51.100.200/32"},
     ])
 

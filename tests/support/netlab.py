@@ -295,14 +295,14 @@ class Capture:
         self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(everything))
         self._socket.bind((interface, everything))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.settimeout(0.05)
+        self._socket.settimeout(0.05)  # seconds: how soon `close` is heard
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
     def _loop(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(OSError):  # the link may go before we do
                 self.frames.append(self._socket.recv(65535))
 
     def saw(self, *needles: bytes) -> bool:

@@ -19,9 +19,9 @@ KINDS = {
     "netns": "may make network namespaces",
     "cgroup": "may make cgroups on a cgroup2 mount",
     "bcc": "has python3-bpfcc and kernel headers",
-    "peers": "has unbound, nsd, curl and dig",
+    "peers": "has unbound, nsd, curl, dig and ping",
 }
-PEERS = ("unbound", "nsd", "curl", "dig")
+PEERS = ("unbound", "nsd", "curl", "dig", "ping")
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE = 0
 _BPF_MAP_TYPE_ARRAY = 2

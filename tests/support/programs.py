@@ -25,7 +25,7 @@ for index in range(first, first + count):
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
         s.settimeout(5)
         try:
-            s.connect((address, 80))
+            s.connect((address, 9))
         except OSError as error:
             failed.append((index, address, str(error)))
             continue
@@ -34,6 +34,15 @@ for index in range(first, first + count):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         done += 1
 print(done, resent, failed[:5])
+"""
+
+# Accepts and closes at once: a web server of threads is too slow for ten thousand SYNs.
+DISCARD = """
+import socket
+s = socket.create_server(("::", 9), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+print("ready")
+while True:
+    s.accept()[0].close()
 """
 
 # Every millisecond until SIGTERM: a datagram and a SYN to addresses never asked for.
