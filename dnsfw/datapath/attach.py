@@ -19,6 +19,7 @@ from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device
 from dnsfw.datapath.hooks import HookState, Place
 from dnsfw.datapath.listeners import Listeners
+from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
 from dnsfw.errors import ConfigError, DatapathError
 
@@ -50,10 +51,12 @@ class Wall:
         self._missing: list[HookState] = []
         self._held: dict[str, int] = {}  # links: they outlive a pin that somebody deletes
         self.adopted = pin_dir.current.is_dir()
+        # As it stands in the keys of flows and listeners.
         self.netns = own.netns_cookie() if loaded.netns_cookie else 0
         self.listeners = Listeners(
             loaded.maps["dnsfw_listeners"], loaded.maps["dnsfw_settings"], self.netns
         )
+        self.locals = Locals(loaded.maps["dnsfw_locals"], self.netns)
 
     @classmethod
     def open(cls, config: WallConfig, prepare: Prepare = lambda _: None) -> Wall:
@@ -143,7 +146,7 @@ class Wall:
             if not (directory / name).exists():
                 pins.pin(self.maps[name].fd, directory / name)
                 change.undo((directory / name).unlink)
-        before = self.listeners.settle(only_netns=self._config.only_netns)
+        before = self.listeners.settle(own.netns_cookie(), only_netns=self._config.only_netns)
         change.undo(self.listeners.restore, before)
         prepare(self)
         for place in self._wanted():

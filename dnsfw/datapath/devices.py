@@ -1,4 +1,4 @@
-"""Network devices: which there are, how their packets begin, and when that changes.
+"""Network devices and addresses: which there are, and when that changes.
 
 Plain ioctls and one netlink socket: they need no library and no event loop.
 """
@@ -9,9 +9,14 @@ import errno
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from struct import Struct
+
+from dnsfw.errors import DatapathError
+from dnsfw.model import Addr, addr_from
 
 # linux/if_arp.h
 _ETHER, _LOOPBACK = 1, 772
@@ -31,8 +36,18 @@ _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
 _IFF_UP = 1
 _IFREQ = Struct("16s24x")
 _ANSWER = Struct("=16xH22x")  # the union's first member: sa_family, or the flags
-_RTMGRP_LINK = 1
+# RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+_GROUPS = 0x1 | 0x10 | 0x100
 _ANY_MESSAGE = 1 << 16
+
+# linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
+_NLMSG = Struct("=IHHII")
+_IFADDRMSG = Struct("=BBBBI")
+_RTATTR = Struct("=HH")
+_RTM_GETADDR = 22
+_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 
 
 class Layer(Enum):
@@ -82,19 +97,66 @@ def layer_of(link_type: int) -> Layer | None:
     return Layer.PACKET if link_type in _WITHOUT_FRAME else None
 
 
+def addresses() -> frozenset[Addr]:
+    """Every address of this host in this network namespace.
+
+    DatapathError if the kernel's list cannot be read whole.
+    """
+    request = _NLMSG.pack(_NLMSG.size + _IFADDRMSG.size, _RTM_GETADDR, _DUMP, 1, 0)
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as sock:
+        sock.sendto(request + bytes(_IFADDRMSG.size), (0, 0))
+        found: set[Addr] = set()
+        while True:
+            data = sock.recv(_ANY_MESSAGE)
+            for message, body in _messages(data):
+                if message == _NLMSG_DONE:
+                    return frozenset(found)
+                if message == _NLMSG_ERROR:
+                    raise DatapathError("the kernel does not list this host's addresses")
+                found.update(_addresses(body))
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each netlink message, see netlink(7)."""
+    at = 0
+    while at + _NLMSG.size <= len(data):
+        length, kind, *_ = _NLMSG.unpack_from(data, at)
+        yield kind, data[at + _NLMSG.size : at + length]
+        at += max(_aligned(length), _NLMSG.size)
+
+
+def _addresses(body: bytes) -> Iterator[Addr]:
+    """IFA_LOCAL and IFA_ADDRESS; they differ on point-to-point devices, see rtnetlink(7)."""
+    found: dict[int, bytes] = {}
+    at = _IFADDRMSG.size
+    while at + _RTATTR.size <= len(body):
+        length, kind = _RTATTR.unpack_from(body, at)
+        found[kind] = body[at + _RTATTR.size : at + length]
+        at += max(_aligned(length), _RTATTR.size)
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if packed:
+        yield addr_from(ip_address(packed))
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
 class DeviceWatch:
-    """Becomes readable when a device appears, changes or goes."""
+    """Becomes readable when a device or an address appears, changes or goes."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._sock = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._sock.bind((0, _RTMGRP_LINK))
+        self._sock.bind((0, _GROUPS))
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def drain(self) -> bool:
-        """True if anything happened since the last call; then ask `devices()` again.
+        """True if anything happened since the last call; then ask `devices()` and
+        `addresses()` again.
 
         The messages are not read for their content: a lost one must not lose a device.
         """

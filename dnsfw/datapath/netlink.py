@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ T = TypeVar("T")
 _PREF = 1  # of the filters on one side, the first in line
 _HANDLE = 0xD45F  # ours, so that another program's filter of that priority stays its own
 _ETH_P_ALL = 3
+_TCA_BPF_ID = 11
+_ATTRIBUTE_HEADER = 4
 # What the kernel says of a device, a qdisc or a filter that is not there (any more).
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
 
@@ -110,10 +113,20 @@ def _filters(messages: Any) -> list[Filter]:
     found = []
     for message in messages:
         options = message.get_attr("TCA_OPTIONS")
-        program = options.get_attr("TCA_BPF_ID") if hasattr(options, "get_attr") else None
-        if program:
+        if options is not None and (program := _program_id(options)):
             found.append(Filter(message["info"] >> 16, message["handle"], program))
     return sorted(found, key=lambda f: (f.pref, f.handle))
+
+
+def _program_id(options: Any) -> int | None:
+    """TCA_BPF_ID, which pyroute2 does not name: its number is read from the raw attribute."""
+    for name, value in options["attrs"]:
+        if name == "TCA_BPF_ID":
+            return int(value)
+        if name == "UNKNOWN" and value["header"]["type"] == _TCA_BPF_ID:
+            start = value.offset + _ATTRIBUTE_HEADER
+            return int.from_bytes(value.data[start : start + 4], sys.byteorder)
+    return None
 
 
 class _Raise(Enum):

@@ -1,0 +1,177 @@
+"""The self-test: `ready` means that a refused probe was refused and an allowed one passed.
+
+A child inside the guarded cgroup sends real packets as the role PROBE, to which nothing
+is open but what is granted here. They go to loopback; the only ones that could leave, if
+the wall did not stand, are the frames for the device hooks, and these carry TTL 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import dnsfw
+from dnsfw.datapath import cgroup as cgroups
+from dnsfw.datapath import probe_child
+from dnsfw.datapath.bpf import Map
+from dnsfw.datapath.sink import Sink
+from dnsfw.datapath.tables import PROBE_RULE
+from dnsfw.errors import DatapathError
+from dnsfw.model import (
+    PROBE,
+    SECOND,
+    Entry,
+    Grant,
+    Nanos,
+    PortRange,
+    PortSet,
+    Verdict,
+    addr_from,
+)
+
+_UDP = 17
+_PATIENCE = 20.0  # seconds for a child that needs a tenth of one
+_GRANT_FOR = 60 * SECOND
+# What says "nobody answers": the packet did leave the hooks.
+_PASSED = frozenset({0, errno.ECONNREFUSED, errno.EINPROGRESS, errno.EAGAIN})
+# The host has no such socket, route or right; nothing is proved either way.
+_UNTRIED = frozenset(
+    {
+        errno.EAFNOSUPPORT,
+        errno.EPROTONOSUPPORT,
+        errno.EADDRNOTAVAIL,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EHOSTUNREACH,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One probe: what it was, and whether the wall did what it must."""
+
+    what: str
+    expected: str  # refused | passed
+    got: str  # refused | passed | the system's words
+    ok: bool | None  # None: this host cannot try it
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Every probe, and what they prove together."""
+
+    tried: tuple[Tried, ...]
+    denials: int  # that the kernel counted meanwhile
+
+    @property
+    def ok(self) -> bool:
+        """Nothing went wrong, and something was really refused."""
+        proved = any(t.ok and t.expected == "refused" for t in self.tried)
+        return proved and self.denials > 0 and all(t.ok is not False for t in self.tried)
+
+    @property
+    def failures(self) -> tuple[Tried, ...]:
+        return tuple(t for t in self.tried if t.ok is False)
+
+
+_REFUSALS = {
+    "connect4": "IPv4 connect to an address that nothing opened",
+    "connect6": "IPv6 connect to a port that nothing opened",
+    "sendmsg4": "IPv4 datagram to an address that nothing opened",
+    "sendmsg6": "IPv6 datagram to a port that nothing opened",
+    "egress": "packet past the address hooks",
+}
+_PASSES = {
+    "allowed4": "IPv4 datagram to an open address",
+    "allowed6": "IPv6 datagram to an open address",
+}
+
+
+def self_test(
+    sink: Sink, maps: Mapping[str, Map], cgroup: Path | None, devices: Sequence[str]
+) -> SelfTest:
+    """Tries the hooks that `cgroup` and `devices` say are attached.
+
+    DatapathError if the probes themselves could not run.
+    """
+    before = _denials(sink)
+    now = Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    grant = Grant(
+        Nanos(now + _GRANT_FOR),
+        PROBE_RULE,
+        PortSet((PortRange(_UDP, probe_child.PORT, probe_child.PORT),)),
+        Verdict.ALLOW,
+    )
+    places = [addr_from(text) for text in (probe_child.ALLOWED, probe_child.ALLOWED6)]
+    sink.write([Entry(PROBE, addr, (grant,)) for addr in places])
+    try:
+        place = cgroups.leaf(cgroup, "dnsfw-probe") if cgroup else nullcontext(None)
+        with place as leaf:
+            codes = _run(maps["dnsfw_socks"].fd, leaf, devices)
+    finally:
+        sink.write([Entry(PROBE, addr) for addr in places])
+    return SelfTest(
+        tuple(_tried(name, code) for name, code in codes.items()), _denials(sink) - before
+    )
+
+
+def _run(socks: int, leaf: Path | None, devices: Sequence[str]) -> dict[str, int]:
+    request = {
+        "cgroup": str(leaf) if leaf else "",
+        "socks": socks,
+        "tries": [*_REFUSALS, *_PASSES] if leaf else [],
+        "devices": list(devices),
+    }
+    # The same package that we are, wherever it lies; no site-packages are needed.
+    home = str(Path(dnsfw.__file__).parent.parent)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-S", "-m", probe_child.__name__],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            pass_fds=(socks,),
+            env={**os.environ, "PYTHONPATH": home},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DatapathError(f"the self-test did not run: {error}") from error
+    if done.returncode != 0:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise DatapathError(f"the self-test did not run: {last}")
+    codes: dict[str, int] = json.loads(done.stdout)
+    return codes
+
+
+def _tried(name: str, code: int) -> Tried:
+    if name in _PASSES:
+        got = "passed" if code in _PASSED else os.strerror(code)
+        return Tried(_PASSES[name], "passed", got, _judged(code, code in _PASSED))
+    refusal = errno.EPERM
+    what = _REFUSALS.get(name)
+    if what is None:  # a frame: the queueing layer's word for a dropped packet
+        refusal = errno.ENOBUFS
+        what = f"{name.removeprefix('frame ')}: frame to an address that nothing opened"
+    got = "refused" if code == refusal else os.strerror(code) if code else "passed"
+    untried = what != _REFUSALS.get(name) and code == errno.EPERM  # no CAP_NET_RAW
+    return Tried(what, "refused", got, None if untried else _judged(code, code == refusal))
+
+
+def _judged(code: int, ok: bool) -> bool | None:
+    return None if code in _UNTRIED else ok
+
+
+def _denials(sink: Sink) -> int:
+    return sum(counter.denied for counter in sink.counters().values())
