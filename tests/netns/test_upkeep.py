@@ -112,21 +112,21 @@ with socket.socket(family, socket.SOCK_STREAM) as s:
 """
 
 
-@pytest.mark.parametrize("address", ["192.0.2.2", "2001:db8:ffff::2"])
+@pytest.mark.parametrize("address", ["192.0.2.2", "fd99::2"])
 def test_a_smaller_path_mtu_is_learned(world: World, address: str) -> None:
     far = world.lab.namespace("far")
     internet = world.internet.netns
     world.lab.link(internet, far, "eth1", "eth0")
     for netns, interface, last in ((internet, "eth1", 1), (far, "eth0", 2)):
         netns.ip(f"addr add 192.0.2.{last}/24 dev {interface}")
-        netns.ip(f"addr add 2001:db8:ffff::{last}/64 dev {interface}")
+        netns.ip(f"addr add fd99::{last}/64 dev {interface}")
     internet.ip("link set eth1 mtu 1300")  # one side only: the far end promises 1500
     far.ip("route add default via 192.0.2.1")
-    far.ip("-6 route add default via 2001:db8:ffff::1")
+    far.ip("-6 route add default via fd99::1")
     internet.sysctl("net.ipv4.ip_forward", 1)
     internet.sysctl("net.ipv6.conf.all.forwarding", 1)
     far.start([sys.executable, "-u", "-c", _SINK])
-    world.guard(policy_of([{"allow": ["192.0.2.2:9000", "[2001:db8:ffff::2]:9000"]}]))
+    world.guard(policy_of([{"allow": ["192.0.2.2:9000", "[fd99::2]:9000"]}]))
 
     sent = world.python(_UPLOAD, address)
     route = world.host.run(["ip", "route", "get", address]).stdout
