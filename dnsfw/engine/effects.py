@@ -48,6 +48,7 @@ class Holder:
     name: Name
     rule: RuleId
     until: Nanos
+    chain: tuple[Name, ...] = ()  # the other names of its CNAME chain: a new rule may deny one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,396 @@
+"""The engine: the whole surface of the core. Events come in with their time, effects go out.
+
+It knows no socket, no clock and no kernel. `_decide` is the order in which a query is
+judged; `settle.py` is the only place where an address gets into a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
+
+from dnsfw.engine import notes
+from dnsfw.engine.cache import Cache, CacheKey, Front, Ready
+from dnsfw.engine.closer import Closer
+from dnsfw.engine.closing import Closing
+from dnsfw.engine.effects import (
+    AskId,
+    Client,
+    Close,
+    Cut,
+    Effect,
+    Holder,
+    OpenThenReply,
+    Reply,
+    Transport,
+)
+from dnsfw.engine.filter import pieces_for
+from dnsfw.engine.flows import stays
+from dnsfw.engine.ledger import GrantRow, Ledger
+from dnsfw.engine.limits import Limits
+from dnsfw.engine.local import local_answer
+from dnsfw.engine.lookups import Done, Lookups, Rng, Step
+from dnsfw.engine.pending import Waiter
+from dnsfw.engine.refusals import any_answer, failure, instead, refusal
+from dnsfw.engine.reload import lives, only_looser
+from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
+from dnsfw.engine.slots import Piece
+from dnsfw.model import (
+    Addr,
+    Entry,
+    Flow,
+    Lockdown,
+    Mode,
+    Name,
+    Nanos,
+    Reason,
+    RoleId,
+)
+from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.wire.message import ANY, CD, RD, Ede, Query, Rcode, Refuse, peek, read_query
+from dnsfw.wire.reply import Template, write_error
+
+_KEY_FLAGS = RD | CD  # the header bits that can change an answer
+_NAMES_TOLD = 4  # enough for one line of an event
+_LATER = 1 << 62
+_NO_ROOM = "too many questions in flight"
+
+
+class Engine:
+    """Queries, answers and deadlines in; replies, grants and questions out.
+
+    `rng` must be `random.SystemRandom` in production. `trusted` are the upstreams whose
+    AD bit is believed: those that only this host can speak for (RFC 4035, section 4.9.3).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        upstreams: int,
+        rng: Rng,
+        limits: Limits | None = None,
+        *,
+        trusted: frozenset[int] = frozenset(),
+    ) -> None:
+        limits = limits or Limits()
+        self._policy = policy
+        self._lockdown = Lockdown.OFF
+        self._ledger = Ledger(limits)
+        self._cache = Cache(limits)
+        self._front: Front = Front(limits.front)
+        self._refusals: Front = Front(limits.refusals)
+        self._lookups = Lookups(upstreams, rng, limits)
+        self._lookups.trusted = trusted
+        self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
+        self._closer = Closer(self._ledger, self._lookups, limits)
+        self._counts = dict.fromkeys(
+            ("queries", "hits", "refused", "malformed", "local", "coalesced", "failed"), 0
+        )
+        self._take_settings(policy)
+        self._closer.load(policy, Nanos(0))
+
+    # --- queries ---
+
+    def on_query(self, wire: bytes, client: Client, now: Nanos) -> list[Effect]:
+        """What to do with a client's message. The first half is the hot path.
+
+        What the front holds was judged by the policy of now: everything that changes a
+        judgement, or takes a grant away, empties it.
+        """
+        counts = self._counts
+        counts["queries"] += 1
+        if (asked := peek(wire)) is not None:
+            key = (client.role, asked.key, asked.do, asked.flags & _KEY_FLAGS)
+            ready = self._front.get(key)
+            if ready is not None and now < ready.until:
+                counts["hits"] += 1
+                limit = None if client.transport is Transport.UDP else OVER_TCP
+                age = seconds_since(ready.born, now)
+                reply = Reply(client, ready.template.render(asked, age, limit))
+                return [reply, *ready.notes] if ready.notes else [reply]
+            if (ready := self._refusals.get(key)) is not None:
+                counts["refused"] += 1
+                return [Reply(client, render(ready.template, asked, client)), *ready.notes]
+        try:
+            query = read_query(wire)
+        except Refuse as error:
+            counts["malformed"] += 1
+            said = write_error(error)
+            return [] if said is None else [Reply(client, said)]
+        return self._decide(query, client, now)
+
+    def _decide(self, query: Query, client: Client, now: Nanos) -> list[Effect]:
+        """Every stage a query goes through, in order; each one answers it or lets it on."""
+        name, role = query.name, client.role
+        # 1. Without a role nobody can be judged (no mark on the packet: DESIGN, section 7).
+        policy = self._policy.roles.get(role)
+        if policy is None:
+            return self._refuse_plainly(query, client, Reason.DEFAULT, Ede.PROHIBITED)
+        # 2. In a lockdown nothing is told and nobody is asked.
+        if self._lockdown is not Lockdown.OFF:
+            return self._refuse_plainly(query, client, Reason.LOCKDOWN, Ede.BLOCKED)
+        # 3. Names that are nobody's business but ours: before RD and before policy.
+        if (local := local_answer(name, query.qtype, policy)) is not None:
+            self._counts["local"] += 1
+            template = Template(name, local.rcode, local.answers, local.authority, aa=True)
+            return [Reply(client, render(template, query, client))]
+        # 4. RD=0 asks what the cache holds: other people's questions.
+        if not query.rd:
+            return self._refuse_plainly(query, client, Reason.BY_NOTHING, Ede.PROHIBITED)
+        # 5. Policy, before anything that could send a byte (promise 7).
+        judgement = policy.judge(name)
+        if not judgement.answered and policy.mode is Mode.ENFORCE:
+            self._closer.asked(role, name, judgement.rule, now)
+            return self._refuse(query, client, policy)
+        # 6. ANY would tell everything at once (RFC 8482).
+        if query.qtype == ANY:
+            return [Reply(client, render(any_answer(name), query, client))]
+        # 7. What is known already, judged by the policy of now.
+        key = CacheKey(role, query.key, query.do, query.flags & _KEY_FLAGS)
+        if (facts := self._cache.get(key, now)) is not None:
+            waiter = Waiter(client, query, now)
+            if (done := self._settler.settle(key, facts, policy, (waiter,), now)) is not None:
+                self._counts["hits"] += 1
+                return done
+        # 8. What has just failed is not asked again (RFC 9520).
+        if (ede := self._cache.failure(key, now)) is not None:
+            return [self._servfail(query, client, ede)]
+        # 9. Ask, or wait with those who have asked.
+        return self._ask(key, query, client, now)
+
+    def _refuse(self, query: Query, client: Client, policy: RolePolicy) -> list[Effect]:
+        """A denied name: the policy's own kind of refusal, which the client may cache."""
+        self._counts["refused"] += 1
+        judgement = policy.judge(query.name)
+        how = self._policy.dns.refuse
+        template = refusal(query.name, query.qtype, how, judgement.reason, judgement.rule)
+        note = notes.refused(client.role, query.name, judgement.reason, judgement.rule)
+        if judgement.rule is None or judgement.rule.close is None:  # else each asking counts
+            key = CacheKey(client.role, query.key, query.do, query.flags & _KEY_FLAGS)
+            self._refusals.put(key, Ready(template, Nanos(0), Nanos(_LATER), (note,)))
+        return [Reply(client, render(template, query, client)), note]
+
+    def _refuse_plainly(
+        self, query: Query, client: Client, reason: Reason, ede: Ede
+    ) -> list[Effect]:
+        """REFUSED, for reasons that lie outside of any rule."""
+        self._counts["refused"] += 1
+        template = Template(query.name, Rcode.REFUSED, ede=(ede, reason.name.lower()))
+        note = notes.refused(client.role, query.name, reason, None)
+        return [Reply(client, render(template, query, client)), note]
+
+    def _ask(self, key: CacheKey, query: Query, client: Client, now: Nanos) -> list[Effect]:
+        asking = len(self._lookups.table)
+        effects = self._lookups.join(key, client, query, now)
+        if effects is None:
+            return [self._servfail(query, client, Ede.NO_REACHABLE_AUTHORITY, _NO_ROOM)]
+        if len(self._lookups.table) == asking:
+            self._counts["coalesced"] += 1
+        return effects
+
+    def _servfail(self, query: Query, client: Client, ede: Ede, text: str = "") -> Reply:
+        self._counts["failed"] += 1
+        return Reply(client, render(failure(query.name, (ede, text)), query, client))
+
+    # --- answers ---
+
+    def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> list[Effect]:
+        """A datagram, or a message, that came back for an Ask. Junk leads to nothing."""
+        return self._finish(self._lookups.on_answer(ask, wire, now), now)
+
+    def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:
+        """The way to the upstream broke: ICMP refused, TCP reset, no route."""
+        return self._finish(self._lookups.on_failed(ask, why, now), now)
+
+    def _finish(self, step: Step, now: Nanos) -> list[Effect]:
+        done = step.done
+        if done is None:
+            return step.effects
+        if done.pending.closing:
+            return step.effects + self._closed(done, now)
+        if done.facts is None:
+            return step.effects + self._failed(done, now)
+        self._cache.put(done.pending.key, done.facts, now)
+        return step.effects + self._answer(done, now)
+
+    def _answer(self, done: Done, now: Nanos) -> list[Effect]:
+        """Facts have come; the policy may have changed since the question was let through."""
+        key, facts = done.pending.key, done.facts
+        policy = self._policy.roles.get(key.role)
+        assert facts is not None
+        if policy is None or not (policy.judge(facts.name).answered or policy.mode is Mode.AUDIT):
+            return self._refuse_waiters(done.waiters)
+        return self._settler.settle(key, facts, policy, done.waiters, now) or []
+
+    def _refuse_waiters(self, waiters: Iterable[Waiter]) -> list[Effect]:
+        effects: list[Effect] = []
+        for w in waiters:
+            policy = self._policy.roles.get(w.client.role)
+            if policy is None:
+                effects += self._refuse_plainly(w.query, w.client, Reason.DEFAULT, Ede.PROHIBITED)
+            else:
+                effects += self._refuse(w.query, w.client, policy)
+        return effects
+
+    def _failed(self, done: Done, now: Nanos) -> list[Effect]:
+        ede = done.pending.ede
+        self._cache.remember_failure(done.pending.key, ede, now)
+        return [self._servfail(w.query, w.client, ede) for w in done.waiters]
+
+    def _closed(self, done: Done, now: Nanos) -> list[Effect]:
+        pending = done.pending
+        item = Closing(pending.key.role, pending.name, pending.qtype)
+        site = self._settler.site
+        effects, shut = self._closer.done(item, done.facts, self._policy, site, now)
+        if shut:  # `shared: deny` took an address from an allowed name: no stale hit may tell it
+            self._front.clear()
+        return effects
+
+    # --- time ---
+
+    def on_deadline(self, now: Nanos) -> list[Effect]:
+        """Do what is due. Call it at `next_deadline`, or later."""
+        effects: list[Effect] = []
+        for step in self._lookups.on_deadline(now):
+            effects += self._finish(step, now)
+        effects += _close(self._ledger.sweep(now))
+        if self._lockdown is Lockdown.OFF:
+            effects += self._closer.start(self._policy, now)
+        return effects
+
+    def next_deadline(self) -> Nanos | None:
+        """When `on_deadline` is wanted next; None while nothing is under way."""
+        closing = self._closer.next_due() if self._lockdown is Lockdown.OFF else None
+        times = (self._lookups.table.next_wake(), self._ledger.next_sweep(), closing)
+        return min((when for when in times if when is not None), default=None)
+
+    # --- the host, the operator ---
+
+    def on_open_failed(self, effect: OpenThenReply, now: Nanos) -> list[Effect]:
+        """The kernel took the grants of an answer not: undo them; SERVFAIL for those who wait.
+
+        The entries are written again as they were before, because nobody knows which of
+        them the kernel has.
+        """
+        self._front.clear()
+        entries = self._ledger.revert(effect.holders, now)
+        ede = (Ede.OTHER, "the kernel refused the grant")
+        replies = [Reply(r.client, instead(r.wire, ede)) for r in effect.replies]
+        self._counts["failed"] += len(replies)
+        told = [notes.not_opened(h.role, h.name, h.rule, h.addr) for h in effect.holders[:1]]
+        return [*_close(entries), *replies, *told]
+
+    def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
+        """Judge by another policy from now on; closes at once what it refuses."""
+        old, self._policy = self._policy, policy
+        self._take_settings(policy)
+        looser = {role for role in policy.roles if only_looser(old, policy, role)}
+
+        def keep_tail(role: RoleId, piece: Piece) -> bool:
+            return role in looser and lives(policy, role, piece)
+
+        effects = _close(self._ledger.rejudge(self._pieces, keep_tail, now))
+        for pending in self._lookups.table:
+            role = policy.roles.get(pending.key.role)
+            if pending.closing or (role is not None and role.judge(pending.name).answered):
+                continue
+            if role is not None and role.mode is Mode.AUDIT:
+                continue
+            step = self._lookups.abandon(pending)
+            assert step.done is not None
+            effects += step.effects + self._refuse_waiters(step.done.waiters)
+        return effects + self._closer.load(policy, now)
+
+    def judge_flows(self, flows: Iterable[Flow], now: Nanos) -> list[Effect]:
+        """End the flows that the policy of now refuses; remember names the others stand on."""
+        del now
+        site = self._settler.site
+        in_use: set[tuple[RoleId, Addr]] = set()
+        cut: list[Flow] = []
+        for flow in flows:
+            if stays(flow, self._policy, self._ledger, site, self._lockdown):
+                in_use.add((flow.role, flow.remote))
+            else:
+                cut.append(flow)
+        self._ledger.in_use(in_use)
+        return [Cut(tuple(cut))] if cut else []
+
+    def restore(
+        self, holders: Iterable[Holder], entries: Iterable[Entry], now: Nanos
+    ) -> list[Effect]:
+        """Take over grants after a restart: the journal's names, the kernel's table."""
+
+        def keep_tail(role: RoleId, piece: Piece) -> bool:
+            return lives(self._policy, role, piece)
+
+        return _close(self._ledger.adopt(entries, holders, self._pieces, keep_tail, now))
+
+    def set_lockdown(self, lockdown: Lockdown, now: Nanos) -> list[Effect]:
+        """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
+        self._lockdown = lockdown
+        self._front.clear()
+        self._refusals.clear()
+        effects: list[Effect] = []
+        if lockdown is Lockdown.OFF:
+            return effects
+        for pending in self._lookups.table:
+            step = self._lookups.abandon(pending)
+            assert step.done is not None
+            effects += step.effects
+            if pending.closing:
+                effects += self._closed(step.done, now)
+            for w in step.done.waiters:
+                effects += self._refuse_plainly(w.query, w.client, Reason.LOCKDOWN, Ede.BLOCKED)
+        return effects
+
+    def set_own_addresses(self, own: Iterable[Addr]) -> None:
+        """The host's addresses: under `default: deny` no answer holds them unasked."""
+        self._settler.site = replace(self._settler.site, own=frozenset(own))
+        self._front.clear()
+
+    # --- people ask ---
+
+    def grants(self, now: Nanos) -> list[GrantRow]:
+        """Every live grant with the names behind it."""
+        return list(self._ledger.rows(now))
+
+    def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
+        """Who holds an address, or held it last: the latest first."""
+        return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))
+
+    def stats(self) -> dict[str, int]:
+        """Counters and sizes, under stable names."""
+        return {
+            **self._counts,
+            **self._cache.sizes(),
+            "asked": self._lookups.asked,
+            "junk": self._lookups.junk,
+            "pending": len(self._lookups.table),
+            "front": len(self._front),
+            "refusals": len(self._refusals),
+            "grants": len(self._ledger),
+            "names": self._ledger.names_held,
+            "closings": len(self._closer),
+        }
+
+    # --- the policy ---
+
+    def _take_settings(self, policy: Policy) -> None:
+        self._front.clear()
+        self._refusals.clear()
+        self._settler.refuse = policy.dns.refuse
+        private = policy.dns.private == "allow"
+        self._settler.site = replace(self._settler.site, private=private)
+
+    def _pieces(
+        self, role: RoleId, addr: Addr, name: Name, chain: tuple[Name, ...]
+    ) -> tuple[Piece, ...]:
+        policy = self._policy.roles.get(role)
+        if policy is None:
+            return ()
+        return pieces_for(addr, name, chain, policy, self._settler.site)
+
+
+def _close(entries: list[Entry]) -> list[Effect]:
+    return [Close(tuple(entries))] if entries else []

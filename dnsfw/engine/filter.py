@@ -1,0 +1,303 @@
+"""The answer filter: what of an answer may be passed on, and what it may open.
+
+`rule_on` decides and opens nothing: it says which names wish to hold which addresses.
+The ledger then says which of them can; `records` builds the reply from those alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+from dnsfw.engine.facts import Facts, covered
+from dnsfw.engine.ledger import Claim
+from dnsfw.engine.ranges import Kind, embedded, kind
+from dnsfw.engine.slots import Piece
+from dnsfw.errors import WireError
+from dnsfw.model import (
+    DEFAULT_RULE,
+    SECOND,
+    Addr,
+    Mode,
+    Name,
+    Nanos,
+    PortSet,
+    Reason,
+    RuleId,
+    Verdict,
+)
+from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.rule import Judgement, Rule, Share
+from dnsfw.wire import rdata
+from dnsfw.wire.message import AAAA, HTTPS, SVCB, A, Record
+from dnsfw.wire.name import ROOT
+
+_SERVICES = (SVCB, HTTPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the filter must know besides the role's rules."""
+
+    own: frozenset[Addr] = frozenset()  # addresses of this host
+    private: bool = True  # `dns.private`: may roles with default allow hear private addresses
+    most: int = 128  # addresses of one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The whole answer is refused, because of this name."""
+
+    name: Name
+    reason: Reason
+    rule: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A name that would hold these addresses."""
+
+    name: Name
+    chain: tuple[Name, ...]
+    addrs: tuple[Addr, ...]
+    claims: tuple[Claim, ...]
+
+
+@dataclass(slots=True)
+class Ruling:
+    """What may pass if the ledger agrees."""
+
+    judgement: Judgement
+    ttl: int  # seconds from the facts' birth
+    records: list[Record] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+    passing: set[Addr] = field(default_factory=set)  # without any grant: an address rule opens
+    removed: list[tuple[Addr, Reason]] = field(default_factory=list)
+    dropped: Blocked | None = None  # a service record whose target is refused
+    cut: int = 0  # addresses over the cap
+
+    @property
+    def expires(self) -> int:
+        return self.ttl * SECOND
+
+
+def rule_id(rule: Rule | None) -> RuleId:
+    return rule.id if rule else DEFAULT_RULE
+
+
+def denied_by_rule(judgement: Judgement) -> Rule | None:
+    """The rule that refuses a name; None if it is answered, or just not named by any rule."""
+    return None if judgement.answered else judgement.rule
+
+
+def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
+    """What the policy as it is now makes of an answer. The caller has judged the name itself."""
+    judgement = policy.judge(facts.name)
+    audit = policy.mode is Mode.AUDIT
+    closed = PortSet()
+    for name in facts.chain[1:]:
+        link = policy.judge(name)
+        if (rule := denied_by_rule(link)) is not None and not audit:
+            return Blocked(name, Reason.CHAIN_DENIED, rule)
+        closed = closed.union(_closed_by(link))
+    shares = _without(judgement.shares, closed)
+    if not shares and not audit:
+        return Blocked(facts.name, Reason.CHAIN_DENIED, None)
+    ttl = min(
+        [facts.ttl, *((s.rule.ttl if s.rule else policy.ttl).max for s in shares if _opens(s))]
+    )
+    ruling = Ruling(judgement, ttl)
+    builder = _Builder(facts, policy, site, ruling)
+    if facts.qtype in (A, AAAA):
+        builder.addresses(shares)
+    elif facts.qtype in _SERVICES:
+        builder.services(shares)
+    else:
+        ruling.records += facts.records
+    if ruling.dropped is not None and not ruling.records:
+        return ruling.dropped
+    return ruling
+
+
+def _opens(share: Share) -> bool:
+    return share.verdict is Verdict.ALLOW
+
+
+def _without(shares: Iterable[Share], closed: PortSet) -> list[Share]:
+    """The shares less what a denied name of the chain closes; empty when nothing stays open."""
+    left = []
+    for share in shares:
+        if not _opens(share) or not closed:
+            left.append(share)
+        elif ports := share.ports.minus(closed):
+            left.append(replace(share, ports=ports))
+    return left if any(_opens(share) for share in left) else []
+
+
+def claims_of(
+    shares: Iterable[Share], policy: RolePolicy, ttl: int, born: Nanos
+) -> tuple[Claim, ...]:
+    """What a name puts on its addresses: every open port, and under `default: allow` also
+    those that a rule closes. Each lasts the TTL (at least its rule's `min`) and its grace.
+    """
+    claims: list[Claim] = []
+    for share in shares:
+        rule = share.rule
+        if not _opens(share) and (rule is None or policy.default is Verdict.DENY):
+            continue
+        time = rule.ttl if rule else policy.ttl
+        until = Nanos(born + (max(ttl, time.min) + time.grace) * SECOND)
+        yields = rule is None or rule.shared == "allow"
+        claims.append((Piece(rule_id(rule), share.ports, share.verdict, yields), until))
+    return tuple(claims)
+
+
+def pieces_for(
+    addr: Addr, name: Name, chain: Iterable[Name], policy: RolePolicy, site: Site
+) -> tuple[Piece, ...]:
+    """The same without deadlines, for a name that is judged again by a policy of now."""
+    judgement = policy.judge(name)
+    shares = list(judgement.shares)
+    for link in map(policy.judge, chain):
+        if denied_by_rule(link) is not None:
+            shares = list(link.shares)
+            break
+        shares = _without(shares, _closed_by(link)) or [s for s in shares if not _opens(s)]
+    if needs_leave(addr, policy, site):
+        shares = _private(shares)
+    return tuple(piece for piece, _ in claims_of(shares, policy, 0, Nanos(0)))
+
+
+def _closed_by(link: Judgement) -> PortSet:
+    """Ports that rules close for a name of the chain: closed for the whole chain."""
+    closed = PortSet()
+    for share in link.shares:
+        if share.verdict is Verdict.DENY and share.rule is not None:
+            closed = closed.union(share.ports)
+    return closed
+
+
+class _Builder:
+    """Goes through the records of one answer and fills the ruling."""
+
+    def __init__(self, facts: Facts, policy: RolePolicy, site: Site, ruling: Ruling) -> None:
+        self._facts = facts
+        self._policy = policy
+        self._site = site
+        self._ruling = ruling
+        self._audit = policy.mode is Mode.AUDIT
+
+    def addresses(self, shares: list[Share]) -> None:
+        """A and AAAA: those that pass wish to be held by the query name."""
+        kept: list[Addr] = []
+        for record in self._facts.records:
+            (addr,) = rdata.addresses(record)
+            if (why := self._refused(addr, shares, record.rtype == AAAA)) is not None:
+                self._ruling.removed.append((addr, why))
+            elif len(kept) >= self._site.most:
+                self._ruling.cut += 1
+            else:
+                kept.append(addr)
+                self._ruling.records.append(record)
+        self._wish(self._facts.name, self._facts.chain[1:], kept, shares)
+
+    def services(self, shares: list[Share]) -> None:
+        """SVCB and HTTPS: the target is judged as a name, the hints as its addresses."""
+        owner = self._facts.chain[-1]
+        for record in self._facts.records:
+            try:
+                binding = rdata.read_svcb(record.rdata)
+            except WireError:
+                continue  # a client would have to reject it (RFC 9460, section 2.2)
+            name, chain, mine = self._facts.name, self._facts.chain[1:], shares
+            if binding.target not in (ROOT, owner):
+                judgement = self._policy.judge(binding.target)
+                if not judgement.answered and not self._audit:
+                    blame = denied_by_rule(judgement)
+                    if blame is not None:
+                        blocked = Blocked(binding.target, Reason.CHAIN_DENIED, blame)
+                        self._ruling.dropped = blocked
+                    continue
+                name, chain, mine = binding.target, (), list(judgement.shares)
+            hints = []
+            for addr in binding.hints[: self._site.most]:
+                ipv6 = addr not in _v4_hints(binding)
+                if (why := self._refused(addr, mine, ipv6)) is not None:
+                    self._ruling.removed.append((addr, why))
+                else:
+                    hints.append(addr)
+            self._ruling.records.append(record)
+            self._wish(name, chain, hints, mine)
+
+    def _wish(
+        self, name: Name, chain: tuple[Name, ...], addrs: list[Addr], shares: list[Share]
+    ) -> None:
+        """Split by what may be opened there: a private address only by rules that say so."""
+        for private in (False, True):
+            mine = [a for a in addrs if needs_leave(a, self._policy, self._site) is private]
+            able = _private(shares) if private else shares
+            claims = claims_of(able, self._policy, self._ruling.ttl, self._facts.born)
+            if mine and claims:
+                self._ruling.wishes.append(Wish(name, chain, tuple(mine), claims))
+            else:  # an address rule opens them, or the role only audits
+                self._ruling.passing.update(mine)
+
+    def _refused(self, addr: Addr, shares: Iterable[Share], ipv6: bool) -> Reason | None:
+        """Why an address may not be in the answer; None when it may."""
+        if kind(addr, self._site.own, ipv6=ipv6) is Kind.SPECIAL:
+            return Reason.FILTERED
+        policy = self._policy
+        if self._audit or policy.allows_private(addr):
+            return None
+        able = [s for s in shares if _opens(s)]
+        if needs_leave(addr, policy, self._site) and not (able := _private(able)):
+            return Reason.FILTERED
+        inner = embedded(addr)
+        for form in (addr, inner) if inner else (addr,):
+            # The kernel asks address rules first: what they close must not be told.
+            if not any(policy.reachable(form, share.ports) for share in able):
+                return Reason.ADDRESS_RULE
+        return None
+
+
+def needs_leave(addr: Addr, policy: RolePolicy, site: Site) -> bool:
+    """Whether an address is private in a role that does not hear of those by itself."""
+    if policy.default is Verdict.ALLOW and site.private:
+        return False
+    return kind(addr, site.own) is Kind.PRIVATE
+
+
+def _private(shares: Iterable[Share]) -> list[Share]:
+    return [share for share in shares if share.rule is not None and share.rule.private]
+
+
+def _v4_hints(binding: rdata.Svcb) -> Collection[Addr]:
+    only = tuple(p for p in binding.params if p[0] == rdata.IPV4HINT)
+    return rdata.Svcb(binding.priority, binding.target, only).hints
+
+
+def usable_records(
+    facts: Facts, ruling: Ruling, usable: Collection[Addr]
+) -> tuple[list[Record], list[Record], bool]:
+    """Answer section, authority section, and whether both are just as the upstream sent them.
+
+    Only addresses in `usable` are in it. Every TTL is the ruling's: the chain's least.
+    """
+    kept: list[Record] = []
+    for record in ruling.records:
+        if facts.qtype in _SERVICES:
+            record = rdata.rewrite_svcb(record, lambda hint: hint in usable)
+        elif facts.qtype in (A, AAAA) and rdata.addresses(record)[0] not in usable:
+            continue
+        kept.append(record)
+    whole = kept == list(facts.records)
+    proofs: Iterable[Record] = facts.proofs
+    if not whole:  # a signature over the whole set would no longer fit
+        proofs = [r for r in facts.proofs if covered(r) != facts.qtype]
+    links = facts.links if kept or whole else ()
+    answers = [*links, *kept, *(proofs if links or kept else ())]
+    return (
+        [replace(r, ttl=min(r.ttl, ruling.ttl)) for r in answers],
+        [replace(r, ttl=min(r.ttl, ruling.ttl)) for r in facts.authority],
+        whole,
+    )

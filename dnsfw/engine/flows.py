@@ -1,0 +1,43 @@
+"""Which live flows the policy of now would not have let begin (promise 4)."""
+
+from __future__ import annotations
+
+from dnsfw.engine.filter import Site, pieces_for
+from dnsfw.engine.ledger import Ledger
+from dnsfw.engine.ranges import is_loopback
+from dnsfw.model import DEFAULT_RULE, Flow, Lockdown, Mode, Reason, Verdict
+from dnsfw.policy.policy import Policy
+
+# Not begun by a name or an address: nothing to judge again.
+_EXEMPT = frozenset({Reason.OWN_SOCKET, Reason.UPKEEP, Reason.LISTENER, Reason.LOOPBACK})
+
+
+def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown) -> bool:
+    """Whether a flow may go on, judged in the order of DESIGN.md, section 4."""
+    if is_loopback(flow.remote) or flow.reason in _EXEMPT:
+        return True
+    if lockdown is not Lockdown.OFF:
+        return flow.inbound and lockdown is not Lockdown.HARD
+    if flow.inbound:
+        return True  # the kernel judges `inbound` where it begins
+    role = policy.roles.get(flow.role)
+    if role is None or role.mode is Mode.AUDIT:
+        return role is not None
+    fixed = role.judge_addr(flow.remote, flow.proto, flow.remote_port)
+    if fixed is not None:
+        return fixed.verdict is Verdict.ALLOW
+    for grant in ledger.written(flow.role, flow.remote):
+        if grant.verdict is Verdict.DENY and grant.ports.covers(flow.proto, flow.remote_port):
+            return False
+    names = list(ledger.names(flow.role, flow.remote))
+    if names:
+        return any(
+            piece.verdict is Verdict.ALLOW and piece.ports.covers(flow.proto, flow.remote_port)
+            for name, chain in names
+            for piece in pieces_for(flow.remote, name, chain, role, site)
+        )
+    if flow.rule == DEFAULT_RULE:
+        return role.default is Verdict.ALLOW and not role.resolved_only
+    # Its names are forgotten: the rule alone speaks for it.
+    rule = role.rules_by_id.get(flow.rule)
+    return rule is not None and rule.verdict is Verdict.ALLOW

@@ -1,0 +1,392 @@
+"""The ledger: which names hold which addresses, and so what the kernel's table must say.
+
+Names put pieces on a place (role, address): ports that a rule opens or closes until a
+deadline. The kernel gets at most four slots a place, so equal pieces merge and the latest
+deadline wins. A deadline moves earlier only by policy; what does not fit is left out, and
+nothing that lives makes room for it (promises 1, 2, 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from heapq import heapify, heappop, heappush
+
+from dnsfw.engine.effects import Holder
+from dnsfw.engine.limits import Limits
+from dnsfw.engine.places import NEVER, Chain, Ghosts, Group, Holding, Key, NameIndex, Place
+from dnsfw.engine.slots import Piece, barred, slots_for
+from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
+
+Claim = tuple[Piece, Nanos]
+Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
+
+_SWEEP = 1024  # places one sweep looks at: a mass expiry must not hold up the answers
+
+
+class Left(Enum):
+    """Why an address was left out."""
+
+    FULL = "the grants table is full"
+    SLOTS = "too many different port sets on one address"
+    NAME = "too many live addresses for one name"
+    CLOSED = "a denied name closes it"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of putting a name on addresses."""
+
+    held: list[Addr] = field(default_factory=list)
+    left: dict[Addr, Left] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)  # to be written, in this order
+    holders: list[Holder] = field(default_factory=list)
+    shared: list[tuple[Addr, Name]] = field(default_factory=list)  # allowed and denied at once
+    shut: bool = False  # a closing took ports away from an allowed name
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """One slot of one place, with the names behind it, for people."""
+
+    role: RoleId
+    addr: Addr
+    names: tuple[Name, ...]
+    grant: Grant
+
+
+class Ledger:
+    """The truth about every entry of the kernel's grants table."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places: dict[Key, Place] = {}
+        self._index = NameIndex()
+        self._due: list[tuple[Nanos, RoleId, Addr]] = []
+        self._ghosts = Ghosts(limits.ghosts)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def names_held(self) -> int:
+        """How many (name, address) pairs are remembered one by one."""
+        return self._index.pairs
+
+    # --- names come ---
+
+    def hold(
+        self,
+        role: RoleId,
+        name: Name,
+        addrs: Iterable[Addr],
+        claims: Sequence[Claim],
+        now: Nanos,
+        chain: Chain = (),
+    ) -> Outcome:
+        """Put a name on addresses. One that does not fit is in `left`, and unchanged."""
+        out = Outcome()
+        for addr in dict.fromkeys(addrs):
+            why = self._hold_one(role, name, addr, claims, now, chain, out)
+            if why is not None:
+                out.left[addr] = why
+                continue
+            out.held.append(addr)
+            for piece, until in claims:
+                out.holders.append(Holder(role, addr, name, piece.rule, until, chain))
+        return out
+
+    def _hold_one(
+        self,
+        role: RoleId,
+        name: Name,
+        addr: Addr,
+        claims: Sequence[Claim],
+        now: Nanos,
+        chain: Chain,
+        out: Outcome,
+    ) -> Left | None:
+        place = self._places.get((role, addr))
+        if place is None and len(self._places) >= self._limits.grants:
+            out.entries += self.sweep(now)  # the expired go first, and so do their deletions
+            if len(self._places) >= self._limits.grants:
+                return Left.FULL
+        if not self._name_has_room(role, name, addr, now):
+            return Left.NAME
+        before = place.pieces(now) if place else {}
+        after = dict(before)
+        for piece, until in claims:
+            after[piece] = max(until, after.get(piece, until))
+        grants = slots_for(after)
+        if len(grants) > self._limits.slots:
+            return Left.SLOTS
+        opens = [piece for piece, _ in claims if piece.verdict is Verdict.ALLOW]
+        if opens and all(barred(piece, after) for piece in opens):
+            return Left.CLOSED
+
+        if place is None:
+            place = self._places[role, addr] = Place()
+        elif len(after) > 1:
+            _report_sharing(place, name, addr, claims, before, out)
+        for piece, until in claims:
+            self._add(place, role, addr, piece, name, until, chain)
+        _write(place, role, addr, grants, out.entries)
+        self._watch(place, role, addr)
+        return None
+
+    def _name_has_room(self, role: RoleId, name: Name, addr: Addr, now: Nanos) -> bool:
+        limit = self._limits.addresses_per_name
+        addrs = self._index.addresses(role, name)
+        if len(addrs) < limit or addr in addrs:
+            return True
+        for old in list(addrs):
+            self._prune(role, old, now)
+        return len(self._index.addresses(role, name)) < limit
+
+    def _add(
+        self,
+        place: Place,
+        role: RoleId,
+        addr: Addr,
+        piece: Piece,
+        name: Name,
+        until: Nanos,
+        chain: Chain,
+    ) -> None:
+        group = place.groups.setdefault(piece, Group())
+        if group.renew(name, until, chain):
+            return
+        if self.names_held >= self._limits.names:
+            group.fold(until)
+            return
+        if len(group.names) >= self._limits.names_per_grant:
+            oldest = next(iter(group.names))
+            group.fold(group.names.pop(oldest).until)
+            self._unlink(place, role, addr, oldest)
+        group.add(name, until, chain)
+        self._index.link(role, name, addr)
+
+    # --- names go ---
+
+    def sweep(self, now: Nanos) -> list[Entry]:
+        """Forget what has ended: entries to rewrite or delete. Call again while `next_sweep`
+        is in the past: it looks at a bounded number.
+        """
+        entries: list[Entry] = []
+        for _ in range(_SWEEP):
+            if not self._due or self._due[0][0] > now:
+                break
+            check, role, addr = heappop(self._due)
+            place = self._places.get((role, addr))
+            if place is not None and place.check == check:
+                place.check = NEVER
+                self._settle(place, role, addr, now, entries)
+        return entries
+
+    def next_sweep(self) -> Nanos | None:
+        return self._due[0][0] if self._due else None
+
+    def revert(self, holders: Iterable[Holder], now: Nanos) -> list[Entry]:
+        """Undo a write that failed: every deadline is again what it was before it."""
+        touched: dict[Key, None] = {}
+        for holder in holders:
+            place = self._places.get((holder.role, holder.addr))
+            if place is None:
+                continue
+            touched[holder.role, holder.addr] = None
+            for piece, group in place.groups.items():
+                held = group.names.get(holder.name)
+                if held is not None and piece.rule == holder.rule:
+                    held.until = held.before
+                    group.recount()
+        entries: list[Entry] = []
+        for role, addr in touched:
+            place = self._places[role, addr]
+            place.written = None
+            self._settle(place, role, addr, now, entries)
+            place.written = None  # this write may fail too: never rely on it
+        return entries
+
+    def _settle(
+        self, place: Place, role: RoleId, addr: Addr, now: Nanos, entries: list[Entry]
+    ) -> None:
+        """Drop the groups that ended and tell the kernel what is left."""
+        for piece in [p for p, group in place.groups.items() if group.until <= now]:
+            group = place.groups.pop(piece)
+            for name, held in group.names.items():
+                self._bury(role, addr, piece, name, held)
+                self._unlink(place, role, addr, name)
+        _write(place, role, addr, slots_for(place.pieces(now))[: self._limits.slots], entries)
+        if place.groups:
+            self._watch(place, role, addr)
+        else:
+            del self._places[role, addr]
+
+    def _watch(self, place: Place, role: RoleId, addr: Addr) -> None:
+        """Have the sweep look when the first group ends, or earlier if that is under way."""
+        first = min(group.until for group in place.groups.values())
+        if NEVER < place.check <= first:
+            return
+        place.check = first
+        heappush(self._due, (first, role, addr))
+        if len(self._due) > 2 * len(self._places) + 64:
+            self._due = [(place.check, *key) for key, place in self._places.items()]
+            heapify(self._due)
+
+    def _prune(self, role: RoleId, addr: Addr, now: Nanos) -> None:
+        """Forget names whose own time is over though others keep the place alive."""
+        place = self._places.get((role, addr))
+        if place is None:
+            return
+        for group in place.groups.values():
+            for name in [n for n, held in group.names.items() if held.until <= now]:
+                del group.names[name]
+                self._unlink(place, role, addr, name)
+
+    def _unlink(self, place: Place, role: RoleId, addr: Addr, name: Name) -> None:
+        if not place.has(name):
+            self._index.unlink(role, name, addr)
+
+    # --- the policy changes ---
+
+    def rejudge(
+        self, judge: Judge, keep_tail: Callable[[RoleId, Piece], bool], now: Nanos
+    ) -> list[Entry]:
+        """Judge every name again: entries that close (or reopen) what has changed.
+
+        Deadlines stay. A folded tail has no names left to judge, so it stays only where
+        `keep_tail` knows that nothing below its rule can have been closed.
+        """
+        entries: list[Entry] = []
+        for (role, addr), place in list(self._places.items()):
+            groups: dict[Piece, Group] = {}
+            for piece, group in place.groups.items():
+                if group.tail > now and keep_tail(role, piece):
+                    groups.setdefault(piece, Group()).fold(group.tail)
+            for name in place.names():
+                held = place.held_by(name, now)
+                if not held:
+                    continue
+                chain = next(iter(held.values())).chain
+                least = min(holding.until for holding in held.values())
+                for piece in judge(role, addr, name, chain):
+                    until = held[piece].until if piece in held else least
+                    groups.setdefault(piece, Group()).add(name, until, chain)
+            self._regroup(place, role, addr, groups)
+            self._settle(place, role, addr, now, entries)
+        return entries
+
+    def _regroup(self, place: Place, role: RoleId, addr: Addr, groups: dict[Piece, Group]) -> None:
+        old, place.groups = place.groups, groups
+        for piece, group in old.items():
+            for name, holding in group.names.items():
+                if not place.has(name):
+                    self._bury(role, addr, piece, name, holding)
+                    self._index.unlink(role, name, addr)
+
+    def _bury(self, role: RoleId, addr: Addr, piece: Piece, name: Name, held: Holding) -> None:
+        """Remember who held an address: flows that it let begin may outlive it."""
+        if piece.verdict is Verdict.ALLOW:
+            self._ghosts.add((role, addr), name, held.chain)
+
+    def adopt(
+        self,
+        entries: Iterable[Entry],
+        holders: Iterable[Holder],
+        judge: Judge,
+        keep_tail: Callable[[RoleId, Piece], bool],
+        now: Nanos,
+    ) -> list[Entry]:
+        """Take over what the kernel's table holds after a restart; returns what to rewrite.
+
+        The table says what is open, the journal who holds it. A slot that no name explains
+        stays as a tail where `keep_tail` allows, else it is closed.
+        """
+        by_key: dict[Key, list[Holder]] = {}
+        for holder in holders:
+            if holder.until > now:
+                by_key.setdefault((holder.role, holder.addr), []).append(holder)
+        changed: list[Entry] = []
+        for entry in entries:
+            role, addr = entry.role, entry.addr
+            place = self._places[role, addr] = Place(written=entry.grants)
+            last = max((grant.until for grant in entry.grants), default=NEVER)
+            for holder in by_key.get((role, addr), ()):
+                until = min(holder.until, last)  # journalled, but was it written?
+                for piece in judge(role, addr, holder.name, holder.chain) if until > now else ():
+                    self._add(place, role, addr, piece, holder.name, until, holder.chain)
+            told = {(p.ports, p.verdict): g.until for p, g in place.groups.items()}
+            for grant in entry.grants:
+                piece = Piece(grant.rule, grant.ports, grant.verdict)
+                unexplained = told.get((grant.ports, grant.verdict), NEVER) < grant.until
+                if grant.until > now and unexplained and keep_tail(role, piece):
+                    place.groups.setdefault(piece, Group()).fold(grant.until)
+            self._settle(place, role, addr, now, changed)
+        return changed
+
+    # --- people and flows ask ---
+
+    def in_use(self, keys: Iterable[Key]) -> None:
+        """Keep the names of these addresses, though their grants may end: flows go on."""
+        self._ghosts.in_use = frozenset(keys)
+
+    def names(self, role: RoleId, addr: Addr) -> Iterator[tuple[Name, Chain]]:
+        """Who holds an address, the latest deadline first, and then who held it."""
+        place = self._places.get((role, addr))
+        seen: set[Name] = set()
+        if place is not None:
+            held = [item for group in place.groups.values() for item in group.names.items()]
+            for name, holding in sorted(held, key=lambda item: -item[1].until):
+                if name not in seen:
+                    seen.add(name)
+                    yield name, holding.chain
+        for name, chain in self._ghosts.names((role, addr)):
+            if name not in seen:
+                yield name, chain
+
+    def written(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
+        """What the kernel was told of an address; empty when unknown."""
+        place = self._places.get((role, addr))
+        return (place.written or ()) if place else ()
+
+    def rows(self, now: Nanos) -> Iterator[GrantRow]:
+        for (role, addr), place in self._places.items():
+            for grant in place.written or ():
+                if grant.until > now:
+                    yield GrantRow(role, addr, _behind(place, grant), grant)
+
+
+def _behind(place: Place, grant: Grant) -> tuple[Name, ...]:
+    names: dict[Name, None] = {}
+    for piece, group in place.groups.items():
+        if piece.verdict is grant.verdict and piece.ports.intersect(grant.ports):
+            names |= dict.fromkeys(reversed(group.names))
+    return tuple(names)
+
+
+def _write(
+    place: Place, role: RoleId, addr: Addr, grants: tuple[Grant, ...], entries: list[Entry]
+) -> None:
+    if grants != place.written:
+        place.written = grants
+        entries.append(Entry(role, addr, grants))
+
+
+def _report_sharing(
+    place: Place,
+    name: Name,
+    addr: Addr,
+    claims: Sequence[Claim],
+    before: Iterable[Piece],
+    out: Outcome,
+) -> None:
+    """Say when an address is allowed by one name and denied by another."""
+    for other in before:
+        for piece, _ in claims:
+            if piece.verdict is other.verdict or not piece.ports.intersect(other.ports):
+                continue
+            out.shut |= piece.verdict is Verdict.DENY and not piece.yields
+            names = place.groups[other].names
+            if name not in names and names:
+                out.shared.append((addr, next(reversed(names))))

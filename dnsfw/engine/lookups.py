@@ -1,0 +1,231 @@
+"""Asking upstreams: fresh ids, junk ignored, TCP after a cut, the next one when one fails.
+
+It decides what to ask and when to give up; what an answer means is the engine's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from dnsfw.engine import notes
+from dnsfw.engine.cache import CacheKey
+from dnsfw.engine.effects import Ask, AskId, Client, Effect, Forget, Transport
+from dnsfw.engine.facts import Facts, read_facts
+from dnsfw.engine.limits import CLIENT_PATIENCE, TCP_PATIENCE, TRY_PATIENCE, Limits
+from dnsfw.engine.pending import MAX_JUNK, Pending, Table, Try, Waiter
+from dnsfw.engine.upstreams import Upstreams
+from dnsfw.errors import WireError
+from dnsfw.model import Name, Nanos
+from dnsfw.wire.message import CD, Ede, Query, Rcode, Response, echoes, read_response
+from dnsfw.wire.reply import write_query
+
+_EDE_OPTION = 15  # RFC 8914, section 2
+_ID_BITS = 16
+
+
+class Rng(Protocol):
+    """`random.SystemRandom` in production: ids must not be guessed."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+
+@dataclass(slots=True)
+class Done:
+    """A question came to an end for these clients: with facts, or without."""
+
+    pending: Pending
+    waiters: list[Waiter]
+    facts: Facts | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """What one event leads to."""
+
+    effects: list[Effect] = field(default_factory=list)
+    done: Done | None = None
+
+
+class Lookups:
+    """Every question in flight and every upstream's health."""
+
+    def __init__(self, upstreams: int, rng: Rng, limits: Limits) -> None:
+        self.upstreams = Upstreams(upstreams)
+        self.table = Table(limits)
+        self.trusted: frozenset[int] = frozenset()  # upstreams whose AD bit is believed
+        self.junk = 0
+        self.asked = 0
+        self._rng = rng
+        self._next_ask = 0
+
+    # --- questions come ---
+
+    def join(self, key: CacheKey, client: Client, query: Query, now: Nanos) -> list[Effect] | None:
+        """Let a client wait for an answer, asking if nobody has yet. None: no room."""
+        pending = self.table.find(key)
+        new = pending is None
+        if pending is None:
+            if self.table.full or not len(self.upstreams):
+                return None
+            pending = self.table.open(key, query.name, query.qtype, now, closing=False)
+        if not self.table.join(pending, client, query, now):
+            return None
+        effects = self._try(pending, now) if new else []
+        self.table.schedule(pending)
+        return effects
+
+    def close_name(self, key: CacheKey, name: Name, qtype: int, now: Nanos) -> list[Effect] | None:
+        """Look a denied name up for ourselves. None: no room."""
+        if self.table.full or not len(self.upstreams):
+            return None
+        if self.table.find(key, closing=True) is not None:
+            return []
+        pending = self.table.open(key, name, qtype, now, closing=True)
+        effects = self._try(pending, now)
+        self.table.schedule(pending)
+        return effects
+
+    def abandon(self, pending: Pending) -> Step:
+        """Stop asking; whoever waits is in `done`."""
+        waiters = list(pending.waiters.values())
+        return Step([Forget(ask) for ask in self.table.close(pending)], Done(pending, waiters))
+
+    # --- answers come ---
+
+    def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> Step:
+        """Take an answer, or ignore it: junk before the real one must not matter."""
+        pending = self.table.by_ask(ask)
+        if pending is None:
+            return Step()
+        one = pending.tries[ask]
+        response = _read(wire, one)
+        if response is None:
+            return self._junk(pending, one, now)
+        if response.tc and one.ask.transport is Transport.UDP:
+            return Step(self._go_on_over_tcp(pending, one, now))  # nothing of the cut copy is used
+        if response.tc or response.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
+            return self._broken(pending, one, _why(response), now)
+        try:
+            facts = read_facts(response, pending.name, pending.qtype, pending.key.do, now)
+        except WireError:
+            return self._broken(pending, one, Ede.INVALID_DATA, now)
+        self.upstreams.worked(one.ask.upstream, now)
+        step = self.abandon(pending)
+        assert step.done is not None
+        # AD is the upstream's word: worth what the way to it is worth (RFC 4035, section 4.9.3).
+        step.done.facts = replace(facts, ad=facts.ad and one.ask.upstream in self.trusted)
+        return step
+
+    def on_failed(self, ask: AskId, why: str, now: Nanos) -> Step:
+        """The way to an upstream is broken: ICMP, a reset, no route."""
+        pending = self.table.by_ask(ask)
+        if pending is None:
+            return Step()
+        one = pending.tries[ask]
+        note = self._blame(pending, one, why, now)
+        step = self._broken(pending, one, Ede.NETWORK_ERROR, now)
+        step.effects += note
+        return step
+
+    def on_deadline(self, now: Nanos) -> Iterator[Step]:
+        """Give up on those that waited long enough, ask the next upstream for the others."""
+        for pending in self.table.due(now):
+            late = pending.late(now)
+            if now >= pending.until or not (pending.waiters or pending.closing):
+                step = self.abandon(pending)
+                assert step.done is not None
+                step.done.waiters += late
+                yield step
+                continue
+            step = Step(done=Done(pending, late) if late else None)
+            if now >= pending.next_try:
+                if pending.tries:
+                    last = next(reversed(pending.tries.values()))
+                    step.effects += self._blame(pending, last, "no answer in time", now)
+                step.effects += self._try(pending, now)
+            self.table.schedule(pending)
+            yield step
+
+    # --- trying ---
+
+    def _try(self, pending: Pending, now: Nanos) -> list[Effect]:
+        upstream = self.upstreams.pick(pending.asked, pending.broken, now)
+        if upstream is None:
+            pending.next_try = pending.until  # those still open may yet answer
+            return []
+        patience = int(TRY_PATIENCE * 1.5 ** len(pending.asked))
+        pending.asked.append(upstream)
+        pending.next_try = Nanos(now + patience)
+        return self._ask(pending, upstream, Transport.UDP, now)
+
+    def _ask(
+        self, pending: Pending, upstream: int, transport: Transport, now: Nanos
+    ) -> list[Effect]:
+        self._next_ask += 1
+        self.asked += 1
+        key = pending.key
+        wire = write_query(
+            self._rng.getrandbits(_ID_BITS),
+            pending.name,
+            pending.qtype,
+            do=key.do,
+            cd=bool(key.flags & CD),
+            ad=upstream in self.trusted,
+        )
+        deadline = Nanos(now + CLIENT_PATIENCE)
+        ask = Ask(AskId(self._next_ask), upstream, transport, wire, deadline)
+        old = self.table.asked(pending, ask, now)
+        return [*(Forget(one) for one in old), ask]
+
+    def _go_on_over_tcp(self, pending: Pending, one: Try, now: Nanos) -> list[Effect]:
+        self.table.drop(pending, one.ask.ask)
+        pending.next_try = Nanos(now + TCP_PATIENCE)
+        asked = self._ask(pending, one.ask.upstream, Transport.TCP, now)
+        self.table.schedule(pending)
+        return [Forget(one.ask.ask), *asked]
+
+    def _junk(self, pending: Pending, one: Try, now: Nanos) -> Step:
+        self.junk += 1
+        one.junk += 1
+        if one.junk < MAX_JUNK or one.ask.transport is Transport.TCP:
+            return Step()
+        return Step(self._go_on_over_tcp(pending, one, now))
+
+    def _broken(self, pending: Pending, one: Try, ede: Ede, now: Nanos) -> Step:
+        """This upstream cannot: ask the next, or give up when there is none."""
+        self.table.drop(pending, one.ask.ask)
+        pending.broken.add(one.ask.upstream)
+        pending.ede = ede
+        step = Step([Forget(one.ask.ask), *self._try(pending, now)])
+        if pending.tries:
+            self.table.schedule(pending)
+            return step
+        end = self.abandon(pending)
+        return Step(step.effects + end.effects, end.done)
+
+    def _blame(self, pending: Pending, one: Try, why: str, now: Nanos) -> Iterable[Effect]:
+        if not self.upstreams.failed(one.ask.upstream, one.since, now):
+            return ()
+        note = notes.upstream_failed(pending.key.role, pending.name, one.ask.upstream, why)
+        return (note,)
+
+
+def _read(wire: bytes, one: Try) -> Response | None:
+    if not echoes(wire, one.ask.wire):
+        return None
+    try:
+        return read_response(wire)
+    except WireError:
+        return None
+
+
+def _why(response: Response) -> Ede:
+    """The upstream's own Extended DNS Error where it is one we know, else 22."""
+    for code, value in response.edns.options if response.edns else ():
+        if code == _EDE_OPTION and len(value) >= 2:
+            number = int.from_bytes(value[:2], "big")
+            if number in Ede.__members__.values():
+                return Ede(number)
+    return Ede.NO_REACHABLE_AUTHORITY

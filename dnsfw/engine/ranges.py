@@ -1,0 +1,82 @@
+"""What kind of address an answer holds: ordinary, private, or one that no answer may hold."""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+
+from dnsfw.model import Addr, addr_from
+from dnsfw.policy.addresses import METADATA
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_NAT64 = bytes.fromhex("0064ff9b0000000000000000")  # RFC 6052, section 2.1
+_NAT64_LOCAL = bytes.fromhex("0064ff9b0001")  # RFC 8215: any length from /48 on
+_6TO4 = bytes.fromhex("2002")
+_TEREDO = bytes.fromhex("20010000")
+_ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))  # RFC 5214, section 6.1
+
+
+class Kind(Enum):
+    ORDINARY = "ordinary"
+    PRIVATE = "private"  # the site's own: only where the policy says so
+    SPECIAL = "special"  # means this host, this link, a group or nothing: never in an answer
+
+
+_SPECIAL_4 = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32")
+_PRIVATE_4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+# ::/96 is the unspecified address, loopback and the deprecated IPv4-compatible form.
+_SPECIAL_6 = ("::/96", "fe80::/10", "ff00::/8")
+_PRIVATE_6 = ("fc00::/7", "fec0::/10")
+
+
+def _spans(*texts: str) -> tuple[tuple[bytes, bytes], ...]:
+    nets = [IPv6Network(t) if ":" in t else IPv4Network(t) for t in texts]
+    return tuple((addr_from(n[0]), addr_from(n[-1])) for n in nets)
+
+
+_SPECIAL = _spans(*_SPECIAL_4, *_SPECIAL_6)
+_PRIVATE = _spans(*_PRIVATE_4, *_PRIVATE_6)
+_METADATA = frozenset(prefix.addr for prefix in METADATA)
+
+
+def embedded(addr: Addr) -> Addr | None:
+    """The IPv4 address that a translator or a tunnel would take out of an IPv6 one."""
+    inner: bytes | None = None
+    if addr.startswith(_NAT64):
+        inner = addr[12:]
+    elif addr.startswith(_NAT64_LOCAL):
+        # RFC 6052, section 2.2: with a /48 the rest is zero and octet 8 is skipped.
+        inner = addr[12:] if any(addr[11:]) else addr[6:8] + addr[9:11]
+    elif addr.startswith(_6TO4):
+        inner = addr[2:6]
+    elif addr.startswith(_TEREDO):
+        inner = bytes(octet ^ 0xFF for octet in addr[12:])  # RFC 4380, section 4
+    elif addr[8:12] in _ISATAP:
+        inner = addr[12:]
+    return Addr(_MAPPED + inner) if inner is not None else None
+
+
+def kind(addr: Addr, own: frozenset[Addr] = frozenset(), *, ipv6: bool = False) -> Kind:
+    """The kind of an address; `own` are this host's, `ipv6` says it came in an AAAA record.
+
+    An IPv4 address in a disguise is special as soon as it is not ordinary: nobody has an
+    honest reason to send 10.0.0.1 as ::ffff:10.0.0.1 or 64:ff9b::a00:1.
+    """
+    if addr in _METADATA or addr in own:
+        found = Kind.PRIVATE
+    elif any(low <= addr <= high for low, high in _SPECIAL):
+        return Kind.SPECIAL
+    elif any(low <= addr <= high for low, high in _PRIVATE):
+        found = Kind.PRIVATE
+    else:
+        inner = embedded(addr)
+        if inner is None or kind(inner, own) is Kind.ORDINARY:
+            return Kind.ORDINARY
+        return Kind.SPECIAL
+    disguised = ipv6 and addr.startswith(_MAPPED)
+    return Kind.SPECIAL if disguised else found
+
+
+def is_loopback(addr: Addr) -> bool:
+    """127.0.0.0/8 or ::1."""
+    return addr.startswith(_MAPPED + b"\x7f") or addr == bytes(15) + b"\x01"

@@ -1,0 +1,33 @@
+"""What a change of policy means for grants whose names are not remembered one by one."""
+
+from __future__ import annotations
+
+from dnsfw.engine.slots import Piece
+from dnsfw.model import DEFAULT_RULE, RoleId, Verdict
+from dnsfw.policy.policy import Policy
+
+
+def lives(policy: Policy, role: RoleId, piece: Piece) -> bool:
+    """Whether a piece's rule is in the policy and says the same."""
+    rules = policy.roles.get(role)
+    if rules is None:
+        return False
+    if piece.rule == DEFAULT_RULE:
+        return rules.default is piece.verdict
+    rule = rules.rules_by_id.get(piece.rule)
+    return rule is not None and rule.verdict is piece.verdict
+
+
+def only_looser(old: Policy, new: Policy, role: RoleId) -> bool:
+    """Whether a reload can have closed no name: nothing allowed went, nothing denied came."""
+    before, after = old.roles.get(role), new.roles.get(role)
+    if before is None or after is None or before.default is not after.default:
+        return False
+    if old.dns.private != new.dns.private:
+        return False
+    kept = before.rules_by_id.keys() & after.rules_by_id.keys()
+    if any(before.rules_by_id[i].private != after.rules_by_id[i].private for i in kept):
+        return False
+    gone = any(r.verdict is Verdict.ALLOW for r in before.rules if r.id not in kept)
+    came = any(r.verdict is Verdict.DENY for r in after.rules if r.id not in kept)
+    return not (gone or came)

@@ -1,0 +1,75 @@
+"""From the pieces that names put on one address to the slots that the kernel reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dnsfw.datapath import abi
+from dnsfw.model import Grant, Nanos, PortSet, RuleId, Verdict
+
+_REMEMBERED = 4096  # differences of port sets: policies have few, answers ask often
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Ports that a rule opens or closes on whatever address a name has."""
+
+    rule: RuleId
+    ports: PortSet
+    verdict: Verdict
+    yields: bool = True  # a closing piece that gives way to allowed names (`shared: allow`)
+
+
+@lru_cache(_REMEMBERED)
+def _minus(ports: PortSet, other: PortSet) -> PortSet:
+    return ports.minus(other)
+
+
+def slots_for(pieces: Mapping[Piece, Nanos]) -> tuple[Grant, ...]:
+    """The slots that say exactly what the live pieces say; may be more than the kernel has.
+
+    Opening slots first and the longest first, so that a cut at the end takes the least.
+    Equal ports and verdict merge and the latest deadline wins; a slot that another one
+    outlives and covers is left out.
+    """
+    if len(pieces) == 1:
+        ((piece, until),) = pieces.items()
+        return (Grant(until, piece.rule, piece.ports, piece.verdict),)
+    opened = [p for p in pieces if p.verdict is Verdict.ALLOW]
+    merged: dict[tuple[Verdict, PortSet], Grant] = {}
+    for piece, until in pieces.items():
+        ports = piece.ports
+        if piece.verdict is Verdict.DENY and piece.yields:
+            for other in opened:  # the kernel asks closing slots first: they must not overlap
+                ports = _minus(ports, other.ports)
+            ports = PortSet(ports.ranges[: abi.Limit.PORT_RANGES])  # closing less is the safe side
+            if not ports:
+                continue
+        key = (piece.verdict, ports)
+        if key not in merged or merged[key].until < until:
+            merged[key] = Grant(until, piece.rule, ports, piece.verdict)
+    grants = sorted(merged.values(), key=_order)
+    return tuple(g for g in grants if not any(_covers(h, g) for h in grants if h is not g))
+
+
+def _order(grant: Grant) -> tuple[int, int, int, PortSet]:
+    return (-grant.verdict, -grant.until, grant.rule, grant.ports)
+
+
+def _covers(big: Grant, small: Grant) -> bool:
+    return (
+        big.verdict is small.verdict
+        and big.until >= small.until
+        and not _minus(small.ports, big.ports)
+    )
+
+
+def barred(piece: Piece, pieces: Iterable[Piece]) -> bool:
+    """True when closing pieces that do not yield leave nothing of an opening one."""
+    ports = piece.ports
+    for other in pieces:
+        if other.verdict is Verdict.DENY and not other.yields:
+            ports = _minus(ports, other.ports)
+    return not ports
