@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from dnsfw.datapath import abi
-from dnsfw.model import Addr, FixedEntry, FixedRule, PortSet, Reason, RoleId, RuleId, Verdict
-from dnsfw.policy.ports import KNOWN
+from dnsfw.model import Addr, FixedEntry, FixedRule, Reason, RoleId, RuleId, Verdict
+from dnsfw.policy.ports import KNOWN, take
 from dnsfw.policy.prefix import MAPPED, Prefix
 from dnsfw.policy.rule import Rule, Share
 
@@ -105,12 +105,12 @@ class AddressTable:
 
     def _list_for(self, prefix: Prefix) -> list[_Line]:
         """The ordered list of one entry, without lines that can never decide."""
-        taken = PortSet()
+        left = KNOWN
         kept = []
         for line in self._sorted_for(prefix):
-            if line.fixed.ports.minus(taken):
+            mine, left = take(line.fixed.ports, left)
+            if mine:
                 kept.append(line)
-                taken = taken.union(line.fixed.ports)
         return kept
 
     def _sorted_for(self, prefix: Prefix) -> list[_Line]:
@@ -133,9 +133,8 @@ def _shares(lines: Iterable[_Line]) -> tuple[Share, ...]:
     left = KNOWN
     shares = []
     for line in lines:
-        mine = line.fixed.ports.intersect(left)
+        mine, left = take(line.fixed.ports, left)
         if mine:
-            left = left.minus(mine)
             reason = Reason.ADDRESS_RULE if line.rule else Reason.BUILTIN
             shares.append(Share(mine, line.fixed.verdict, line.rule, reason))
     return tuple(shares)

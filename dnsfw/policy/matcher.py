@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dnsfw.model import Name, Reason, Verdict
 from dnsfw.policy.pattern import Kind, Pattern
-from dnsfw.policy.ports import KNOWN, chunks
+from dnsfw.policy.ports import KNOWN, chunks, take
 from dnsfw.policy.rule import Judgement, Rule, Share
 
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -128,10 +128,8 @@ def settle(matching: Sequence[Rule], default: Verdict) -> Judgement:
     left = KNOWN
     shares: list[Share] = []
     for rule in sorted(matching, key=rank):  # stable: of equals the first in the file
-        mine = rule.ports.intersect(left)
-        if mine:
-            left = left.minus(mine)
-            shares += [Share(ports, rule.verdict, rule, Reason.BY_NAME) for ports in chunks(mine)]
+        mine, left = take(rule.ports, left)
+        shares += [Share(ports, rule.verdict, rule, Reason.BY_NAME) for ports in chunks(mine)]
     shares += [Share(ports, default, None, Reason.NAME_DEFAULT) for ports in chunks(left)]
     return Judgement.of(tuple(shares))
 

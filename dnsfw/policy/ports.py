@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import groupby
 
 from dnsfw.datapath.abi import Limit
@@ -127,6 +128,13 @@ def describe(ports: PortSet) -> str:
         protos = "+".join(sorted(names, key=lambda n: order.index(n) if n in order else 99))
         told.append(protos if spans == (_ALL,) else f"{_spans_text(spans)}/{protos}")
     return ", ".join(told) or "nothing"
+
+
+@lru_cache(maxsize=4096)  # a policy has few port sets and many rules
+def take(ports: PortSet, left: PortSet) -> tuple[PortSet, PortSet]:
+    """The ports of a rule that are still to be had, and what is left then."""
+    mine = ports.intersect(left)
+    return mine, left.minus(mine)
 
 
 def chunks(ports: PortSet) -> list[PortSet]:

@@ -99,7 +99,7 @@ def _fit(
         return model.model_validate(raw)
     except ValidationError as error:
         found = error.errors(include_url=False)
-    meant = {_meant(str(i["loc"][-1]), (*at, *i["loc"][:-1])) for i in found if i["type"] == _EXTRA}
+    meant = {_meant(str(i["loc"][-1]), at + i["loc"][:-1]) for i in found if i["type"] == _EXTRA}
     for item in found:
         if item["type"] != "missing" or item["loc"][-1] not in meant:
             _tell(item, at, document, problems)
