@@ -33,6 +33,7 @@ SHOW(struct, flow_key);
 SHOW(struct, flow);
 SHOW(struct, frag_key);
 SHOW(struct, listener_key);
+SHOW(struct, local_key);
 SHOW(struct, settings);
 SHOW(struct, sock);
 SHOW(struct, event);

@@ -417,6 +417,25 @@ class ListenerKey(_ListenerKeyFields):
         return cls(v[0], v[1], v[2])
 
 
+class _LocalKeyFields(NamedTuple):
+    netns: int
+    addr: bytes
+
+
+class LocalKey(_LocalKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 24
+    LAYOUT: ClassVar[Struct] = Struct("<Q16s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.netns, self.addr)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LocalKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
 class _SettingsFields(NamedTuple):
     netns: int
     only_netns: int

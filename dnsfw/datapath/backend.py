@@ -27,6 +27,7 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_flows_in": (abi.FlowKey.SIZE, abi.Flow.SIZE),
     "dnsfw_frags": (abi.FragKey.SIZE, 8),
     "dnsfw_listeners": (abi.ListenerKey.SIZE, 1),
+    "dnsfw_locals": (abi.LocalKey.SIZE, 1),
     "dnsfw_settings": (4, abi.Settings.SIZE),
     "dnsfw_own": (4, 4),
     "dnsfw_socks": (4, abi.Sock.SIZE),

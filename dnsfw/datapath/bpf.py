@@ -22,6 +22,7 @@ from dnsfw.errors import DatapathError
 __all__ = [
     "AttachType",
     "BpfError",
+    "LinkInfo",
     "Map",
     "MapType",
     "ProgType",
@@ -29,13 +30,18 @@ __all__ = [
     "RunResult",
     "has_helper",
     "link_create",
+    "link_detach",
+    "link_info",
     "link_update",
     "map_of",
     "obj_get",
     "pin",
     "possible_cpus",
     "prog_attach",
+    "prog_by_id",
     "prog_detach",
+    "prog_id",
+    "prog_query",
     "prog_test_run",
     "program_of",
 ]
@@ -51,6 +57,8 @@ _SYSCALL = {
 }
 _LOG_BYTES = 1 << 16
 _BATCH = 4096  # elements a batch call carries: 0.5 MB of the widest table
+_QUERY_ROOM = 64  # programs at one hook
+_LINK_CGROUP = 3
 _ENOTSUPP = 524  # the kernel's own: not in errno(3)
 
 
@@ -73,6 +81,7 @@ class Cmd(IntEnum):
     MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    LINK_DETACH = 34
 
 
 class MapType(IntEnum):
@@ -386,6 +395,50 @@ def link_create(
 def link_update(link_fd: int, prog_fd: int) -> None:
     """Put another program in a link's place, with no packet between the two."""
     _call(Cmd.LINK_UPDATE, struct.pack("=IIII", link_fd, prog_fd, 0, 0), "replace a program")
+
+
+def link_detach(link_fd: int) -> None:
+    """Take the hook away now, whoever else still holds the link."""
+    _call(Cmd.LINK_DETACH, struct.pack("=I", link_fd), "detach a link")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What a link does; `target` is the cgroup's number or the interface's index, 0: gone."""
+
+    program_id: int
+    target: int
+
+
+def link_info(link_fd: int) -> LinkInfo:
+    """What the kernel says of a cgroup or TCX link."""
+    info = _info(link_fd, 64)
+    kind, _, program = struct.unpack_from("=III", info)
+    wide = kind == _LINK_CGROUP
+    (target,) = struct.unpack_from("=Q" if wide else "=I", info, 16)
+    return LinkInfo(program, target)
+
+
+def prog_by_id(number: int) -> int:
+    """A descriptor of a loaded program."""
+    return _call(Cmd.PROG_GET_FD_BY_ID, struct.pack("=IIII", number, 0, 0, 0), "open a program")
+
+
+def prog_id(prog_fd: int) -> int:
+    """The kernel's number of a loaded program."""
+    return int(struct.unpack_from("=I", _info(prog_fd, 224), 4)[0])
+
+
+def prog_query(target: int, attach_type: int) -> tuple[int, ...]:
+    """The numbers of the programs at a cgroup descriptor or TCX interface, in running order."""
+    ids = ctypes.create_string_buffer(4 * _QUERY_ROOM)
+    attr = struct.pack(
+        "=IIIIQIIQQQQ", target, int(attach_type), 0, 0, ctypes.addressof(ids), _QUERY_ROOM,
+        0, 0, 0, 0, 0,
+    )
+    back = _call_back(Cmd.PROG_QUERY, attr, "list the programs of a hook")
+    (count,) = struct.unpack_from("=I", back, 24)
+    return struct.unpack_from(f"={count}I", ids.raw)
 
 
 def prog_attach(prog_fd: int, target: int, attach_type: int, flags: int = 0) -> None:

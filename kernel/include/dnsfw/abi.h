@@ -289,6 +289,15 @@ struct dnsfw_listener_key {
 _Static_assert(sizeof(struct dnsfw_listener_key) == 32,
 	       "dnsfw_listener_key is ABI");
 
+/* locals: addresses that a raw or packet socket may name as its source. The
+ * check is on in a namespace while the row of the all-zero address is there.
+ */
+struct dnsfw_local_key {
+	__u64 netns;
+	struct dnsfw_addr addr;
+};
+_Static_assert(sizeof(struct dnsfw_local_key) == 24, "dnsfw_local_key is ABI");
+
 /* settings: array of one; written at start, before the hooks are attached */
 struct dnsfw_settings {
 	__u64 netns;		/* the host's */

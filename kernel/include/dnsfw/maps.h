@@ -42,6 +42,7 @@
 #include <linux/bpf.h>
 
 #ifndef DNSFW_BCC
+#include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
 #define PROG(section) SEC(section)
@@ -119,6 +120,7 @@ MAP_LRU(dnsfw_frags, struct dnsfw_frag_key, __u64, DNSFW_MAX_FRAGS);
 /* where dnsfw itself lives */
 MAP_HASH(dnsfw_listeners, struct dnsfw_listener_key, __u8,
 	 DNSFW_MAX_LISTENERS);
+MAP_HASH(dnsfw_locals, struct dnsfw_local_key, __u8, DNSFW_MAX_LOCALS);
 MAP_ARRAY(dnsfw_settings, struct dnsfw_settings, 1);
 MAP_SOCKET(dnsfw_own, __u32);
 MAP_SOCKET(dnsfw_socks, struct dnsfw_sock);
@@ -126,5 +128,22 @@ MAP_SOCKET(dnsfw_socks, struct dnsfw_sock);
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);
 MAP_PERCPU(dnsfw_counters, struct dnsfw_counter, DNSFW_REASON_COUNT);
+
+/* One second's allowance, a CPU: an event for each reason, then each kind of
+ * upkeep. The hooks' own; nothing outside reads it.
+ */
+struct bucket {
+	__u64 since;
+	__u32 taken;
+	__u32 pad;
+};
+
+enum {
+	BUCKET_EVENTS = 0,
+	BUCKET_UPKEEP = DNSFW_REASON_COUNT,
+	BUCKET_COUNT = DNSFW_REASON_COUNT + 16,
+};
+
+MAP_PERCPU(dnsfw_buckets, struct bucket, BUCKET_COUNT);
 
 #endif

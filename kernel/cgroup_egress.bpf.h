@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The base: every packet of every socket of the guarded cgroup, after routing
+ * and before fragmentation. 0 drops it; raw, ping and UDP-Lite senders see
+ * EPERM.
+ */
+#include "include/dnsfw/decide.h"
+
+PROG("cgroup_skb/egress")
+int dnsfw_cg_egress(struct __sk_buff *skb)
+{
+	struct decision d = {};
+	struct packet p = {};
+	struct sender s = {};
+	bool pass;
+
+	read_packet(skb, &p, FROM_IP);
+	find_sender(skb, &p, &s);
+	pass = judge(&p, &s, &d, DNSFW_HOOK_CGROUP_EGRESS);
+	if (d.reason == DNSFW_LISTENER)	/* tells the daemon who asks */
+		skb->mark = s.role;
+	return pass;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Runs when a socket of the guarded cgroup takes a packet: no forged packet
+ * alone gets here, its receiver is skb->sk.
+ */
+#include "include/dnsfw/inbound.h"
+
+PROG("cgroup_skb/ingress")
+int dnsfw_cg_ingress(struct __sk_buff *skb)
+{
+	struct dnsfw_flow_key key;
+	struct packet p = {};
+	struct sender s = {};
+
+	read_packet(skb, &p, FROM_IP);
+	ingress_key(&key, &p);
+	if (!is_beginning(&key, &p))
+		return 1;
+	find_sender(skb, &p, &s);
+	if (s.own || (p.proto == PROTO_TCP && !s.listens))
+		return 1;
+	begin_inbound(&key, &p, &s);
+	return 1;
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* One question for every hook: may this packet leave? decide() asks in the
+ * order that DESIGN.md gives; the first that has an answer has the last word,
+ * and deny is what is left. judge() counts the answer and remembers what it
+ * began.
+ */
+#ifndef DNSFW_DECIDE_H
+#define DNSFW_DECIDE_H
+
+#include "flows.h"
+#include "upkeep.h"
+
+/* The first word of struct dnsfw_role, which no reload may tear */
+struct role_word {
+	__u32 table;
+	__u8 default_verdict;
+	__u8 mode;
+	__u8 lockdown;
+	__u8 flags;
+};
+_Static_assert(sizeof(struct role_word) == 8, "one load");
+
+enum {
+	FEW_RANGES = 4,		/* what most portsets have */
+};
+
+struct role {
+	struct role_word word;
+	__u16 inbound_ports;
+	__u16 loopback_ports;
+	__u8 inbound;
+	__u8 loopback_all;
+	__u8 configured;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct role) == 16, "forget() goes by words");
+
+static __always_inline void load_role(__u32 id, struct role *role)
+{
+	const struct dnsfw_role *live;
+	__u64 word;
+
+	live = map_get(dnsfw_roles, &id);
+	if (!live)
+		return;		/* all zero: denies everything */
+	word = *(const volatile __u64 *)live;
+	__builtin_memcpy(&role->word, &word, sizeof(word));
+	role->inbound = live->inbound;
+	role->inbound_ports = live->inbound_ports;
+	role->loopback_all = live->loopback_all;
+	role->loopback_ports = live->loopback_ports;
+	role->configured = live->configured;
+}
+
+static __always_inline bool settle(struct decision *d,
+				   enum dnsfw_verdict verdict,
+				   enum dnsfw_reason reason, __u32 rule)
+{
+	d->verdict = verdict;
+	d->reason = reason;
+	d->rule = rule;
+	return true;
+}
+
+/* Negative unless @r covers the port: no branch, because the verifier walks
+ * both sides of each, in every round of every loop around this one
+ */
+static __always_inline __s64
+misses(const struct dnsfw_port_range *r, __s64 proto, __s64 port)
+{
+	__s64 other = proto ^ r->proto;
+
+	return (port - r->low) | (r->high - port) | -other;
+}
+
+/* Ranges past the last used one are zero: IP protocol 0 is never judged */
+static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
+{
+	const struct dnsfw_portset *set;
+	__u32 id = portset;
+	__s64 all = -1;
+	__u32 i;
+
+	set = map_get(dnsfw_portsets, &id);
+	if (!set)
+		return false;
+#pragma unroll
+	for (i = 0; i < FEW_RANGES; i++)
+		all &= misses(&set->ranges[i], proto, port);
+	if (all >= 0 || set->used <= FEW_RANGES)
+		return all >= 0;
+#pragma unroll
+	for (i = FEW_RANGES; i < DNSFW_PORT_RANGES; i++)
+		all &= misses(&set->ranges[i], proto, port);
+	return all >= 0;
+}
+
+/* Guards of other namespaces judge their own sockets */
+static __always_inline bool
+by_other_netns(const struct sender *s, const enum dnsfw_hook hook)
+{
+	const struct dnsfw_settings *set;
+
+	/* TC devices are of our namespace, whoever sends through them */
+	if (hook == DNSFW_HOOK_TC_EGRESS)
+		return false;
+	set = settings();
+	return set && set->only_netns && s->netns && s->netns != set->netns;
+}
+
+static __always_inline bool
+by_upkeep(const struct packet *p, const struct sender *s, struct decision *d)
+{
+	enum upkeep kind = upkeep_kind(p, s, d);
+
+	if (!kind)
+		return false;
+	if (!take_token(BUCKET_UPKEEP + kind, upkeep_rate(kind), p->now))
+		return settle(d, DNSFW_DENY, DNSFW_UPKEEP_RATE, 0);
+	return settle(d, DNSFW_ALLOW, DNSFW_UPKEEP, 0);
+}
+
+/* A wildcard bind listens on every address of ours. Which those are only
+ * routing knows, so its row counts where the packet already leaves by lo.
+ */
+static __always_inline bool to_listener(const struct packet *p)
+{
+	struct dnsfw_listener_key key = {};
+	const struct dnsfw_settings *set;
+
+	set = settings();
+	if (!set || !set->dns_port || p->dport != set->dns_port ||
+	    p->forwarded || !has_flow(p) || p->frag == FRAGMENT_LATER)
+		return false;
+	key.netns = p->netns;
+	key.addr = p->dst;
+	key.port = p->dport;
+	if (map_get(dnsfw_listeners, &key))
+		return true;
+	if (p->ifindex != LOOPBACK_IFINDEX && !is_loopback(&p->dst))
+		return false;
+	__builtin_memset(&key.addr, 0, sizeof(key.addr));
+	return map_get(dnsfw_listeners, &key) != 0;
+}
+
+/* A raw or packet socket writes its own source; only the host's may leave.
+ * In force while the daemon says that it keeps the list.
+ */
+static __always_inline bool
+is_spoofed(const struct packet *p, const struct sender *s)
+{
+	struct dnsfw_local_key key = {};
+
+	if (!s->raw || p->forwarded || is_unspecified(&p->src))
+		return false;
+	key.netns = p->netns;
+	if (!map_get(dnsfw_locals, &key))
+		return false;
+	key.addr = p->src;
+	return map_get(dnsfw_locals, &key) == 0;
+}
+
+/* Nothing leaves but to this host, and answers to whom it let in */
+static __always_inline bool
+by_lockdown(const struct packet *p, const struct sender *s,
+	    const struct role *role, struct decision *d)
+{
+	if (!role->word.lockdown || is_loopback(&p->dst))
+		return false;
+	if (role->word.lockdown == DNSFW_LOCKDOWN_ON &&
+	    p->proto == PROTO_TCP && p->frag != FRAGMENT_LATER &&
+	    find_inbound(p, s))
+		return settle(d, DNSFW_ALLOW, DNSFW_INBOUND, 0);
+	return settle(d, DNSFW_DENY, DNSFW_LOCKDOWN, 0);
+}
+
+static __always_inline bool
+by_conversation(const struct packet *p, const struct sender *s,
+		struct decision *d)
+{
+	const struct dnsfw_flow *flow;
+
+	if (!has_flow(p))
+		return false;
+	flow = find_flow(p, s);
+	if (flow)
+		return settle(d, DNSFW_ALLOW, DNSFW_FLOW, flow->rule);
+	if (find_inbound(p, s))
+		return settle(d, DNSFW_ALLOW, DNSFW_INBOUND, 0);
+	return false;
+}
+
+/* The list of the longest prefix holds the rules of all covering ones */
+static __always_inline bool
+by_address_rule(const struct packet *p, __u32 role_id,
+		const struct role *role, struct decision *d)
+{
+	const struct dnsfw_fixed_rule *r;
+	struct dnsfw_fixed_key key;
+	const struct dnsfw_fixed *list;
+	__u32 i;
+
+	key.prefixlen = 64 + 128;
+	key.table = role->word.table;
+	key.role = role_id;
+	key.addr = p->dst;
+	list = map_get(dnsfw_fixed, &key);
+	if (!list)
+		return false;
+	for (i = 0; i < DNSFW_FIXED_ENTRIES && i < list->used; i++) {
+		r = &list->rules[i];
+		if (covers(r->portset, p->proto, p->dport))
+			return settle(d, r->verdict == DNSFW_ALLOW,
+				      r->rule == DNSFW_RULE_BUILTIN ?
+					      DNSFW_BUILTIN :
+					      DNSFW_ADDRESS_RULE,
+				      r->rule);
+	}
+	return false;
+}
+
+static __always_inline bool
+by_loopback(const struct packet *p, const struct role *role,
+	    struct decision *d)
+{
+	if (!role->configured || !is_loopback(&p->dst))
+		return false;
+	if (!role->loopback_all &&
+	    !covers(role->loopback_ports, p->proto, p->dport))
+		return false;
+	return settle(d, DNSFW_ALLOW, DNSFW_LOOPBACK, 0);
+}
+
+/* Closing slots before opening ones. Sets @d and returns true if one covers
+ * the port; else says in @d why none did.
+ */
+static __always_inline bool
+by_slots(const struct dnsfw_grant *grant, const struct packet *p,
+	 struct decision *d)
+{
+	const struct dnsfw_slot *slot;
+	__u32 i, rule;
+	__u64 until;
+
+	settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
+	for (i = 0; i < DNSFW_SLOTS; i++) {
+		slot = &grant->slots[i];
+		until = slot->until;
+		rule = slot->rule;
+		if (!until || !is_alive(rule))
+			continue;
+		if (until <= p->now) {
+			if (d->reason == DNSFW_NEVER_RESOLVED &&
+			    slot->verdict == DNSFW_ALLOW)
+				settle(d, DNSFW_DENY, DNSFW_EXPIRED, rule);
+			continue;
+		}
+		if (!covers(slot->portset, p->proto, p->dport)) {
+			if (d->reason != DNSFW_GRANTED &&
+			    slot->verdict == DNSFW_ALLOW)
+				settle(d, DNSFW_DENY, DNSFW_WRONG_PORT, rule);
+			continue;
+		}
+		if (slot->verdict != DNSFW_ALLOW)
+			return settle(d, DNSFW_DENY, DNSFW_CLOSED, rule);
+		settle(d, DNSFW_ALLOW, DNSFW_GRANTED, rule);
+	}
+	return d->reason == DNSFW_GRANTED;
+}
+
+/* An update puts a new element in the old one's place, and the old one may be
+ * reused for another address while we read it: slots that were never ours, or
+ * half of them. So a reading counts only if the element is still in its place
+ * afterwards; a grant renewed meanwhile is read again.
+ */
+static __always_inline bool
+by_grant(const struct packet *p, __u32 role_id, struct decision *d)
+{
+	const struct dnsfw_grant *grant, *again;
+	struct dnsfw_grant_key key;
+	bool found = false;
+	int i;
+
+	key.role = role_id;
+	key.addr = p->dst;
+	settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
+	grant = map_get(dnsfw_grants, &key);
+	for (i = 0; i < 3; i++) {
+		if (!grant)
+			return false;
+		found = by_slots(grant, p, d);
+		again = map_get(dnsfw_grants, &key);
+		if (again == grant)
+			return found;
+		grant = again;
+	}
+	return found;
+}
+
+/* What is left when nothing spoke: the reason that by_grant found, or the
+ * role's default
+ */
+static __always_inline void
+by_default(const struct role *role, struct decision *d)
+{
+	d->verdict = DNSFW_DENY;
+	if (!role->configured)
+		settle(d, DNSFW_DENY, DNSFW_DEFAULT, 0);
+	else if (role->word.default_verdict == DNSFW_ALLOW &&
+		 !(role->word.flags & DNSFW_RESOLVED_ONLY))
+		settle(d, DNSFW_ALLOW, DNSFW_DEFAULT, DNSFW_RULE_DEFAULT);
+}
+
+static __always_inline void
+decide(const struct packet *p, const struct sender *s,
+       const struct role *role, struct decision *d,
+       const enum dnsfw_hook hook)
+{
+	if (by_other_netns(s, hook)) {
+		settle(d, DNSFW_ALLOW, DNSFW_OTHER_NETNS, 0);
+		return;
+	}
+	if (p->malformed) {
+		settle(d, DNSFW_DENY, p->malformed, 0);
+		return;
+	}
+	if (s->own) {
+		settle(d, DNSFW_ALLOW, DNSFW_OWN_SOCKET, 0);
+		return;
+	}
+	if (by_upkeep(p, s, d))
+		return;
+	if (is_spoofed(p, s)) {
+		settle(d, DNSFW_DENY, DNSFW_SPOOFED, 0);
+		return;
+	}
+	if (to_listener(p)) {
+		settle(d, DNSFW_ALLOW, DNSFW_LISTENER, 0);
+		return;
+	}
+	if (by_lockdown(p, s, role, d))
+		return;
+	if (p->frag == FRAGMENT_LATER) {	/* its ports are elsewhere */
+		if (follows_fragment(p))
+			settle(d, DNSFW_ALLOW, DNSFW_FLOW, 0);
+		else
+			settle(d, DNSFW_DENY, DNSFW_FRAG_ORPHAN, 0);
+		return;
+	}
+	if (by_conversation(p, s, d) ||
+	    by_address_rule(p, s->role, role, d) || by_loopback(p, role, d) ||
+	    by_grant(p, s->role, d))
+		return;
+	by_default(role, d);
+}
+
+/* The tables let it begin; a flow, a reply or upkeep begins nothing */
+static __always_inline bool begins(const struct decision *d)
+{
+	return d->verdict == DNSFW_ALLOW &&
+	       (d->reason == DNSFW_ADDRESS_RULE ||
+		d->reason == DNSFW_GRANTED || d->reason == DNSFW_DEFAULT);
+}
+
+/* connect(2) of a UDP socket sends nothing. getaddrinfo(3) of glibc connects
+ * one to every address it found, to sort them by source (RFC 6724); refusing
+ * that for a port of a granted address would reorder answers and cry wolf.
+ * Each datagram is judged when it is sent.
+ */
+static __always_inline bool
+sends_nothing(const struct packet *p, const struct decision *d,
+	      const enum dnsfw_hook hook)
+{
+	return hook == DNSFW_HOOK_CONNECT && p->proto == PROTO_UDP &&
+	       d->reason == DNSFW_WRONG_PORT;
+}
+
+/* Decide, count, remember. Returns whether the packet may leave. @hook is a
+ * constant of each caller.
+ */
+static __always_inline bool judge(const struct packet *p,
+				  const struct sender *s, struct decision *d,
+				  const enum dnsfw_hook hook)
+{
+	struct role role = {};
+
+	keep(d);
+	load_role(s->role, &role);
+	forget((__u64 *)&role, sizeof(role), p->now);
+	d->inbound_all = role.inbound == DNSFW_INBOUND_ALL;
+	decide(p, s, &role, d, hook);
+	if (sends_nothing(p, d, hook))
+		return true;
+	/* a role that only watches; but lockdown is an order, not a policy */
+	if (d->verdict != DNSFW_ALLOW && role.word.mode == DNSFW_AUDIT &&
+	    d->reason != DNSFW_LOCKDOWN)
+		d->audited = 1;
+	report(p, s, d, hook);
+	if (d->verdict != DNSFW_ALLOW && !d->audited)
+		return false;
+	/* the address hooks know no local port; the packet will follow */
+	if (hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG)
+		return true;
+	if (p->frag == FRAGMENT_FIRST)
+		remember_fragment(p);
+	if (begins(d) && has_flow(p))
+		begin_flow(p, s, d);
+	return true;
+}
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Conversations that were allowed when they began (flows), and those that a
+ * peer began with a socket of ours (flows_in).
+ *
+ * Both tables are LRU hashes, whose elements are reused at once: between our
+ * look-up and our reading, an element may become another conversation's. That
+ * can let one packet of a conversation pass that ended in this very moment,
+ * or note `seen` in the wrong row. It cannot begin anything: no flow is ever
+ * made because of a flow.
+ */
+#ifndef DNSFW_FLOWS_H
+#define DNSFW_FLOWS_H
+
+#include "report.h"
+
+#define UDP_IDLE (180 * SECOND)
+#define UDP_IDLE_NEW (30 * SECOND)	/* nothing came back yet */
+#define TCP_IDLE (7200 * SECOND)	/* RFC 5382, 5: at least 2 h 4 min kept */
+#define TCP_IDLE_NEW (180 * SECOND)	/* past the last SYN of Linux, 127 s */
+#define TCP_IDLE_CLOSING (60 * SECOND)	/* TIME_WAIT of Linux */
+#define FRAGMENTS_LIVE (30 * SECOND)	/* reassembly time of Linux */
+
+static __always_inline void
+egress_key(struct dnsfw_flow_key *key, const struct packet *p)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->netns = p->netns;
+	key->remote = p->dst;
+	key->local_port = p->sport;
+	key->remote_port = p->dport;
+	key->proto = p->proto;
+	if (p->forwarded) {
+		key->forwarded = 1;
+		key->local = p->src;
+	}
+}
+
+/* The same conversation, seen from a packet of its other direction */
+static __always_inline void
+ingress_key(struct dnsfw_flow_key *key, const struct packet *p)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->netns = p->netns;
+	key->remote = p->src;
+	key->local_port = p->dport;
+	key->remote_port = p->sport;
+	key->proto = p->proto;
+	if (p->forwarded) {
+		key->forwarded = 1;
+		key->local = p->dst;
+	}
+}
+
+static __always_inline bool is_alive(__u32 id)
+{
+	const struct dnsfw_rule *rule;
+
+	rule = map_get(dnsfw_rules, &id);
+	return rule && rule->alive;
+}
+
+static __always_inline __u64 idle_limit(__u8 proto, __u8 state)
+{
+	if (proto == PROTO_UDP)
+		return state == DNSFW_FLOW_NEW ? UDP_IDLE_NEW : UDP_IDLE;
+	if (state == DNSFW_FLOW_NEW)
+		return TCP_IDLE_NEW;
+	return state == DNSFW_FLOW_CLOSING ? TCP_IDLE_CLOSING : TCP_IDLE;
+}
+
+static __always_inline bool
+is_live(const struct dnsfw_flow *flow, const struct packet *p)
+{
+	__u64 seen = flow->seen;
+
+	/* another CPU may have written a later time than ours */
+	return p->now <= seen ||
+	       p->now - seen < idle_limit(p->proto, flow->state);
+}
+
+/* At most one write a second and flow: the cache line stays shared */
+static __always_inline void
+touch(struct dnsfw_flow *flow, __u64 now)
+{
+	if (now > flow->seen && now - flow->seen > SECOND)
+		flow->seen = now;
+}
+
+/* A SYN never passes by a flow, or a closed port would stay open for as long
+ * as its last conversation; but a SYN sent again before any reply is the same
+ * one.
+ */
+static __always_inline bool
+passes_syn(const struct dnsfw_flow *flow, const struct packet *p)
+{
+	return !is_syn(p) ||
+	       (flow->state == DNSFW_FLOW_NEW && flow->tcp_seq == p->seq);
+}
+
+static __always_inline void
+note_egress(struct dnsfw_flow *flow, const struct packet *p)
+{
+	touch(flow, p->now);
+	if (p->proto != PROTO_TCP)
+		return;
+	if (p->flags & (TCP_FIN | TCP_RST))
+		flow->state = DNSFW_FLOW_CLOSING;
+	else if (!(p->flags & TCP_SYN) && flow->state == DNSFW_FLOW_NEW)
+		flow->state = DNSFW_FLOW_OPEN;	/* our stack has the peer's ACK */
+}
+
+static __always_inline bool
+passes_by_flow(struct dnsfw_flow *flow, const struct packet *p,
+	       const struct sender *s)
+{
+	return is_live(flow, p) && passes_syn(flow, p) &&
+	       (!s->known || flow->role == s->role) && is_alive(flow->rule);
+}
+
+/* The flow that lets @p pass, or nothing */
+static __always_inline struct dnsfw_flow *
+find_flow(const struct packet *p, const struct sender *s)
+{
+	struct dnsfw_flow_key key;
+	struct dnsfw_flow *flow;
+
+	egress_key(&key, p);
+	flow = map_get(dnsfw_flows, &key);
+	if (flow && passes_by_flow(flow, p, s)) {
+		note_egress(flow, p);
+		return flow;
+	}
+	if (!p->forwarded || is_syn(p))
+		return 0;
+	/* forwarded: the answer leaves by another interface, also as egress */
+	ingress_key(&key, p);
+	flow = map_get(dnsfw_flows, &key);
+	if (!flow || !passes_by_flow(flow, p, s))
+		return 0;
+	touch(flow, p->now);
+	if (flow->state == DNSFW_FLOW_NEW)
+		flow->state = DNSFW_FLOW_OPEN;
+	return flow;
+}
+
+/* What came in over lo may be answered over lo alone: whoever can write raw
+ * packets can bring "SYN from anywhere" to his own listener that way. The
+ * sendmsg hook does not know the device; the packet will.
+ */
+static __always_inline bool
+same_side(const struct dnsfw_flow *flow, const struct packet *p)
+{
+	return flow->reason != DNSFW_LOOPBACK || !p->ifindex ||
+	       p->ifindex == LOOPBACK_IFINDEX;
+}
+
+/* A conversation that a peer began with a socket of ours */
+static __always_inline bool
+find_inbound(const struct packet *p, const struct sender *s)
+{
+	struct dnsfw_flow_key key;
+	struct dnsfw_flow *flow;
+
+	if (is_syn(p) || p->forwarded)
+		return false;
+	egress_key(&key, p);
+	flow = map_get(dnsfw_flows_in, &key);
+	if (!flow || !is_live(flow, p) || !same_side(flow, p) ||
+	    (s->known && flow->role != s->role))
+		return false;
+	note_egress(flow, p);
+	return true;
+}
+
+/* A conversation begins: called only with a decision of the tables */
+static __always_inline void
+begin_flow(const struct packet *p, const struct sender *s,
+	   const struct decision *d)
+{
+	struct dnsfw_flow flow = {};
+	struct dnsfw_flow_key key;
+
+	egress_key(&key, p);
+	flow.since = p->now;
+	flow.seen = p->now;
+	flow.role = s->role;
+	flow.rule = d->rule;
+	flow.tcp_seq = p->seq;
+	flow.reason = d->reason;
+	flow.state = p->proto == PROTO_TCP && !(p->flags & TCP_SYN) ?
+			     DNSFW_FLOW_OPEN :
+			     DNSFW_FLOW_NEW;
+	map_put(dnsfw_flows, &key, &flow);
+}
+
+static __always_inline void
+fragment_key(struct dnsfw_frag_key *key, const struct packet *p)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->src = p->src;
+	key->dst = p->dst;
+	key->netns = p->netns;
+	key->id = p->frag_id;
+	key->proto = p->frag_proto;
+}
+
+/* A first fragment was let pass: so will be the rest of its datagram */
+static __always_inline void remember_fragment(const struct packet *p)
+{
+	struct dnsfw_frag_key key;
+	__u64 until = p->now + FRAGMENTS_LIVE;
+
+	fragment_key(&key, p);
+	map_put(dnsfw_frags, &key, &until);
+}
+
+static __always_inline bool follows_fragment(const struct packet *p)
+{
+	struct dnsfw_frag_key key;
+	const __u64 *until;
+
+	fragment_key(&key, p);
+	until = map_get(dnsfw_frags, &key);
+	return until && p->now < *until;
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What became of a packet: a counter for each reason, and denials as events,
+ * a few a second for each reason so that a flood hides no other reason.
+ */
+#ifndef DNSFW_REPORT_H
+#define DNSFW_REPORT_H
+
+#include "sender.h"
+
+#define SECOND 1000000000ULL
+
+enum {
+	EVENT_BYTES = 72,
+	EVENTS_A_SECOND = 50,	/* for each reason and CPU */
+};
+_Static_assert(sizeof(struct dnsfw_event) == EVENT_BYTES, "reserved whole");
+
+struct decision {
+	__u32 rule;
+	__u8 verdict;
+	__u8 reason;
+	__u8 audited;		/* denied, but the role only watches */
+	__u8 inbound_all;	/* of the role: may it answer a ping */
+};
+
+/* At most @rate a second on this CPU. A softirq that interrupts us may take
+ * from the same bucket; at worst one token is counted once for two.
+ */
+static __always_inline bool take_token(__u32 index, __u32 rate, __u64 now)
+{
+	struct bucket *b;
+
+	b = map_get(dnsfw_buckets, &index);
+	if (!b)
+		return false;
+	if (now - b->since >= SECOND) {
+		b->since = now;
+		b->taken = 0;
+	}
+	if (b->taken >= rate)
+		return false;
+	b->taken++;
+	return true;
+}
+
+/* True if an event left. @hook is a constant: only the address hooks run in
+ * the sender's own process and may ask who that is.
+ */
+static __always_inline bool
+send_event(const struct packet *p, const struct sender *s,
+	   const struct decision *d, const enum dnsfw_hook hook)
+{
+	struct dnsfw_event *e;
+
+	if (!take_token(BUCKET_EVENTS + d->reason, EVENTS_A_SECOND, p->now))
+		return false;
+	e = ring_reserve(dnsfw_events, EVENT_BYTES);
+	if (!e)
+		return false;
+	__builtin_memset(e, 0, EVENT_BYTES);
+	e->at = p->now;
+	e->netns = s->netns;
+	e->role = s->role;
+	e->rule = d->rule;
+	e->ifindex = p->ifindex;
+	e->addr = p->dst;
+	e->port = p->dport;
+	e->local_port = p->sport;
+	e->proto = p->proto;
+	e->verdict = d->audited ? DNSFW_ALLOW : d->verdict;
+	e->reason = d->reason;
+	e->hook = hook;
+	if (hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG) {
+		e->pid = bpf_get_current_pid_tgid() >> 32;
+		bpf_get_current_comm(e->comm, DNSFW_COMM);
+	} else {
+		e->pid = s->pid;
+		__builtin_memcpy(e->comm, s->comm, DNSFW_COMM);
+	}
+	ring_submit(dnsfw_events, e);
+	return true;
+}
+
+static __always_inline void
+report(const struct packet *p, const struct sender *s,
+       const struct decision *d, const enum dnsfw_hook hook)
+{
+	__u32 reason = d->reason;
+	struct dnsfw_counter *c;
+
+	c = map_get(dnsfw_counters, &reason);
+	if (!c)
+		return;
+	if (d->verdict == DNSFW_ALLOW) {
+		__sync_fetch_and_add(&c->allowed, 1);
+		return;
+	}
+	if (d->audited)
+		__sync_fetch_and_add(&c->audited, 1);
+	else
+		__sync_fetch_and_add(&c->denied, 1);
+	if (!send_event(p, s, d, hook))
+		__sync_fetch_and_add(&c->sampled_out, 1);
+}
+
+#endif
