@@ -87,20 +87,22 @@ ROWS = {
     138: "event ring full",
 }
 
-_TEST = re.compile(r"^\s*(?:async )?def (test_row_\w+)\(", re.MULTILINE)
+_TEST = re.compile(r"^\s*(?:async )?def (test_row_?\d\w+)\(", re.MULTILINE)
+_CASE = re.compile(r'"(row \d+)\b')  # a line of a table of cases is a test too
 
 
 def numbers(test: str) -> list[int]:
     """`test_row_07_and_08_each_...` speaks of the rows 7 and 8."""
-    found = re.match(r"test_row_((?:\d+_(?:and_)?)+)", test)
+    found = re.match(r"(?:test_)?row[_ ]?((?:\d+_?(?:and_)?)+)", test)
     return [int(number) for number in re.findall(r"\d+", found.group(1))] if found else []
 
 
-def tests_by_row() -> dict[int, list[tuple[str, str]]]:
+def rows_tested() -> dict[int, list[tuple[str, str]]]:
     """Row → (file, test), as the sources have them."""
     rows: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
-        for test in _TEST.findall(path.read_text()):
+        text = path.read_text()
+        for test in _TEST.findall(text) + _CASE.findall(text):
             for number in numbers(test):
                 rows[number].append((str(path.relative_to(TESTS)), test))
     return rows
@@ -108,7 +110,7 @@ def tests_by_row() -> dict[int, list[tuple[str, str]]]:
 
 def table() -> str:
     """The rows of the README, one a line."""
-    found = tests_by_row()
+    found = rows_tested()
     lines = ["| row | attack or fault | tests |", "|---|---|---|"]
     for number, title in ROWS.items():
         files: dict[str, int] = defaultdict(int)
