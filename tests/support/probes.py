@@ -87,9 +87,8 @@ def _bcc() -> str | None:
         ctypes.CDLL("libbcc.so.0")
     except OSError as error:
         return str(error)
-    build = Path(f"/lib/modules/{platform.release()}/build")
-    if not build.exists() and "BCC_KERNEL_SOURCE" not in os.environ:
-        return f"no kernel headers at {build}"
+    if not [*Path("/lib/modules").glob("*/build"), *Path("/usr/src").glob("linux-headers-*")]:
+        return "no kernel headers"
     return None
 
 
