@@ -54,6 +54,7 @@ def test_text_becomes_canonical_wire_form(text: str, wire: bytes) -> None:
         ".".join(["a" * 63] * 4),
         "a\\",
         r"a\25",
+        r"a\1x",
         r"a\256",
         "b\u00fccher.example",
         "\u202egnp.exe",
@@ -66,6 +67,7 @@ def test_text_that_is_no_name_is_refused(text: str) -> None:
 
 def test_the_longest_name_is_a_name_and_one_octet_more_is_not() -> None:
     assert read_name(LONGEST, 0) == (LONGEST, 255)
+    assert skip_name(LONGEST, 0) == 255
     assert from_text(to_text(Name(LONGEST))) == LONGEST
 
     with pytest.raises(WireError, match="longer than 255"):
@@ -124,28 +126,43 @@ def test_pointers_may_be_chained() -> None:
     assert read_name(wire, 21) == (b"\1y\1x\3com\0", 25)
 
 
+def test_a_pointer_has_fourteen_bits() -> None:
+    wire = bytes(0x3456) + b"\3com\0" + b"\1x\xf4\x56"
+
+    assert read_name(wire, 0x345B) == (b"\1x\3com\0", 0x345F)
+
+
+def test_sixteen_pointers_are_followed_and_not_seventeen() -> None:
+    chain = [(0xC000 | 12 + 2 * max(0, n - 1)).to_bytes(2, "big") for n in range(19)]
+    wire = HEADER + b"\0\0" + b"".join(chain[1:])
+
+    assert read_name(wire, 14 + 2 * 15) == (b"\0", 46)
+    with pytest.raises(WireError, match="too many"):
+        read_name(wire, 14 + 2 * 16)
+
+
 # RFC 9267 §2 and §3: what crashed or looped other implementations.
 @pytest.mark.parametrize(
-    ("why", "wire", "at"),
+    ("why", "wire", "at", "said"),
     [
-        ("pointer to itself", HEADER + b"\xc0\x0c", 12),
-        ("pointer forward", HEADER + b"\xc0\x0e\1a\0", 12),
-        ("pointer into its own name", HEADER + b"\1a\xc0\x0c", 12),
-        ("two pointers in a loop", HEADER + b"\xc0\x0e\xc0\x0c", 14),
-        ("pointer into the header", HEADER + b"\xc0\x00", 12),
-        ("pointer past the end", HEADER + b"\xff\xff", 12),
-        ("pointer cut in half", HEADER + b"\1a\0" + b"\xc0", 15),
-        ("label of type 0x40", HEADER + b"\x41a\0", 12),
-        ("label of type 0x80", HEADER + b"\x81a\0", 12),
-        ("label past the end", HEADER + b"\x05abc", 12),
-        ("no root", HEADER + b"\3abc", 12),
-        ("nothing at all", HEADER, 12),
-        ("name grows past 255 by pointer", HEADER + LONGEST + b"\1a\xc0\x0c", 12 + 255),
-        ("name grows past 255 by labels", HEADER + b"\1a" * 128 + b"\0", 12),
+        ("pointer to itself", HEADER + b"\xc0\x0c", 12, "backwards"),
+        ("pointer forward", HEADER + b"\xc0\x0e\1a\0", 12, "backwards"),
+        ("pointer into its own name", HEADER + b"\1a\xc0\x0c", 12, "backwards"),
+        ("two pointers in a loop", HEADER + b"\xc0\x0e\xc0\x0c", 14, "backwards"),
+        ("pointer into the header", HEADER + b"\xc0\x00", 12, "backwards"),
+        ("pointer past the end", HEADER + b"\xff\xff", 12, "backwards"),
+        ("pointer cut in half", HEADER + b"\1a\0" + b"\xc0", 15, "past the end"),
+        ("label of type 0x40", HEADER + b"\x41a\0", 12, "label type"),
+        ("label of type 0x80", HEADER + b"\x81a\0", 12, "label type"),
+        ("label past the end", HEADER + b"\x05abc", 12, "past the end"),
+        ("no root", HEADER + b"\3abc", 12, "past the end"),
+        ("nothing at all", HEADER, 12, "past the end"),
+        ("past 255 by pointer", HEADER + LONGEST + b"\1a\xc0\x0c", 12 + 255, "255 octets"),
+        ("past 255 by labels", HEADER + b"\1a" * 128 + b"\0", 12, "255 octets"),
     ],
 )
-def test_a_malformed_name_is_an_error(why: str, wire: bytes, at: int) -> None:
-    with pytest.raises(WireError):
+def test_a_malformed_name_is_an_error(why: str, wire: bytes, at: int, said: str) -> None:
+    with pytest.raises(WireError, match=said):
         read_name(wire, at)
 
 

@@ -46,6 +46,9 @@ def test_no_additional_record_is_no_edns() -> None:
         ("option length past rdata", opt(b"\0\x0a\0\x09" + b"12345678"), 1),
         ("option header cut", opt(b"\0\x0a\0"), 1),
         ("rdata past the end", opt(COOKIE)[:-1], 1),
+        ("fixed part cut", opt()[:-1], 1),
+        ("owner alone", b"\0", 1),
+        ("another record past the end", record(bytes(4), owner=WWW, length=5), 1),
         ("fewer records than counted", opt(), 2),
         ("65,535 records counted", opt(), 65_535),
         ("thousands of options", opt(b"\0\1\0\0" * 4000), 1),
@@ -54,6 +57,15 @@ def test_no_additional_record_is_no_edns() -> None:
 def test_a_broken_opt_is_an_error(why: str, wire: bytes, count: int) -> None:
     with pytest.raises(WireError):
         read_additional(wire, 0, count)
+
+
+def test_thirty_two_options_are_read_and_not_one_more() -> None:
+    edns, _, _ = read_additional(opt(b"\0\1\0\0" * 32), 0, 1)
+
+    assert edns is not None
+    assert len(edns.options) == 32
+    with pytest.raises(WireError, match="too many"):
+        read_additional(opt(b"\0\1\0\0" * 33), 0, 1)
 
 
 def test_one_option_of_four_thousand_octets_is_read() -> None:
