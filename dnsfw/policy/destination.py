@@ -108,7 +108,9 @@ def _v6(what: str, text: str) -> IPv6Address:
     if slash:
         raise Wrong(f"{shown(text)}: the length stands outside", f'write "[{addr}]/{bits}"')
     if found.scope_id is not None:
-        raise Wrong(f"{shown(text)}: an address has no zone here", f'write "[{found}]"')
+        raise Wrong(
+            f"{shown(text)}: an address has no zone here", f'write "[{addr.partition("%")[0]}]"'
+        )
     if found.ipv4_mapped is not None:
         raise Wrong(f"{shown(text)} is an IPv4 address", f"write '{found.ipv4_mapped}'")
     return found

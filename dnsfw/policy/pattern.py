@@ -65,10 +65,10 @@ class Pattern:
 def parse_pattern(written: str) -> Pattern:
     """The pattern that a policy writes without ports. Raises Wrong with a rewrite."""
     text = fold_dots(written).removesuffix(".") if written != "." else written
+    if text in ("", ".", "+", "+.") or written == "*.":
+        raise Wrong(f"{shown(written)} names nothing", "write a name: 'example.com'")
     if text == "*":
         return Pattern(Kind.BELOW, ROOT, "*")
-    if text in ("", ".", "+", "+."):
-        raise Wrong(f"{shown(written)} names nothing", "write a name: 'example.com'")
     if text.count("*"):
         return _starred(text)
     for kind in (Kind.ONE, Kind.TREE):

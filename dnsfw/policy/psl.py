@@ -12,19 +12,10 @@ from dnsfw.policy.problems import Wrong, shown
 # Top names that nobody can register below: RFC 6761, 6762, 7686, 8375, 9476, and those that
 # ICANN keeps back (2018: home, corp, mail; 2024: internal).
 _NEVER_DELEGATED = frozenset(
-    [
-        "alt",
-        "corp",
-        "example",
-        "home",
-        "internal",
-        "invalid",
-        "local",
-        "localhost",
-        "mail",
-        "onion",
-        "test",
-    ]
+    (
+        *("alt", "example", "home.arpa", "invalid", "local", "localhost", "onion", "test"),
+        *("corp", "home", "internal", "mail"),
+    )
 )
 
 
@@ -35,10 +26,10 @@ def _list() -> PublicSuffixList:
 
 def anybody_registers_below(suffix: str) -> bool:
     """True for the root, public suffixes (private section too) and unknown top names."""
-    if not suffix:
-        return True
+    if suffix in _NEVER_DELEGATED:
+        return False
     if "." not in suffix:
-        return suffix not in _NEVER_DELEGATED
+        return True
     return bool(_list().is_public(suffix))
 
 

@@ -80,6 +80,9 @@ class _TooMuch(Exception):
 def read_document(text: str, file: str, problems: Problems) -> Document | None:
     """The document, or None when the problems say why there is none."""
     reader = _Reader(file, problems, {(): Position(file, 1, 1)})
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        problems.error(Position(file), "the text is not Unicode", "save it as UTF-8")
+        return None
     try:
         for event in _events(text):
             _take(reader, event)
@@ -130,7 +133,7 @@ def _put(reader: _Reader, event: Any, value: object, nodes: int = 1) -> Path:
     if reader.nodes > MAX_NODES:
         _stop(reader, event, f"more than {MAX_NODES} values", "")
     where = _position(reader, event)
-    if event.anchor and nodes:
+    if isinstance(event, yaml.ScalarEvent) and event.anchor:
         reader.anchors[event.anchor] = (value, 1)
     if not reader.stack:
         reader.root = value
@@ -243,7 +246,7 @@ def _explain(error: yaml.YAMLError, text: str, file: str, problems: Problems) ->
         problems.error(where, f"{shown(char)} cannot begin a value", "quote the value")
     elif "mapping values" in message:
         problems.error(
-            where, "a second colon in one line", "quote the value, or mend the indentation"
+            where, "a second colon in one line", "quote the value, or indent it"
         )
     else:
         problems.error(where, message, "look at the indentation and the quotes above")
