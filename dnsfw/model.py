@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NewType
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.abi import Inbound, Lockdown, Mode, Reason, Verdict
+from dnsfw.datapath.abi import Inbound, Limit, Lockdown, Mode, Reason, Verdict
 
 __all__ = [
     "DEFAULT_RULE",
@@ -27,6 +27,7 @@ __all__ = [
     "Flow",
     "Grant",
     "Inbound",
+    "Limit",
     "Lockdown",
     "Mode",
     "Name",
@@ -39,6 +40,7 @@ __all__ = [
     "RolePlan",
     "RuleId",
     "Verdict",
+    "abi",
     "addr_from",
     "addr_text",
 ]

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dnsfw.datapath import abi
-from dnsfw.model import Grant, Nanos, PortSet, RuleId, Verdict
+from dnsfw.model import Grant, Nanos, PortSet, RuleId, Verdict, abi
 
 _REMEMBERED = 4096  # differences of port sets: policies have few, answers ask often
 

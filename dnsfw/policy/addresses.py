@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from dnsfw.datapath import abi
-from dnsfw.model import Addr, FixedEntry, FixedRule, Reason, RoleId, RuleId, Verdict
+from dnsfw.model import Addr, FixedEntry, FixedRule, Reason, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.ports import KNOWN, take
 from dnsfw.policy.prefix import MAPPED, Prefix
 from dnsfw.policy.rule import Rule, Share

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path as FilePath
 
-from dnsfw.datapath import abi
-from dnsfw.model import HOST, Mode, RuleId, Verdict
+from dnsfw.model import HOST, Mode, RuleId, Verdict, abi
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
 from dnsfw.policy.destination import Destination, parse_destination
 from dnsfw.policy.difference import diff

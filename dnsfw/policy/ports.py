@@ -6,8 +6,7 @@ import re
 from functools import lru_cache
 from itertools import groupby
 
-from dnsfw.datapath.abi import Limit
-from dnsfw.model import PortRange, PortSet
+from dnsfw.model import Limit, PortRange, PortSet
 from dnsfw.policy.problems import Wrong, shown
 
 PROTOCOLS = {

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Literal
 
-from dnsfw.datapath import abi
-from dnsfw.model import PortRange, PortSet, Reason, RoleId, RuleId, Verdict
+from dnsfw.model import PortRange, PortSet, Reason, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.ports import ANY, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
