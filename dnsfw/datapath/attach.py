@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,17 +115,24 @@ class Wall:
         return tuple(d.name for d in new)
 
     def mend(self) -> tuple[HookState, ...]:
-        """Puts back every pin and hook that somebody took away; says which those were."""
-        broken = tuple(state for state in self.hooks() if not state.attached)
-        self._pins.restore({**{n: t.fd for n, t in self.maps.items() if n in MAPS}, **self._held})
-        lost = {(s.program, s.target) for s in self.hooks() if not s.attached}
-        for place in [p for p in self._places if (p.program, p.target) in lost]:
-            self._places.remove(place)
-            with Change() as change:
-                change.undo(self._places.append, place)
-                self._take(place, self._pins.current, change)
+        """Puts back every pin and hook that somebody took away; says which are back.
+
+        What cannot be put back stays in `hooks` as not attached.
+        """
+        broken = [state for state in self.hooks() if not state.attached]
+        if not broken:
+            return ()
+        self._pins.restore({**{name: self.maps[name].fd for name in MAPS}, **self._held})
+        for place in list(self._places):
+            program, directory = self._loaded.programs[place.program], self._pins.current
+            if not place.state(program, directory).attached:
+                with suppress(DatapathError), Change() as change:
+                    place.take(program, directory, change)
+                if (stale := self._held.pop(place.pin, None)) is not None:
+                    os.close(stale)
         self._hold()
-        return broken
+        standing = {(s.program, s.target) for s in self.hooks() if s.attached}
+        return tuple(state for state in broken if (state.program, state.target) in standing)
 
     def close(self, *, remove: bool) -> None:
         """Lets go of the wall. With `remove` it is taken down; without, it stays up."""

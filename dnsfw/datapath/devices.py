@@ -32,6 +32,8 @@ _WITHOUT_FRAME = frozenset(
         0xFFFE,  # none: tun, WireGuard
     }
 )
+# CAN buses and the kernel's own monitors: no IP packet can leave by them.
+_WITHOUT_IP = frozenset({280, 824, 826})
 _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
 _IFF_UP = 1
 _IFREQ = Struct("16s24x")
@@ -64,6 +66,7 @@ class Device:
     layer: Layer | None  # None: a link type that dnsfw cannot read
     loopback: bool
     up: bool
+    carries_ip: bool = True
 
 
 def devices() -> tuple[Device, ...]:
@@ -78,6 +81,11 @@ def device(name: str) -> Device | None:
     return next((d for d in devices() if d.name == name), None)
 
 
+def guardable() -> tuple[str, ...]:
+    """The names of all devices that a packet could leave this host by."""
+    return tuple(d.name for d in devices() if d.carries_ip and not d.loopback)
+
+
 def _device(sock: socket.socket, index: int, name: str) -> Device | None:
     request = _IFREQ.pack(os.fsencode(name))
     try:
@@ -87,7 +95,8 @@ def _device(sock: socket.socket, index: int, name: str) -> Device | None:
         if error.errno in {errno.ENODEV, errno.ENXIO}:  # it went away meanwhile
             return None
         raise
-    return Device(index, name, layer_of(kind), kind == _LOOPBACK, bool(flags & _IFF_UP))
+    up, carries_ip = bool(flags & _IFF_UP), kind not in _WITHOUT_IP
+    return Device(index, name, layer_of(kind), kind == _LOOPBACK, up, carries_ip)
 
 
 def layer_of(link_type: int) -> Layer | None:

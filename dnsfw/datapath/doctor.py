@@ -24,6 +24,7 @@ _CAPABILITIES = (
     ("CAP_NET_RAW", 13, "the self-test of device hooks"),
     ("CAP_NET_BIND_SERVICE", 10, "listening on port 53"),
 )
+_VITAL = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
 _SYS_ADMIN = 21  # stands for CAP_BPF and CAP_PERFMON
 # Name services that answer past resolv.conf, and so past dnsfw.
 _SIDE_DOORS = {
@@ -47,7 +48,8 @@ class Check:
     ok: bool
     detail: str
     remedy: str = ""  # for when it is not ok
-    lost: str = ""  # the promise that does not hold without it; empty: a hint
+    lost: str = ""  # the promise that does not hold without it
+    vital: bool = False  # nothing can be enforced without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Host:
         return (self.root / path.lstrip("/")).exists()
 
 
-def checks(host: Host | None = None) -> tuple[Check, ...]:
+def examine(host: Host | None = None) -> tuple[Check, ...]:
     """Every check, what enforcement needs first."""
     host = host or Host()
     return (
@@ -104,6 +106,7 @@ def _kernel(host: Host) -> Check:
         f"Linux {host.release}",
         f"run Linux {oldest} or later",
         "everything: the programs are written for and tested on later kernels",
+        vital=True,
     )
 
 
@@ -119,6 +122,7 @@ def _capabilities(host: Host) -> Iterator[Check]:
             "held" if ok else "missing",
             f"run as root, or give {name} (systemd: AmbientCapabilities={name})",
             what,
+            vital=name in _VITAL,
         )
 
 
@@ -147,6 +151,7 @@ def _programs(host: Host) -> Check:
             first,
             _lockdown_remedy(host) or "see the lines above, or try --backend bcc",
             "everything: nothing is enforced",
+            vital=True,
         )
     return Check("programs", True, f"the kernel takes all of them ({host.backend.name})")
 

@@ -294,6 +294,8 @@ def _link_note(pin: Path, program: Program, target: int) -> str:
 
 
 def _mark(marker: Path, whose: str, change: Change) -> None:
+    if marker.is_symlink():  # of a qdisc that somebody took away
+        marker.unlink()
     marker.symlink_to(whose)
     change.undo(marker.unlink)
 

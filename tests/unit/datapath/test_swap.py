@@ -1,0 +1,256 @@
+"""A policy is swapped as a whole: what is built aside, what flips, what goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dnsfw.datapath import abi, swap
+from dnsfw.datapath.bpf import BpfError
+from dnsfw.datapath.memory import MemoryMap, memory_maps
+from dnsfw.datapath.swap import PolicyTables
+from dnsfw.datapath.tables import PROBE_RULE, PortSets, number_key
+from dnsfw.errors import DatapathError
+from dnsfw.model import (
+    HOST,
+    PROBE,
+    FixedEntry,
+    FixedRule,
+    Lockdown,
+    Plan,
+    PortRange,
+    PortSet,
+    RoleId,
+    RolePlan,
+    RuleId,
+    Verdict,
+    addr_from,
+)
+
+ANY = PortSet((PortRange(6, 0, 65535),))
+WEB = RoleId(16)
+
+
+class Log:
+    """Maps that write down every change, in order."""
+
+    def __init__(self) -> None:
+        self.maps = memory_maps()
+        self.said: list[tuple[str, str, bytes]] = []
+        self.tables = {name: Logged(name, table, self.said) for name, table in self.maps.items()}
+
+    def policy(self) -> PolicyTables:
+        ports = PortSets(lambda n, value: self.maps["dnsfw_portsets"].update(number_key(n), value))
+        return PolicyTables(
+            self.tables, ports.id_of, lambda: self.said.append(("barrier", "", b""))
+        )
+
+    def steps(self) -> list[tuple[str, str]]:
+        """What happened, equal neighbours told once."""
+        short = [(what, name.removeprefix("dnsfw_")) for what, name, _ in self.said]
+        return [step for i, step in enumerate(short) if i == 0 or step != short[i - 1]]
+
+
+class Logged:
+    def __init__(self, name: str, table: MemoryMap, said: list[tuple[str, str, bytes]]) -> None:
+        self.name, self.table, self.said = name, table, said
+
+    def lookup(self, key: bytes, /) -> bytes | None:
+        return self.table.lookup(key)
+
+    def update(self, key: bytes, value: bytes, /) -> None:
+        self.said.append(("write", self.name, key))
+        self.table.update(key, value)
+
+    def delete(self, key: bytes, /) -> bool:
+        self.said.append(("delete", self.name, key))
+        return self.table.delete(key)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return self.table.items()
+
+
+def plan(*rules: int, fixed: int = 1, roles: tuple[RoleId, ...] = (HOST,)) -> Plan:
+    return Plan(
+        tuple(RolePlan(role, Verdict.DENY) for role in roles),
+        tuple(
+            FixedEntry(
+                HOST,
+                addr_from(f"10.{i}.0.0"),
+                112,
+                (FixedRule(RuleId(rules[0]), ANY, Verdict.ALLOW),),
+            )
+            for i in range(fixed)
+        ),
+        frozenset(RuleId(r) for r in rules),
+    )
+
+
+def live_table(log: Log, role: int = HOST) -> int:
+    return abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(role)]).table
+
+
+def tables_in_use(log: Log) -> set[int]:
+    return {abi.FixedKey.unpack(key).table for key in log.maps["dnsfw_fixed"].data}
+
+
+def test_the_new_rules_stand_before_the_flip_and_the_old_ones_go_after_it() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    log.said.clear()
+
+    policy.apply(plan(301))
+
+    assert log.steps() == [
+        ("write", "fixed"),
+        ("write", "rules"),
+        ("write", "roles"),
+        ("delete", "rules"),
+        ("barrier", ""),
+        ("delete", "fixed"),
+    ]
+
+
+def test_a_swap_flips_the_table_and_leaves_nothing_of_the_old_one() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    before = live_table(log)
+
+    policy.apply(plan(301, fixed=3))
+
+    assert live_table(log) == 1 - before
+    assert tables_in_use(log) == {1 - before}
+    assert set(log.maps["dnsfw_rules"].data) == {number_key(301), number_key(PROBE_RULE)}
+
+
+def test_a_rule_that_stays_is_not_touched() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300, 301))
+    log.said.clear()
+
+    policy.apply(plan(300, 302))
+
+    touched = {key for what, name, key in log.said if name == "dnsfw_rules"}
+    assert touched == {number_key(301), number_key(302)}
+
+
+def test_every_swap_raises_the_epoch() -> None:
+    log = Log()
+    policy = log.policy()
+
+    epochs = []
+    for _ in range(3):
+        policy.apply(plan(300))
+        role = abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(HOST)])
+        epochs.append(role.epoch)
+
+    assert epochs == [1, 2, 3]
+
+
+def test_a_role_that_the_policy_no_longer_has_denies_everything() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300, roles=(HOST, WEB)))
+
+    policy.apply(plan(300))
+
+    assert log.maps["dnsfw_roles"].data[number_key(WEB)] == bytes(abi.Role.SIZE)
+
+
+def test_a_policy_that_does_not_fit_leaves_the_old_one_untouched() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    log.maps["dnsfw_fixed"].capacity = 4
+    before = {name: dict(table.data) for name, table in log.maps.items()}
+
+    with pytest.raises(DatapathError, match="do not fit"):
+        policy.apply(plan(301, fixed=10))
+
+    for name in ("dnsfw_roles", "dnsfw_rules", "dnsfw_fixed"):
+        assert log.maps[name].data == before[name]
+    policy.apply(plan(302))  # and a good one can still come
+    assert tables_in_use(log) == {live_table(log)}
+
+
+def test_an_error_that_is_not_fullness_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    policy = log.policy()
+
+    def refuse(key: bytes, value: bytes, /) -> None:
+        raise BpfError("write to dnsfw_rules", 1)
+
+    monkeypatch.setattr(log.tables["dnsfw_rules"], "update", refuse)
+
+    with pytest.raises(BpfError):
+        policy.apply(plan(300))
+    assert log.maps["dnsfw_fixed"].data == {}
+
+
+def test_a_restart_removes_what_an_interrupted_swap_had_built() -> None:
+    log = Log()
+    log.policy().apply(plan(300))
+    stray = abi.FixedKey(160, 1 - live_table(log), HOST, addr_from("10.9.0.0")).pack()
+    log.maps["dnsfw_fixed"].update(stray, bytes(abi.Fixed.SIZE))
+
+    log.policy()
+
+    assert tables_in_use(log) == {live_table(log)}
+
+
+def test_a_restart_knows_which_rules_are_alive_and_kills_the_dead_ones() -> None:
+    log = Log()
+    log.policy().apply(plan(300, 301))
+
+    log.policy().apply(plan(301))
+
+    assert number_key(300) not in log.maps["dnsfw_rules"].data
+
+
+def test_lockdown_survives_a_swap_and_a_restart() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    policy.lockdown(Lockdown.HARD)
+
+    policy.apply(plan(301))
+    restarted = log.policy()
+    restarted.apply(plan(302))
+
+    assert restarted.locked == Lockdown.HARD
+    restarted.lockdown(Lockdown.OFF)
+    assert log.policy().locked == Lockdown.OFF
+
+
+def test_lockdown_never_locks_the_self_test() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+
+    policy.lockdown(Lockdown.ON)
+
+    probe = abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(PROBE)])
+    assert probe.lockdown == Lockdown.OFF
+
+
+def test_the_barrier_pauses_where_the_kernel_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(swap.time, "sleep", slept.append)
+    monkeypatch.setattr(swap, "_MEMBARRIER_GLOBAL", 1 << 30)  # no such command
+
+    swap.rcu_barrier()
+
+    assert len(slept) == 1
+
+
+def test_the_barrier_of_this_kernel_needs_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(swap.time, "sleep", slept.append)
+
+    swap.rcu_barrier()
+
+    assert slept == []
