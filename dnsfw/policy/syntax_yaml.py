@@ -245,8 +245,6 @@ def _explain(error: yaml.YAMLError, text: str, file: str, problems: Problems) ->
     elif "cannot start any token" in message:
         problems.error(where, f"{shown(char)} cannot begin a value", "quote the value")
     elif "mapping values" in message:
-        problems.error(
-            where, "a second colon in one line", "quote the value, or indent it"
-        )
+        problems.error(where, "a second colon in one line", "quote the value, or indent it")
     else:
         problems.error(where, message, "look at the indentation and the quotes above")

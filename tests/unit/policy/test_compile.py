@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dnsfw.errors import PolicyError
+from dnsfw.model import HOST, Verdict, addr_from
+from dnsfw.policy.compile import compile_text, load
+from dnsfw.policy.policy import Endpoint, Policy
+from dnsfw.policy.rule import Ttl
+
+DESIGN = """
+# yaml-language-server: $schema=dnsfw.schema.json
+version: 1
+default: deny                    # what no rule names: deny | allow
+mode: enforce                    # enforce | audit (judge, log, let pass)
+rules:                           # the role `host`
+  - allow: pypi.org:443
+  - allow: ["*.pythonhosted.org:443", "api-*.example.com:443,8443"]
+  - allow: 10.20.0.0/16:5432/tcp
+  - allow: "[2001:db8::]/32"
+  - deny:  "*.tracker.example"
+  - allow: github.com:22,443
+    note: deploy keys
+    ttl: {min: 30s, grace: 60s}
+dns:
+  listen: ["127.0.53.53:53"]
+  upstreams: [system]            # system | 9.9.9.9
+  refuse: nxdomain               # nxdomain | refused | nodata | zero
+  takeover: false
+  private: allow
+"""
+
+
+def warnings(text: str) -> list[str]:
+    return [str(warning) for warning in compile_text(text, "p").warnings]
+
+
+def error(text: str) -> str:
+    with pytest.raises(PolicyError) as raised:
+        compile_text(text, "p")
+    return str(raised.value)
+
+
+def rules(default: str, *lines: str) -> str:
+    return "\n".join(
+        [f"version: 1\ndefault: {default}\nrules:", *(f"  - {line}" for line in lines)]
+    )
+
+
+def test_the_example_of_the_language_compiles() -> None:
+    policy = compile_text(DESIGN)
+
+    assert [rule.text for rule in policy.host.rules] == [
+        "allow pypi.org:443",
+        "allow *.pythonhosted.org:443",
+        "allow api-*.example.com:443,8443",
+        "allow 10.20.0.0/16:5432/tcp",
+        "allow [2001:db8::]/32",
+        "deny *.tracker.example",
+        "allow github.com:22,443",
+    ]
+    github = policy.host.rules[-1]
+    assert github.note == "deploy keys"
+    assert github.ttl == Ttl(min=30, max=3600, grace=60)
+    assert (github.where.line, github.where.column) == (12, 12)
+    assert policy.dns.listen == (Endpoint(addr_from("127.0.53.53"), 53),)
+    assert policy.dns.upstreams == (None,)
+    assert not policy.warnings
+
+
+def test_the_same_policy_as_json_says_the_same() -> None:
+    yaml = compile_text(rules("deny", 'allow: ["a.com:443", b.com]'))
+    json = compile_text(
+        '{"version": 1, "default": "deny", "rules": [{"allow": ["a.com:443", "b.com"]}]}'
+    )
+
+    assert [r.text for r in yaml.host.rules] == [r.text for r in json.host.rules]
+
+
+def test_what_is_not_written_has_its_default() -> None:
+    policy = compile_text("version: 1\ndefault: deny")
+
+    assert set(policy.roles) == {HOST}
+    assert policy.host.rules == ()
+    assert policy.host.ttl == Ttl(min=5, max=3600, grace=10)
+    assert [str(endpoint) for endpoint in policy.dns.listen] == ["127.0.53.53:53"]
+    assert (policy.dns.refuse, policy.dns.takeover, policy.dns.private) == (
+        "nxdomain",
+        False,
+        "allow",
+    )
+    assert not policy.degraded
+    assert not policy.containers
+
+
+def test_a_rule_takes_from_the_policys_ttl_what_it_does_not_say() -> None:
+    policy = compile_text(
+        "version: 1\ndefault: deny\nttl: {min: 20s, grace: 20s}\n"
+        "rules: [{allow: x.com, ttl: {max: 60s}}]"
+    )
+
+    assert policy.host.rules[0].ttl == Ttl(min=20, max=60, grace=20)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "says"),
+    [
+        ("{grace: 1s}", "p:3:14: grace is at least 2s; write 10s"),
+        ("{min: 2h}", "p:3:12: min (7200s) is above max (3600s); set both"),
+        ("{max: 1s}", "p:3:12: min (5s) is above max (1s); set both"),
+        ("{min: 0s, max: 0s}", "max is at least 1s"),
+        ("{max: 8d}", "p:3:12: max is longer than a week; write 7d at most"),
+    ],
+)
+def test_a_ttl_that_cannot_be_is_an_error(ttl: str, says: str) -> None:
+    assert says in error(f"version: 1\ndefault: deny\nttl: {ttl}")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{allow: 10.0.0.1, private: true}", "'private' says nothing about an address"),
+        ("{allow: 10.0.0.1, ttl: {min: 1s}}", "'ttl' says nothing about an address"),
+        ("{deny: 10.0.0.1, shared: deny}", "'shared' says nothing about an address"),
+        ("{deny: x.com, private: true}", "'private' is for allow"),
+        ("{deny: '*', broad: true}", "'broad' is for allow"),
+        ("{allow: x.com, shared: deny}", "'shared' is for deny"),
+        ("{allow: x.com, close: asked}", "'close' is for deny"),
+        ("allow: metadata", "write" if False else "name the address: 'allow: 169.254.169.254'"),
+    ],
+)
+def test_an_option_that_says_nothing_is_an_error(line: str, says: str) -> None:
+    assert says in error(rules("allow", line))
+
+
+@pytest.mark.parametrize(
+    ("default", "line", "says"),
+    [
+        ("deny", "{deny: '*.x.com', close: asked}", "'close' changes nothing under default: deny"),
+        ("deny", "{deny: x.com, shared: deny}", "'shared' changes nothing under default: deny"),
+        ("allow", "{deny: x.com, close: asked}", "'close' changes nothing for an exact name"),
+        ("deny", "deny: metadata", "'deny: metadata' changes nothing under default: deny"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_a_warning(default: str, line: str, says: str) -> None:
+    (warning,) = warnings(rules(default, line))
+
+    assert says in warning
+
+
+def test_settings_that_change_nothing_are_warnings() -> None:
+    found = warnings("version: 1\ndefault: deny\nresolved_only: true\ndns: {private: deny}")
+
+    assert len(found) == 2
+    assert all("changes nothing under default: deny" in warning for warning in found)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "*.com", "*.co.uk", ".com", "+.com", "a*.com", "*.github.io"]
+)
+def test_row_91_a_broad_allow_must_say_so(pattern: str) -> None:
+    assert "add 'broad: true'" in error(rules("deny", f'allow: "{pattern}"'))
+    assert not warnings(rules("deny", f'{{allow: "{pattern}", broad: true}}'))
+    compile_text(rules("allow", f'deny: "{pattern}"'))
+
+
+def test_row_88_an_idn_is_shown_in_ascii() -> None:
+    (warning,) = warnings(rules("deny", 'allow: "g\u0456thub.com"'))
+
+    assert "is xn--gthub-2ve.com on the wire" in warning
+    policy = compile_text(rules("deny", 'allow: "g\u0456thub.com"'))
+    assert policy.host.rules[0].text == "allow xn--gthub-2ve.com"
+
+
+def test_the_same_destination_twice_keeps_two_ids() -> None:
+    policy = compile_text(rules("deny", "allow: x.com", "allow: X.com."))
+
+    assert len({rule.id for rule in policy.host.rules}) == 2
+    assert len(policy.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("dns", "says"),
+    [
+        ("takeover: true", "takeover is not supported by this version"),
+        ("upstreams: [tls://dns.quad9.net]", "tls upstreams are not supported"),
+        ("upstreams: [system, system]", "'system' stands twice"),
+        ("listen: ['127.0.0.1:53', 127.0.0.1]", "'127.0.0.1' stands twice"),
+        ("upstreams: [127.0.53.53]", "is where dnsfw listens"),
+    ],
+)
+def test_dns_settings_that_cannot_be_are_errors(dns: str, says: str) -> None:
+    assert says in error(f"version: 1\ndefault: deny\ndns: {{{dns}}}")
+
+
+def test_row_62_a_name_that_no_rule_names_is_refused_under_default_deny() -> None:
+    policy: Policy = compile_text(rules("deny", "allow: x.com"))
+
+    from dnsfw.wire.name import from_text
+
+    assert policy.host.judge(from_text("c2VjcmV0.evil.com")).verdict is Verdict.DENY
+
+
+def test_load_reads_a_file_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 1\ndefault: deny\n")
+    path.chmod(0o644)
+
+    policy = load(path)
+
+    assert policy.sources == (str(path),)
+
+
+def test_a_policy_of_thousands_of_rules_compiles() -> None:
+    many = "\n".join(f"  - allow: h{n}.example.com:443" for n in range(3000))
+
+    policy = compile_text(f"version: 1\ndefault: deny\nrules:\n{many}")
+
+    assert len(policy.host.rules) == 3000
+    assert len({rule.id for rule in policy.host.rules}) == 3000
