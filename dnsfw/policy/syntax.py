@@ -49,7 +49,9 @@ Duration = Annotated[
         _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
     ),
 ]
-Destination = Annotated[str, Field(description="WHAT[:PORTS][/PROTO]", min_length=1)]
+Destination = Annotated[
+    str, Field(description="WHAT[:PORTS][/PROTO]", json_schema_extra={"minLength": 1})
+]
 Destinations = Annotated[
     list[Destination],
     Field(min_length=1),

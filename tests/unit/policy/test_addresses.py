@@ -62,7 +62,7 @@ VECTORS = [
     ),
     ("no rule covers the port", ["allow 10.0.0.0/8:80"], "10.1.2.3", None),
     ("no rule covers the address", ["allow 10.0.0.0/8"], "11.1.2.3", None),
-    ("IPv6", ["allow [2001:db8::]/32", "deny [2001:db8::]/64"], "2001:db8::", "deny [2001:db8::]/64"),
+    ("IPv6", ["allow [2001:db8::]/32", "deny [2001:db8::9]"], "2001:db8::9", "deny [2001:db8::9]"),
     ("[::]/0 is IPv6 alone", ["allow [::]/0"], "192.0.2.1", None),
     ("[::]/0 is IPv6 alone", ["allow [::]/0"], "2001:db8::1", "allow [::]/0"),
     ("short IPv6 too", ["deny [::]/64", "allow 0.0.0.0/0"], "192.0.2.1", "allow 0.0.0.0/0"),

@@ -128,7 +128,7 @@ def test_a_ttl_that_cannot_be_is_an_error(ttl: str, says: str) -> None:
         ("{deny: '*', broad: true}", "'broad' is for allow"),
         ("{allow: x.com, shared: deny}", "'shared' is for deny"),
         ("{allow: x.com, close: asked}", "'close' is for deny"),
-        ("allow: metadata", "write" if False else "name the address: 'allow: 169.254.169.254'"),
+        ("allow: metadata", "name the address: 'allow: 169.254.169.254'"),
     ],
 )
 def test_an_option_that_says_nothing_is_an_error(line: str, says: str) -> None:
@@ -169,9 +169,9 @@ def test_row_91_a_broad_allow_must_say_so(pattern: str) -> None:
 def test_row_88_an_idn_is_shown_in_ascii() -> None:
     (warning,) = warnings(rules("deny", 'allow: "g\u0456thub.com"'))
 
-    assert "is xn--gthub-2ve.com on the wire" in warning
+    assert "is xn--gthub-n2e.com on the wire" in warning
     policy = compile_text(rules("deny", 'allow: "g\u0456thub.com"'))
-    assert policy.host.rules[0].text == "allow xn--gthub-2ve.com"
+    assert policy.host.rules[0].text == "allow xn--gthub-n2e.com"
 
 
 def test_the_same_destination_twice_keeps_two_ids() -> None:

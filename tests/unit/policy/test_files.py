@@ -127,7 +127,7 @@ def test_row_126_a_users_link_to_a_good_file_is_refused(
         read_policy(link)
 
 
-def test_row_126_the_data_links_of_kubernetes_are_followed(as_root: None, tmp_path: Path) -> None:
+def test_row_126_the_data_links_of_kubernetes_are_followed(tmp_path: Path) -> None:
     first = tmp_path / "..2026_01"
     first.mkdir()
     (first / "policy.yaml").write_text(TEXT)

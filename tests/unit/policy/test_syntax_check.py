@@ -96,7 +96,7 @@ def test_all_errors_are_told_at_once() -> None:
     )
 
     assert [error.split(":")[1] for error in found] == [
-        "2", "3", "5", "6", "7", "8", "9", "9", "10", "12", "13", "13", "14",
+        "2", "3", "5", "6", "7", "8", "9", "9", "10", "10", "12", "13", "13", "14",
     ]  # fmt: skip
 
 
