@@ -72,7 +72,7 @@ def read_btf(data: bytes) -> list[Type]:
         at += 12
         kind, count = info >> 24 & 0x1F, info & 0xFFFF
         members: list[tuple[str, int, int]] = []
-        if kind == KIND_INT or kind == KIND_VAR:
+        if kind in (KIND_INT, KIND_VAR):
             at += 4
         elif kind == KIND_ARRAY:
             element, _, length = struct.unpack_from("<III", data, at)

@@ -233,7 +233,7 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every element, each seen once unless it is deleted and written again meanwhile."""
-        if self.kind in (MapType.HASH, MapType.LRU_HASH):
+        if self.kind in (MapType.HASH, MapType.LRU_HASH, MapType.ARRAY):
             yield from self._batched()
             return
         for key in list(self.keys()):

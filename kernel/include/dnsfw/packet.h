@@ -44,7 +44,7 @@ enum {
 	PROTO_DEST_OPTIONS = 60,
 	PROTO_SCTP = 132,
 	PROTO_UDPLITE = 136,
-	PROTO_RESERVED = 255,	/* ICMP of the wrong family: no rule names it */
+	PROTO_RESERVED = 255,	/* what no rule can name */
 	PROTO_MPTCP = 262,	/* in socket(2) only; TCP on the wire */
 };
 
@@ -326,7 +326,7 @@ parse_ip4_options(struct __sk_buff *skb, __u32 at, __u32 end, __u64 unknown)
 
 	at = forget_one(at, unknown);
 	end = forget_one(end, unknown);
-	for (i = 0; i < MAX_OPTIONS; i++) {
+	for (i = 0; i <= MAX_OPTIONS; i++) {	/* the last round ends it */
 		if (at >= end)
 			return DNSFW_BY_NOTHING;
 		if (bpf_skb_load_bytes(skb, at, option, 1) < 0)
@@ -369,7 +369,9 @@ parse_ip4(struct __sk_buff *skb, __u32 at, struct packet *p)
 	    p->bytes > room)
 		return DNSFW_BAD_IP;
 	p->ttl = h.ttl;
-	p->proto = h.proto == PROTO_ICMP6 ? PROTO_RESERVED : h.proto;
+	/* ICMPv6 here is nobody's; 0 would equal an unused range (covers()) */
+	p->proto = h.proto == PROTO_ICMP6 || !h.proto ? PROTO_RESERVED :
+							h.proto;
 	p->frag_id = h.id;
 	frag = host16(h.frag);
 	bad = note_fragment(p, frag & 0x1fff, frag & 0x2000, p->proto);
