@@ -1,0 +1,93 @@
+"""Devices by ioctl, addresses by netlink, on whatever machine this is."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from dnsfw.datapath import devices
+from dnsfw.datapath.devices import Device, DeviceWatch, Layer, addresses, layer_of
+from dnsfw.errors import DatapathError
+from dnsfw.model import addr_from
+
+
+@pytest.mark.parametrize(
+    ("link_type", "layer"),
+    [(1, Layer.FRAME), (772, Layer.FRAME), (0xFFFE, Layer.PACKET), (768, Layer.PACKET),
+     (32, None), (280, None)],
+)  # fmt: skip
+def test_the_link_type_says_where_a_packet_begins(link_type: int, layer: Layer | None) -> None:
+    assert layer_of(link_type) is layer
+
+
+def test_lo_is_found_and_is_not_guarded() -> None:
+    lo = devices.device("lo")
+
+    assert lo is not None
+    assert (lo.index, lo.loopback, lo.layer) == (socket.if_nametoindex("lo"), True, Layer.FRAME)
+    assert "lo" not in devices.guardable()
+
+
+def test_a_device_that_is_not_there_is_none() -> None:
+    assert devices.device("nosuchdevice0") is None
+
+
+def test_a_bus_that_carries_no_ip_is_not_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    can = Device(7, "can0", None, loopback=False, up=True, carries_ip=False)
+    odd = Device(8, "ib0", None, loopback=False, up=True)
+    monkeypatch.setattr(devices, "devices", lambda: (can, odd))
+
+    assert devices.guardable() == ("ib0",)
+
+
+def test_the_addresses_of_lo_are_among_ours() -> None:
+    assert addr_from("127.0.0.1") in addresses()
+
+
+def test_point_to_point_addresses_are_ours_and_not_the_peers() -> None:
+    def attribute(kind: int, value: bytes) -> bytes:
+        return struct.pack("=HH", 4 + len(value), kind) + value
+
+    peer, ours = socket.inet_aton("10.0.0.2"), socket.inet_aton("10.0.0.1")
+    body = bytes(8) + attribute(1, peer) + attribute(2, ours)
+
+    assert list(devices._addresses(body)) == [addr_from("10.0.0.1")]
+
+
+def test_an_ipv6_address_has_no_local_attribute() -> None:
+    body = bytes(8) + struct.pack("=HH", 20, 1) + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+
+    assert list(devices._addresses(body)) == [addr_from("2001:db8::1")]
+
+
+def test_a_refused_dump_is_an_error_and_not_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -1)
+
+    class Refusing(socket.socket):
+        def sendto(self, *_: object) -> int:
+            return 0
+
+        def recv(self, *_: object) -> bytes:
+            return refusal
+
+    monkeypatch.setattr(devices.socket, "socket", Refusing)
+
+    with pytest.raises(DatapathError):
+        addresses()
+
+
+def test_a_message_of_no_length_does_not_stop_the_reader() -> None:
+    assert len(list(devices._messages(bytes(64)))) == 4
+
+
+def test_a_quiet_watch_reports_nothing() -> None:
+    watch = DeviceWatch()
+    try:
+        watch.drain()
+
+        assert watch.fileno() >= 0
+        assert watch.drain() is False
+    finally:
+        watch.close()

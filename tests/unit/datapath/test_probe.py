@@ -1,0 +1,126 @@
+"""What the child reports is judged; the real probes run in netns/."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from dnsfw.datapath import abi, probe
+from dnsfw.datapath.memory import MemorySink
+from dnsfw.datapath.probe import SelfTest, Tried, self_test
+from dnsfw.datapath.tables import number_key
+from dnsfw.errors import DatapathError
+from dnsfw.model import HOST, PROBE, Plan, Reason, RolePlan, Verdict, addr_from
+
+GOOD = {
+    "connect4": errno.EPERM, "connect6": errno.EPERM, "sendmsg4": errno.EPERM,
+    "sendmsg6": errno.EPERM, "egress": errno.EPERM, "allowed4": 0, "allowed6": errno.ECONNREFUSED,
+    "frame eth0": errno.ENOBUFS,
+}  # fmt: skip
+
+
+class Socks:
+    fd = -1
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, codes: Mapping[str, int], denials: int = 6
+) -> tuple[SelfTest, MemorySink, list[bool]]:
+    """The self-test with a child that reports this; was anything open meanwhile?"""
+    sink = MemorySink()
+    sink.apply(Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset()))
+    open_meanwhile: list[bool] = []
+
+    def child(socks: int, leaf: Path | None, devices: Sequence[str]) -> dict[str, int]:
+        open_meanwhile.append(sink.entry(PROBE, addr_from("127.0.53.253")) is not None)
+        counter = abi.Counter(0, denials, 0, 0).pack()
+        sink.maps["dnsfw_counters"].update(number_key(Reason.NEVER_RESOLVED), counter)
+        return dict(codes)
+
+    monkeypatch.setattr(probe, "_run", child)
+    found = self_test(sink, {"dnsfw_socks": Socks()}, None, ["eth0"])  # type: ignore[dict-item]
+    return found, sink, open_meanwhile
+
+
+def test_a_wall_that_refuses_and_lets_pass_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, _ = run(monkeypatch, GOOD)
+
+    assert found.ok
+    assert found.failures == ()
+    assert found.denials == 6
+
+
+@pytest.mark.parametrize("name", [n for n in GOOD if not n.startswith("allowed")])
+def test_a_refusal_that_did_not_come_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found, _, _ = run(monkeypatch, {**GOOD, name: 0})
+
+    assert not found.ok
+    assert [t.got for t in found.failures] == ["passed"]
+
+
+def test_an_open_address_that_is_refused_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, _ = run(monkeypatch, {**GOOD, "allowed4": errno.EPERM})
+
+    assert not found.ok
+
+
+def test_a_host_without_ipv6_proves_nothing_about_it_and_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no6 = {name: errno.EADDRNOTAVAIL for name in ("connect6", "sendmsg6", "allowed6")}
+
+    found, _, _ = run(monkeypatch, {**GOOD, **no6})
+
+    assert found.ok
+    assert [t.ok for t in found.tried].count(None) == 3
+
+
+def test_a_frame_that_may_not_be_written_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, _ = run(monkeypatch, {"frame eth0": errno.EPERM})
+
+    assert found.failures == ()
+    assert not found.ok  # nothing was refused for certain
+
+
+def test_refusals_that_the_kernel_did_not_count_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _, _ = run(monkeypatch, GOOD, denials=0)
+
+    assert not found.ok
+
+
+def test_the_probes_address_is_open_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, sink, open_meanwhile = run(monkeypatch, GOOD)
+
+    assert open_meanwhile == [True]
+    assert list(sink.entries()) == []
+
+
+def test_a_child_that_cannot_run_is_an_error_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe.probe_child, "__name__", "no.such.module")
+
+    with pytest.raises(DatapathError, match="No module named"):
+        probe._run(0, None, [])
+
+
+def test_a_child_that_is_no_program_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+
+    with pytest.raises(DatapathError, match="did not run"):
+        probe._run(0, None, [])
+
+
+def test_each_try_says_what_it_was() -> None:
+    tried = [probe._tried(name, code) for name, code in GOOD.items()]
+
+    assert len({t.what for t in tried}) == len(GOOD)
+    assert all(isinstance(t, Tried) and t.what for t in tried)
