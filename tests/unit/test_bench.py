@@ -1,0 +1,38 @@
+"""The bench programs start anywhere: --help needs no root, no peer and no kernel part."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+PROGRAMS = sorted(
+    path for path in BENCH.glob("*.py") if '__name__ == "__main__"' in path.read_text()
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_bench_program_says_what_it_measures_and_takes_rounds_and_json(program: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(program), "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "?" in done.stdout.split("options:")[0]
+    assert "--rounds" in done.stdout
+    assert "--json" in done.stdout
+
+
+def test_there_is_a_program_for_each_question() -> None:
+    found = {path.stem for path in PROGRAMS}
+
+    assert found == {"match", "cached", "grant", "packet", "proxy"}
+
+
+def test_readme_tells_how_to_run_each_program() -> None:
+    text = (BENCH / "README.md").read_text()
+
+    assert [path.name for path in PROGRAMS if f"bench/{path.name}" not in text] == []
