@@ -1,0 +1,96 @@
+"""The commands' end of the control socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnsfw.errors import ConfigError, DatapathError, PolicyError
+from dnsfw.server.options import CONTROL_NAME, run_dir
+
+__all__ = ["Client", "NoDaemon", "run_dir_option"]
+
+_PATIENCE = 30.0  # seconds; a reload compiles lists of a million names
+_CHUNK = 1 << 16
+
+
+class NoDaemon(DatapathError):
+    """Nobody listens in this run directory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"dnsfw is not running here ({path}); start it: sudo dnsfw up")
+
+
+def run_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--run-dir, for every command that talks to the daemon."""
+    return click.option(
+        "--run-dir",
+        metavar="DIR",
+        help="Where the daemon keeps its socket.  [default: $DNSFW_RUN_DIR or /run/dnsfw]",
+    )(command)
+
+
+class Client:
+    """One request a connection."""
+
+    def __init__(self, directory: str | None) -> None:
+        self.path = run_dir(directory) / CONTROL_NAME
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """The last line of the reply. NoDaemon; ConfigError or DatapathError as the daemon says."""
+        *_, last = self._lines(do, request, _PATIENCE)
+        return last
+
+    def rows(self, do: str, *, forever: bool = False) -> Iterator[dict[str, Any]]:
+        """Every row as it comes."""
+        for line in self._lines(do, {}, None if forever else _PATIENCE):
+            if "row" in line:
+                yield line["row"]
+
+    def _lines(
+        self, do: str, request: dict[str, Any], patience: float | None
+    ) -> Iterator[dict[str, Any]]:
+        with self._connect() as sock:
+            sock.settimeout(patience)
+            try:
+                sock.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
+                for line in _split(sock):
+                    reply = json.loads(line)
+                    yield _checked(reply)
+                    if "ok" in reply:
+                        return
+            except (TimeoutError, ConnectionError) as error:
+                raise DatapathError(f"the daemon did not answer: {error}") from None
+        raise DatapathError("the daemon ended in the middle of its answer; see its log")
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(self.path))
+        except PermissionError:
+            sock.close()
+            raise ConfigError(f"no access to {self.path}; use sudo") from None
+        except OSError:
+            sock.close()
+            raise NoDaemon(self.path) from None
+        return sock
+
+
+def _split(sock: socket.socket) -> Iterator[bytes]:
+    rest = b""
+    while data := sock.recv(_CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+
+
+def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+    if reply.get("ok", True):
+        return reply
+    if reply.get("exit") == 2:
+        raise PolicyError(reply["error"]) if reply.get("policy") else ConfigError(reply["error"])
+    raise DatapathError(reply["error"])

@@ -1,0 +1,43 @@
+"""`dnsfw flows`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dnsfw.cli.client import Client, run_dir_option
+from dnsfw.cli.render import counts, duration, json_option, print_json, table
+
+
+@click.command("flows", short_help="Conversations that were allowed.")
+@json_option
+@run_dir_option
+def flows(as_json: bool, run_dir: str | None) -> None:
+    """Conversations that were allowed when they began; they live by use, not by TTL."""
+    rows = list(Client(run_dir).rows("flows"))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo("no flows")
+        return
+    shown = [
+        (
+            "<-" if row["direction"] == "in" else "->",
+            _peer(row),
+            row["state"],
+            duration(row["age"]),
+            duration(row["idle"]),
+            " ".join(row["names"]) or row["reason"],
+        )
+        for row in rows
+    ]
+    click.echo(table(("", "PEER", "STATE", "AGE", "IDLE", "NAMES"), shown))
+    click.echo(counts(len(rows), "flow"))
+
+
+def _peer(row: dict[str, Any]) -> str:
+    host = f"[{row['address']}]" if ":" in row["address"] else row["address"]
+    port = row["local_port"] if row["direction"] == "in" else row["port"]
+    return f"{host}:{port}/{row['protocol']}" if port else f"{host}/{row['protocol']}"

@@ -1,0 +1,29 @@
+"""`dnsfw reload`."""
+
+from __future__ import annotations
+
+import click
+
+from dnsfw.cli.client import Client, run_dir_option
+from dnsfw.cli.render import counts, json_option, print_json
+
+
+@click.command("reload", short_help="Put the policy file in force and print what changes.")
+@json_option
+@run_dir_option
+def reload(as_json: bool, run_dir: str | None) -> None:
+    """Put the policy file in force and print what changes.
+
+    A file with mistakes changes nothing: they are listed, the policy before it stays in
+    force, and the exit code is 2. What the new policy refuses is closed and cut when this
+    returns.
+    """
+    done = Client(run_dir).ask("reload")
+    if as_json:
+        print_json({key: done[key] for key in ("policy", "changes", "warnings")})
+        return
+    for warning in done["warnings"]:
+        click.echo(warning, err=True)
+    for change in done["changes"]:
+        click.echo(change)
+    click.echo(f"in force: {done['policy']} ({counts(len(done['changes']), 'change')})")

@@ -1,0 +1,81 @@
+"""`dnsfw up`: the firewall in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from dnsfw.cli.client import run_dir_option
+from dnsfw.cli.render import seconds_of
+from dnsfw.server.options import Options, run_dir
+
+
+@click.command("up", short_help="Start the firewall, in the foreground.")
+@click.option(
+    "--policy",
+    metavar="FILE",
+    help="[default: $DNSFW_POLICY, /etc/dnsfw/policy.yaml, the shipped starter]",
+)
+@click.option("--cgroup", metavar="PATH", help="Guard the sockets of this cgroup and below.")
+@click.option(
+    "--interface", "interfaces", metavar="NAME", multiple=True,
+    help="Guard what leaves by this interface. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--listen", metavar="ADDR:PORT", multiple=True,
+    help="Answer DNS here. May be repeated.  [default: dns.listen of the policy]",
+)  # fmt: skip
+@click.option(
+    "--upstream", "upstreams", metavar="ADDR", multiple=True,
+    help="Ask this resolver; `system` is the host's own. May be repeated.  "
+    "[default: dns.upstreams of the policy]",
+)  # fmt: skip
+@click.option(
+    "--try", "trial", metavar="TIME",
+    help="Undo everything after TIME (60s, 5m), unless `dnsfw confirm` comes.",
+)  # fmt: skip
+@click.option(
+    "--backend", type=click.Choice(["libbpf", "bcc"]), default="libbpf", show_default=True,
+    help="Load the shipped object, or compile the same source on this host.",
+)  # fmt: skip
+@click.option(
+    "--degraded", is_flag=True,
+    help="Start although a wanted hook cannot be attached. `status` says which.",
+)  # fmt: skip
+@run_dir_option
+def up(
+    policy: str | None,
+    cgroup: str | None,
+    interfaces: tuple[str, ...],
+    listen: tuple[str, ...],
+    upstreams: tuple[str, ...],
+    trial: str | None,
+    backend: str,
+    degraded: bool,
+    run_dir: str | None,
+) -> None:
+    """Start the firewall, in the foreground. Prints one `ready` line when it stands.
+
+    Without --cgroup and --interface it guards the host: the root cgroup and every
+    interface but loopback. With --interface alone nothing can refuse a connect() at
+    once: what is denied is dropped, and the program waits for its time-out.
+
+    Ctrl-C and `dnsfw down` remove everything. SIGTERM and a crash leave the wall up;
+    the next start takes it over without a gap. SIGHUP reloads the policy.
+    """
+    options = Options(
+        policy=policy,
+        listen=listen,
+        upstreams=upstreams,
+        cgroup=cgroup,
+        interfaces=interfaces,
+        backend=backend,
+        degraded=degraded,
+        trial=seconds_of(trial) if trial is not None else None,
+        run_dir=_run_dir(run_dir),
+    )
+    from dnsfw.server.daemon import serve  # the daemon, and nobody else, pays for it
+
+    serve(options)
+
+
+_run_dir = run_dir

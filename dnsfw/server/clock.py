@@ -1,0 +1,74 @@
+"""The one clock: CLOCK_BOOTTIME, which the kernel's deadlines are written in.
+
+It does not jump when somebody sets the date, and it goes on in suspend, so a
+grant that ran out while the lid was closed is out when it opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+
+from dnsfw.model import SECOND, Nanos
+
+__all__ = ["Alarm", "Now", "boot_now"]
+
+Now = Callable[[], Nanos]
+
+# A loop's own clock (MONOTONIC) stands still in suspend: look again at least this often.
+_LONGEST_SLEEP = 5.0
+
+
+def boot_now() -> Nanos:
+    """Nanoseconds since boot, suspend included."""
+    return Nanos(clock_gettime_ns(CLOCK_BOOTTIME))
+
+
+class Alarm:
+    """Calls back at the earliest deadline it was given; asking again is cheap.
+
+    Every query moves the engine's next deadline a little, so a later deadline
+    does not touch the loop's timer: it rings once too early and is set again.
+    """
+
+    __slots__ = ("_armed", "_handle", "_loop", "_now", "_ring", "_wanted")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, now: Now, ring: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._now = now
+        self._ring = ring
+        self._wanted: Nanos | None = None
+        self._armed: Nanos | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, deadline: Nanos | None) -> None:
+        """Ring at `deadline` (BOOTTIME), or never."""
+        self._wanted = deadline
+        if deadline is None or (self._armed is not None and self._armed <= deadline):
+            return
+        self._arm(deadline)
+
+    def close(self) -> None:
+        self._wanted = None
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _arm(self, deadline: Nanos) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        delay = min(max(0.0, (deadline - self._now()) / SECOND), _LONGEST_SLEEP)
+        self._armed = deadline
+        self._handle = self._loop.call_at(self._loop.time() + delay, self._fire)
+
+    def _fire(self) -> None:
+        self._armed = self._handle = None
+        if self._wanted is None:
+            return
+        if self._wanted <= self._now():
+            self._wanted = None
+            self._ring()  # sets the next one
+        else:
+            self._arm(self._wanted)

@@ -1,0 +1,273 @@
+"""`dnsfw up`: puts the parts together in the one order that is safe, and takes them apart.
+
+Start: lock, policy, sockets bound, wall, tables, ledger restored, listeners read, loop
+check, probes, `ready`. Whatever fails on the way undoes what this process did, and
+only that: a wall that an earlier process left stays up, with its own deadlines.
+
+End: Ctrl-C, `dnsfw down` and an unconfirmed `--try` remove everything. SIGTERM
+(systemd's stop and restart) and every kind of crash leave the wall up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from enum import Enum
+
+from dnsfw.datapath.abi import Mode
+from dnsfw.engine.effects import Note
+from dnsfw.errors import DnsfwError
+from dnsfw.model import Lockdown
+from dnsfw.policy.compile import find_policy, load
+from dnsfw.policy.policy import Policy
+from dnsfw.server.clock import Now, boot_now
+from dnsfw.server.control import ControlServer
+from dnsfw.server.faults import Faults
+from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.journal import Journal
+from dnsfw.server.kernel import Kernel, OpenKernel
+from dnsfw.server.lock import Lock
+from dnsfw.server.log import Level, Lines, Log
+from dnsfw.server.loop import raise_file_limit, run
+from dnsfw.server.notify import Notify
+from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
+from dnsfw.server.reload import Reloader
+from dnsfw.server.reporter import Reporter
+from dnsfw.server.resolvconf import find_upstreams
+from dnsfw.server.service import Listeners, Service
+from dnsfw.server.trial import Trial
+from dnsfw.server.upkeep import Upkeep
+from dnsfw.server.verbs import verbs
+
+__all__ = ["Daemon", "End", "serve"]
+
+Say = Callable[[str], None]
+
+
+class End(Enum):
+    """How a run ends."""
+
+    LEAVE = "the wall stays up"
+    REMOVE = "everything is removed"
+
+
+class Daemon:
+    """One firewall, from lock to unlock."""
+
+    service: Service
+    reloader: Reloader
+    reporter: Reporter
+    kernel: Kernel
+    control: ControlServer
+
+    def __init__(
+        self,
+        options: Options,
+        open_kernel: OpenKernel,
+        log: Lines,
+        say: Say = print,
+        now: Now = boot_now,
+    ) -> None:
+        self.options = options
+        self.now = now
+        self.began = now()
+        self.watchers = Watchers()
+        self.faults = Faults(lambda text: log.line(Level.ERROR, text))
+        self.trial = Trial(options.trial, self._undo, options.run_dir)
+        self.removed = asyncio.Event()
+        self.journal = Journal(options.run_dir, now)
+        self._digest = Digest(now, lambda text: log.line(Level.NOTICE, text))
+        self._open_kernel = open_kernel
+        self._log = log
+        self._say = say
+        self._notify = Notify()
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._tasks = asyncio.TaskGroup()
+
+    def take_down(self) -> None:
+        """`dnsfw down`, Ctrl-C."""
+        self.end(End.REMOVE)
+
+    def leave(self) -> None:
+        """SIGTERM."""
+        self.end(End.LEAVE)
+
+    def end(self, how: End) -> None:
+        """Finish the run; what was said first holds. An unconfirmed trial never leaves a wall."""
+        if self.trial.left is not None:
+            how = End.REMOVE
+        if not self._end.done():
+            self._end.set_result(how)
+
+    async def run(self) -> None:
+        """Serve until told to end. ConfigError, PolicyError, DatapathError: it could not start."""
+        loop = asyncio.get_running_loop()
+        lock = Lock(self.options.run_dir)
+        try:
+            self._hear_signals(loop)
+            how = await self._start_and_serve(loop)
+            self._notify.stopping()
+            if how is End.REMOVE:
+                self.journal.remove()
+                self._say("removed: nothing of dnsfw is left in the kernel")
+            else:
+                self._say("stopped: the wall stays up; `dnsfw down` removes it")
+            self.removed.set()
+            await self.control.close()
+        finally:
+            self.trial.relieve()
+            self.journal.close()
+            lock.release()
+
+    async def reload(self) -> None:
+        """SIGHUP: there is nobody to answer, so the log hears how it went."""
+        self._notify.reloading()
+        try:
+            done = await self.reloader.reload()
+        except DnsfwError as error:
+            self._log.line(Level.ERROR, f"reload failed, the old policy stays: {error}")
+        else:
+            self._log.line(Level.NOTICE, f"reloaded {done.path}: {len(done.changes)} changes")
+        self._notify.ready("reloaded")
+
+    def lock_down(self, state: Lockdown) -> None:
+        """Kernel first; then the queries, our own questions, and the flows that are open."""
+        sink, service = self.kernel.sink, self.service
+        engine, perform = service.engine, service.performer.perform
+        sink.lockdown(state)
+        perform(engine.set_lockdown(state, self.now()))
+        if state is not Lockdown.OFF:
+            service.upstreams.close()
+            perform(engine.judge_flows(sink.flows(), self.now()))
+        self.reporter.said("lockdown", state.name.lower())
+
+    # start
+
+    async def _start_and_serve(self, loop: asyncio.AbstractEventLoop) -> End:
+        path = find_policy(self.options.policy)
+        policy = load(path)
+        endpoints = listen_on(self.options, policy.dns)
+        upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
+        listeners = Listeners(endpoints)
+
+        def fill(kernel: Kernel) -> None:
+            self.service = Service(
+                loop, listeners, policy, upstreams, kernel, self.journal, self.faults,
+                self._note, self.now,
+            )  # fmt: skip
+            self.reloader = Reloader(
+                policy, path, self.options.policy, kernel.sink, self.service.performer, self.now,
+                self._swapped,
+            )  # fmt: skip
+            self.service.fill(policy)
+
+        try:
+            self.trial.guard()
+            self.kernel = self._open_kernel(self.options, policy, fill)
+        except BaseException:
+            listeners.close()
+            raise
+        remove = not self.kernel.adopted  # until it serves: leave things as they were found
+        try:
+            await self._bring_up(loop)
+            remove = await self._serve() is End.REMOVE
+        finally:
+            self._stop(loop)
+            self.kernel.close(remove=remove)
+        return End.REMOVE if remove else End.LEAVE
+
+    async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        kernel, service = self.kernel, self.service
+        self.reporter = Reporter(
+            service.engine, lambda: self.reloader.policy, self._digest, self.watchers
+        )
+        if (events := kernel.events) is not None:
+            loop.add_reader(events.fileno(), self.reporter.drain, events)
+        if not kernel.adopted:
+            for what in kernel.settle_older(self.reloader.policy.host, end=True):
+                self.reporter.said("older", what)
+        await service.start()
+        if kernel.sink.locked is Lockdown.OFF:  # else nothing may leave, not even this
+            for silent in await service.check_loop():
+                self._log.line(Level.WARNING, f"upstream {silent} does not answer")
+            kernel.probe()
+        self.control = ControlServer(self.options.run_dir / CONTROL_NAME, verbs(self))
+        await self.control.start()
+
+    async def _serve(self) -> End:
+        upkeep = Upkeep(
+            self.kernel, self.service.performer, self.service.upstreams, self._digest,
+            self._notify, self.now, self.faults, self.reporter.said,
+            self.service.refresh_addresses,
+        )  # fmt: skip
+        if (news := self.kernel.news()) is not None:
+            asyncio.get_running_loop().add_reader(news, upkeep.look)
+        self.trial.start(asyncio.get_running_loop())
+        self._announce()
+        async with self._tasks as tasks:
+            beat = tasks.create_task(upkeep.run())
+            how = await self._end
+            beat.cancel()
+        return how
+
+    def _announce(self) -> None:
+        policy = self.reloader.policy
+        for warning in policy.warnings:
+            self._log.line(Level.WARNING, str(warning))
+        for hook in self.kernel.hooks():
+            if not hook.attached:
+                where = f"{hook.name} on {hook.where}"
+                self._log.line(Level.WARNING, f"degraded: {where} is missing: {hook.note}")
+        audit = ", AUDIT: nothing is refused" if policy.host.mode is Mode.AUDIT else ""
+        listening = ", ".join(map(str, self.service.listeners.endpoints))
+        line = f"ready: guarding with {self.reloader.path} on {listening}{audit}"
+        if self.options.trial is not None:
+            line += f"; undone in {self.options.trial:.0f} s unless `dnsfw confirm`"
+        self._say(line)
+        self._notify.ready(line)
+
+    def _note(self, note: Note) -> None:
+        if hasattr(self, "reporter"):  # before there is one: what the restart closed
+            self.reporter.note(note)
+
+    # end
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if hasattr(self, "service"):
+            self.service.stop()
+        events, news = self.kernel.events, self.kernel.news()
+        for descriptor in (events.fileno() if events is not None else None, news):
+            if descriptor is not None:
+                loop.remove_reader(descriptor)
+
+    def _hear_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(signal.SIGINT, self.take_down)
+        loop.add_signal_handler(signal.SIGTERM, self.leave)
+        loop.add_signal_handler(
+            signal.SIGHUP, lambda: self._tasks.create_task(self.reload())
+        )
+
+    def _swapped(self, policy: Policy) -> None:
+        del policy
+        self.reporter.said("reload", "a new policy is in force")
+
+    def _undo(self) -> None:
+        self._log.line(Level.WARNING, "nobody confirmed: undoing everything")
+        self.end(End.REMOVE)
+
+
+def serve(options: Options) -> None:
+    """The process of `dnsfw up`: returns when it was told to end."""
+    from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
+
+    raise_file_limit()
+    log = Log()
+    try:
+        run(_serve(options, open_wall, log))
+    finally:
+        log.close()
+
+
+async def _serve(options: Options, open_kernel: OpenKernel, log: Log) -> None:
+    await Daemon(options, open_kernel, log).run()

@@ -1,0 +1,59 @@
+"""What `dnsfw up` was told, and where a daemon keeps its things."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dnsfw.model import addr_text
+from dnsfw.policy.policy import DnsSettings
+from dnsfw.policy.policy import Endpoint as PolicyEndpoint
+from dnsfw.server.address import Endpoint, parse_endpoint
+from dnsfw.server.resolvconf import SYSTEM
+
+__all__ = ["CONTROL_NAME", "Options", "listen_on", "run_dir", "wanted_upstreams"]
+
+DEFAULT_RUN_DIR = "/run/dnsfw"
+CONTROL_NAME = "control.sock"
+
+
+def run_dir(explicit: str | None = None) -> Path:
+    """--run-dir, else $DNSFW_RUN_DIR, else /run/dnsfw: lock, control socket, journal."""
+    return Path(explicit or os.environ.get("DNSFW_RUN_DIR") or DEFAULT_RUN_DIR).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Empty fields mean: as the policy says."""
+
+    policy: str | None = None
+    listen: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    cgroup: str | None = None
+    interfaces: tuple[str, ...] = ()
+    backend: str = "libbpf"
+    degraded: bool = False
+    trial: float | None = None  # seconds until everything is undone, unless confirmed
+    run_dir: Path = field(default_factory=run_dir)
+    pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system
+
+
+def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:
+    """Where to answer, each once: the command line's addresses, else the policy's."""
+    if options.listen:
+        return tuple(dict.fromkeys(map(parse_endpoint, options.listen)))
+    return tuple(dict.fromkeys(parse_endpoint(_text(endpoint)) for endpoint in dns.listen))
+
+
+def wanted_upstreams(options: Options, dns: DnsSettings) -> Sequence[str]:
+    """Whom to ask, as text: the command line's, else the policy's."""
+    if options.upstreams:
+        return options.upstreams
+    return [SYSTEM if endpoint is None else _text(endpoint) for endpoint in dns.upstreams]
+
+
+def _text(endpoint: PolicyEndpoint) -> str:
+    address = addr_text(endpoint.addr)
+    return f"[{address}]:{endpoint.port}" if ":" in address else f"{address}:{endpoint.port}"

@@ -1,0 +1,182 @@
+"""Carries out the engine's effects, in order: the one place where decisions become acts.
+
+What the sockets hear goes in by `query`, `answer` and `ask_failed`; what the engine
+wants goes out to sink, journal, upstreams, clients and watchers. An effect that makes
+new effects (an ask that cannot be sent) puts them behind those that were there first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from dnsfw.datapath.sink import Sink
+from dnsfw.engine.effects import (
+    Ask,
+    AskId,
+    Client,
+    Close,
+    Cut,
+    Effect,
+    Forget,
+    Holder,
+    Note,
+    OpenThenReply,
+    Reply,
+)
+from dnsfw.engine.engine import Engine
+from dnsfw.errors import DatapathError
+from dnsfw.server.clock import Alarm, Now
+from dnsfw.server.faults import Faults
+
+__all__ = ["Asker", "Journaling", "Performer", "Route"]
+
+
+class Route(Protocol):
+    """The way back of a query: what `Client.route` is on this side."""
+
+    def send(self, wire: bytes) -> None: ...
+
+
+class Asker(Protocol):
+    """The upstream sockets."""
+
+    def ask(self, effect: Ask) -> None: ...
+
+    def forget(self, ask: AskId) -> None: ...
+
+
+class Journaling(Protocol):
+    """Who remembers over a crash which name holds which address."""
+
+    def add(self, holders: Sequence[Holder]) -> None: ...
+
+
+class Performer:
+    """Engine on one side, sockets and kernel on the other."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sink: Sink,
+        journal: Journaling,
+        now: Now,
+        faults: Faults,
+        on_note: Callable[[Note], None],
+    ) -> None:
+        self.engine = engine
+        self.unwritten = 0  # closings and cuts that the kernel refused
+        self._sink = sink
+        self._journal = journal
+        self._now = now
+        self._faults = faults
+        self._on_note = on_note
+        self._asker: Asker | None = None
+        self._alarm: Alarm | None = None
+        self._queue: deque[Effect] = deque()
+        self._busy = False
+
+    def connect(self, asker: Asker, alarm: Alarm) -> None:
+        """Give the sockets, which in turn need the performer to talk to."""
+        self._asker = asker
+        self._alarm = alarm
+
+    def close(self) -> None:
+        """No alarm rings any more."""
+        if self._alarm is not None:
+            self._alarm.close()
+
+    # what the sockets hear; nothing that a peer sends leaves here as an exception
+
+    def query(self, wire: bytes, client: Client) -> None:
+        try:
+            effects = self.engine.on_query(wire, client, self._now())
+        except Exception as error:
+            self._faults.caught("reading a query", error)
+        else:
+            self.perform(effects)
+
+    def answer(self, ask: AskId, wire: bytes) -> None:
+        try:
+            effects = self.engine.on_answer(ask, wire, self._now())
+        except Exception as error:
+            self._faults.caught("reading an answer", error)
+        else:
+            self.perform(effects)
+
+    def ask_failed(self, ask: AskId, why: str) -> None:
+        try:
+            effects = self.engine.on_ask_failed(ask, why, self._now())
+        except Exception as error:
+            self._faults.caught("giving up an upstream", error)
+        else:
+            self.perform(effects)
+
+    def deadline(self) -> None:
+        """The alarm rang: what the engine waited for did not come."""
+        try:
+            effects = self.engine.on_deadline(self._now())
+        except Exception as error:
+            self._faults.caught("keeping a deadline", error)
+            effects = []
+        self.perform(effects)
+
+    # what the engine wants
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        self._queue.extend(effects)
+        if self._busy:
+            return
+        self._busy = True
+        while self._queue:
+            effect = self._queue.popleft()
+            try:
+                self._do(effect)
+            except Exception as error:
+                self._faults.caught(f"performing {type(effect).__name__}", error)
+        self._busy = False
+        if self._alarm is not None:
+            self._alarm.set(self.engine.next_deadline())
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Reply(client, wire):
+                _send(client, wire)
+            case OpenThenReply():
+                self._open_then_reply(effect)
+            case Ask():
+                assert self._asker is not None
+                self._asker.ask(effect)
+            case Forget(ask):
+                assert self._asker is not None
+                self._asker.forget(ask)
+            case Note():
+                self._on_note(effect)
+            case Close(entries):
+                self._try(lambda: self._sink.write(entries))
+            case Cut(flows):
+                self._try(lambda: self._sink.cut(flows))
+
+    def _open_then_reply(self, effect: OpenThenReply) -> None:
+        """Promise 1: the journal knows, then the kernel allows, and only then a client hears."""
+        try:
+            self._journal.add(effect.holders)
+            self._sink.write(effect.entries)
+        except DatapathError:
+            self.perform(self.engine.on_open_failed(effect, self._now()))
+            return
+        for reply in effect.replies:
+            _send(reply.client, reply.wire)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Nobody waits for these: the kernel's own deadlines and dead rules close what stays."""
+        try:
+            act()
+        except DatapathError:
+            self.unwritten += 1
+
+
+def _send(client: Client, wire: bytes) -> None:
+    route: Route = client.route  # type: ignore[assignment]  # the server put it there
+    route.send(wire)

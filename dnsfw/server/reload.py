@@ -1,0 +1,82 @@
+"""A new policy takes over while packets flow, or the old one stays.
+
+Compiled in a thread, for a block list of a million names takes seconds and answers must
+not wait. The swap itself is one step of the loop: no query is answered between the
+kernel's new tables and the engine's, and every flow is judged before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnsfw.datapath.sink import Sink
+from dnsfw.policy.compile import diff, find_policy, load
+from dnsfw.policy.policy import Policy
+from dnsfw.server.clock import Now
+from dnsfw.server.performer import Performer
+
+__all__ = ["Reloaded", "Reloader"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload did, for people."""
+
+    path: str
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Reloader:
+    """Holds the policy in force and knows where it came from."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        path: Path,
+        wanted: str | None,
+        sink: Sink,
+        performer: Performer,
+        now: Now,
+        on_swap: Callable[[Policy], None],
+    ) -> None:
+        self.policy = policy
+        self.path = str(path)
+        self.stale = ""  # why the file on disk is not what is in force
+        self._wanted = wanted
+        self._sink = sink
+        self._performer = performer
+        self._now = now
+        self._on_swap = on_swap
+        self._one = asyncio.Lock()
+
+    async def reload(self) -> Reloaded:
+        """Swap to what the file says now. PolicyError, DatapathError: nothing has changed."""
+        async with self._one:
+            try:
+                path = find_policy(self._wanted)
+                policy = await asyncio.to_thread(load, path)
+                changes = tuple(diff(self.policy, policy))
+                self._swap(policy)
+            except Exception as error:
+                self.stale = str(error)
+                raise
+            self.stale = ""
+            self.path = str(path)
+            return Reloaded(self.path, changes, _texts(policy.warnings))
+
+    def _swap(self, policy: Policy) -> None:
+        """Kernel first: from its one write on, nothing passes that only the old policy allows."""
+        self._sink.apply(policy.plan())
+        engine, now = self._performer.engine, self._now()
+        self._performer.perform(engine.swap_policy(policy, now))
+        self._performer.perform(engine.judge_flows(self._sink.flows(), now))
+        self.policy = policy
+        self._on_swap(policy)
+
+
+def _texts(problems: Sequence[object]) -> tuple[str, ...]:
+    return tuple(map(str, problems))

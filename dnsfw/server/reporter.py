@@ -1,0 +1,146 @@
+"""Turns kernel events and the engine's notes into happenings, for log and watchers.
+
+A happening is a flat dictionary of plain values, safe to print as it is: names are
+escaped by `to_text`, what a process calls itself by `safe`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dnsfw.datapath import abi
+from dnsfw.engine.effects import Note
+from dnsfw.engine.engine import Engine
+from dnsfw.model import Addr, Reason, RoleId, RuleId, Verdict, addr_text
+from dnsfw.policy.policy import Policy
+from dnsfw.server.escape import safe
+from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.kernel import EventSource
+from dnsfw.wire.name import to_text
+
+__all__ = ["Reporter", "describe", "reason_text", "role_text"]
+
+_PROTOCOLS = {
+    1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp", 132: "sctp",
+    136: "udplite",
+}  # fmt: skip
+_NAMES_SHOWN = 3
+
+
+def reason_text(reason: int) -> str:
+    """`never-resolved`: the enum's word as people write it."""
+    try:
+        return Reason(reason).name.lower().replace("_", "-")
+    except ValueError:
+        return f"reason-{reason}"
+
+
+def role_text(role: int) -> str:
+    try:
+        return abi.RoleId(role).name.lower()
+    except ValueError:
+        return str(role)
+
+
+def protocol_text(proto: int) -> str:
+    return _PROTOCOLS.get(proto, str(proto))
+
+
+class Reporter:
+    """Everything that happened goes through here; it neither waits nor fails."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        policy: Callable[[], Policy],
+        digest: Digest,
+        watchers: Watchers,
+    ) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._digest = digest
+        self._watchers = watchers
+
+    def note(self, note: Note) -> None:
+        """Something the engine wants known."""
+        self._tell({
+            "kind": note.kind,
+            "verdict": note.verdict.name.lower(),
+            "reason": reason_text(note.reason),
+            "role": role_text(note.role),
+            "name": to_text(note.name) if note.name else "",
+            "rule": self.rule_text(note.rule),
+            "address": addr_text(note.addr) if note.addr is not None else "",
+            "text": safe(note.text),
+        })  # fmt: skip
+
+    def drain(self, events: EventSource) -> None:
+        """Read the ring buffer: what the kernel refused since the last time."""
+        for event in events.read():
+            if event.role != abi.RoleId.PROBE:  # our own self-test
+                self._tell(self._of_event(event))
+
+    def said(self, kind: str, text: str) -> None:
+        """Something the daemon itself did or found."""
+        self._tell({"kind": kind, "text": safe(text)})
+
+    def rule_text(self, rule: RuleId | int) -> str:
+        """A rule as its policy writes it; empty for the default and for nobody's."""
+        if rule == abi.RuleId.BUILTIN:
+            return "built in: metadata services"
+        found = self._policy().rule(RuleId(rule))
+        return safe(found.text) if found is not None else ""
+
+    def _of_event(self, event: abi.Event) -> dict[str, Any]:
+        addr = Addr(event.addr)
+        names = self._engine.last_names(RoleId(event.role), addr)[:_NAMES_SHOWN]
+        try:
+            hook = abi.Hook(event.hook).name.lower().replace("_", "-")
+        except ValueError:
+            hook = str(event.hook)
+        return {
+            "kind": "audited" if event.verdict == Verdict.ALLOW else "denied",
+            "verdict": "allow" if event.verdict == Verdict.ALLOW else "deny",
+            "reason": reason_text(event.reason),
+            "role": role_text(event.role),
+            "names": [to_text(name) for name in names],
+            "address": addr_text(addr),
+            "port": event.port,
+            "protocol": protocol_text(event.proto),
+            "rule": self.rule_text(event.rule),
+            "pid": event.pid,
+            "command": safe(event.comm),
+            "hook": hook,
+        }
+
+    def _tell(self, happening: dict[str, Any]) -> None:
+        self._digest.add(describe(happening))
+        if self._watchers:
+            self._watchers.put({"at": time.time(), **happening})
+
+
+def describe(happening: dict[str, Any]) -> str:
+    """One line for people: what, to where, why, who."""
+    kind = happening["kind"]
+    if "port" in happening:
+        where = _where(happening["address"], happening["port"], happening["protocol"])
+        names = f" ({', '.join(happening['names'])})" if happening["names"] else ""
+        who = happening["command"] or "?"
+        pid = f"[{happening['pid']}]" if happening["pid"] else ""
+        rule = f", rule {happening['rule']}" if happening["rule"] else ""
+        return f"{kind} {where}{names}: {happening['reason']}{rule}, by {who}{pid}"
+    if "verdict" in happening:
+        parts = [happening["name"], happening["address"]]
+        what = " ".join(part for part in parts if part)
+        why = [happening["text"] or happening["reason"]]
+        if happening["rule"]:
+            why.append(f"rule {happening['rule']}")
+        return f"{kind} {what}: {', '.join(why)}"
+    return f"{kind}: {happening.get('text') or happening.get('count', '')}"
+
+
+def _where(address: str, port: int, protocol: str) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{port}/{protocol}" if protocol in {"tcp", "udp"} else f"{host}/{protocol}"

@@ -1,0 +1,117 @@
+"""`upstreams: system`: the resolvers this host had before dnsfw, and never dnsfw itself.
+
+A loopback address in resolv.conf is a stub, or we. The stub's own list of real
+resolvers is used instead; where none is found the operator must name one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+from dnsfw.errors import ConfigError
+from dnsfw.server.address import Endpoint, parse_endpoint
+
+__all__ = ["SYSTEM", "find_upstreams", "system_upstreams"]
+
+SYSTEM = "system"
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+BEHIND_A_STUB = (
+    Path("/run/systemd/resolve/resolv.conf"),
+    Path("/run/NetworkManager/no-stub-resolv.conf"),
+    Path("/run/dnsmasq/resolv.conf"),
+)
+_MAX_SERVERS = 8
+_LONGEST_FILE = 1 << 16
+
+
+def find_upstreams(
+    wanted: Sequence[str],
+    listening: Sequence[Endpoint],
+    resolv_conf: Path = RESOLV_CONF,
+    behind: Sequence[Path] = BEHIND_A_STUB,
+) -> tuple[Endpoint, ...]:
+    """The upstreams to ask, in order, each once. ConfigError when one is us, or none is left."""
+    found: dict[Endpoint, None] = {}
+    for text in wanted:
+        if text == SYSTEM:
+            found |= dict.fromkeys(system_upstreams(resolv_conf, behind, listening))
+        else:
+            found[_named(text, listening)] = None
+    if not found:
+        raise ConfigError("no upstream is set; write `dns: {upstreams: [9.9.9.9]}` or --upstream")
+    return tuple(found)
+
+
+def _named(text: str, listening: Sequence[Endpoint]) -> Endpoint:
+    if "://" in text:
+        scheme = text.partition("://")[0]
+        raise ConfigError(
+            f"upstream {text!r}: {scheme} is not in this version; "
+            "write an address, as in 9.9.9.9 or [2620:fe::fe]:53"
+        )
+    endpoint = parse_endpoint(text)
+    if endpoint.wildcard:
+        raise ConfigError(f"upstream {text!r} is no host; write its address")
+    if is_own(endpoint, listening):
+        raise ConfigError(
+            f"upstream {endpoint} is dnsfw itself: every query would come back; "
+            "name another resolver"
+        )
+    return endpoint
+
+
+def is_own(endpoint: Endpoint, listening: Iterable[Endpoint]) -> bool:
+    """Would a query to `endpoint` reach one of our listeners? (As far as addresses tell.)"""
+    for own in listening:
+        if own.port != endpoint.port:
+            continue
+        same_family = own.address.version == endpoint.address.version
+        if own.address == endpoint.address:
+            return True
+        if own.wildcard and same_family and endpoint.address.is_loopback:
+            return True
+    return False
+
+
+def system_upstreams(
+    resolv_conf: Path, behind: Sequence[Path], listening: Sequence[Endpoint]
+) -> tuple[Endpoint, ...]:
+    """The real resolvers of this host. ConfigError when only stubs can be found."""
+    stubs: list[str] = []
+    for path in (resolv_conf, *behind):
+        servers = _servers(path)
+        real = tuple(s for s in servers if not s.address.is_loopback and not is_own(s, listening))
+        if real:
+            return real
+        stubs += (str(s.address) for s in servers)
+    seen = f"only {', '.join(dict.fromkeys(stubs))}" if stubs else "no nameserver"
+    raise ConfigError(
+        f"upstreams: system, but {resolv_conf} names {seen}, which is a stub or dnsfw itself; "
+        "name a resolver: --upstream 9.9.9.9, or dns.upstreams in the policy"
+    )
+
+
+def _servers(path: Path) -> list[Endpoint]:
+    """The `nameserver` lines of a resolv.conf; a missing file names none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_FILE).decode("utf-8", "replace")
+    except OSError:
+        return []
+    servers = []
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", address, *_]:
+                if (parsed := _address(address)) is not None and not parsed.is_unspecified:
+                    servers.append(Endpoint(parsed))
+    return servers[:_MAX_SERVERS]
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,120 @@
+"""The DNS side, wired: listeners in front of the engine, upstreams and kernel behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+
+from dnsfw.engine.effects import Note
+from dnsfw.engine.engine import Engine
+from dnsfw.policy.policy import Policy
+from dnsfw.server.address import Endpoint
+from dnsfw.server.clock import Alarm, Now
+from dnsfw.server.faults import Faults
+from dnsfw.server.journal import Journal
+from dnsfw.server.kernel import Kernel
+from dnsfw.server.loopcheck import LoopCheck
+from dnsfw.server.performer import Performer
+from dnsfw.server.tcp import TcpListener
+from dnsfw.server.udp import UdpListener
+from dnsfw.server.upstream import Upstreams
+
+__all__ = ["Listeners", "Service"]
+
+
+class Listeners:
+    """UDP and TCP on every address, bound before the wall is touched: all or none."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        """ConfigError (exit 2) names the first address that cannot be had."""
+        self.endpoints = tuple(endpoints)
+        self.udp: list[UdpListener] = []
+        self.tcp: list[TcpListener] = []
+        try:
+            for endpoint in endpoints:
+                self.udp.append(UdpListener(endpoint))
+                self.tcp.append(TcpListener(endpoint))
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[UdpListener | TcpListener]:
+        yield from self.udp
+        yield from self.tcp
+
+    def close(self) -> None:
+        for listener in self:
+            listener.close()
+
+
+class Service:
+    """Engine, performer and sockets of one daemon."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listeners: Listeners,
+        policy: Policy,
+        upstreams: Sequence[Endpoint],
+        kernel: Kernel,
+        journal: Journal,
+        faults: Faults,
+        on_note: Callable[[Note], None],
+        now: Now,
+    ) -> None:
+        self.listeners = listeners
+        # Nobody but this host can speak for a resolver on loopback (RFC 4035 §4.9.3).
+        trusted = frozenset(i for i, u in enumerate(upstreams) if u.address.is_loopback)
+        self.engine = Engine(policy, len(upstreams), secrets.SystemRandom(), trusted=trusted)
+        self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
+        self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
+        self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
+        self._loop = loop
+        self._kernel = kernel
+        self._journal = journal
+        self._now = now
+
+    def fill(self, policy: Policy) -> None:
+        """Everything the hooks must know, before they judge by it: policy, grants, listeners.
+
+        Over an adopted wall the grants of the last run are judged by this policy.
+        """
+        kernel, now = self._kernel, self._now()
+        for listener in self.listeners:
+            kernel.own(listener.socket.fileno())
+        kernel.listen(self.listeners.endpoints)
+        kernel.sink.apply(policy.plan())
+        self.refresh_addresses()
+        perform, engine = self.performer.perform, self.engine
+        perform(engine.restore(self._journal.restore(), kernel.sink.entries(), now))
+        perform(engine.set_lockdown(kernel.sink.locked, now))
+        perform(engine.judge_flows(kernel.sink.flows(), now))
+        if not kernel.adopted:
+            kernel.settle_older(policy.host, end=False)
+
+    def refresh_addresses(self) -> None:
+        """What the host's own addresses are, for the answer filter and for the hooks."""
+        self.engine.set_own_addresses(self._kernel.addresses())
+
+    async def start(self) -> None:
+        """Read the listeners: from here on clients are answered."""
+        for listener in self.listeners:
+            await listener.start(self._loop, self.performer.query)
+
+    async def check_loop(self) -> list[Endpoint]:
+        """The upstreams that are silent. ConfigError when one of them asks us."""
+        check = LoopCheck(self.upstreams.targets)
+        query = self.performer.query
+        for listener in self.listeners:
+            listener.on_query = lambda wire, client: check.heard(wire) or query(wire, client)
+        try:
+            return await check.run(self._loop, self._kernel.own, self._now)
+        finally:
+            for listener in self.listeners:
+                listener.on_query = query
+
+    def stop(self) -> None:
+        self.listeners.close()
+        self.upstreams.close()
+        self.performer.close()

@@ -1,0 +1,232 @@
+"""Queries over TCP (RFC 7766): pipelined, answered in any order, and bounded in every way.
+
+Who holds a connection without asking anything is the first to lose it: when the
+table is full a new client always gets in, and the idlest one goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from dnsfw.engine.effects import Client, Transport
+from dnsfw.errors import WireError
+from dnsfw.server.address import Endpoint
+from dnsfw.server.binding import bind
+from dnsfw.server.roles import role_of_mark
+from dnsfw.wire.stream import Frames, frame
+
+__all__ = ["TcpLimits", "TcpListener"]
+
+BATCH = 64  # queries of one client before the others have their turn
+_BACKLOG = 128
+_HEADER = 12  # octets of a DNS header
+_QR = 0x80  # in its third octet: this is an answer
+
+OnQuery = Callable[[bytes, Client], object]
+
+
+def _nobody(wire: bytes, client: Client) -> None:
+    """Who hears queries before `start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpLimits:
+    """What one client, and all of them, may hold. Seconds, connections, messages, bytes."""
+
+    idle: float = 10.0  # without a whole message in or a reply out (RFC 7766 §6.2.3: seconds)
+    total: float = 300.0  # of one connection
+    connections: int = 512
+    per_client: int = 128  # of one address: on a host everybody is 127.0.0.1
+    outstanding: int = 256  # asked on one connection and not answered: then it is not read
+    unsent: int = 1 << 20  # reply bytes the client does not take: 16 of the largest
+
+
+class TcpListener:
+    """One listening socket and its connections."""
+
+    def __init__(self, endpoint: Endpoint, limits: TcpLimits = TcpLimits()) -> None:
+        """Bind and listen. ConfigError when the address is taken, forbidden or not ours."""
+        self.endpoint = endpoint
+        self.limits = limits
+        self.evicted = 0  # connections that had to go for another
+        self.on_query: OnQuery = _nobody
+        self.connections: set[TcpConnection] = set()
+        self.socket = _open(endpoint)
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
+        self.on_query = on_query
+        self._server = await loop.create_server(
+            lambda: TcpConnection(self, loop), sock=self.socket, backlog=_BACKLOG
+        )
+        self._sweep(loop)
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        self.socket.close()
+        for connection in tuple(self.connections):
+            connection.end()
+
+    def admit(self, new: TcpConnection) -> None:
+        """Let `new` in, and the idlest out where that is one too many."""
+        self.connections.add(new)
+        same = [c for c in self.connections if c.peer == new.peer]
+        crowd = same if len(same) > self.limits.per_client else self.connections
+        if crowd is same or len(crowd) > self.limits.connections:
+            self.evicted += 1
+            min((c for c in crowd if c is not new), key=lambda c: c.worth).end()
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in tuple(self.connections):
+            if connection.overdue(now):
+                connection.end()
+        period = min(1.0, self.limits.idle / 4)
+        self._sweeper = loop.call_later(period, self._sweep, loop)
+
+
+class TcpConnection(asyncio.Protocol):
+    """One client; also the route of its queries' replies."""
+
+    def __init__(self, listener: TcpListener, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = ""
+        self._listener = listener
+        self._loop = loop
+        self._frames = Frames()
+        self._client = Client(self, role_of_mark(0), Transport.TCP)
+        self._transport: asyncio.Transport | None = None
+        self._began = self._active = loop.time()
+        self._asked = 0
+        self._answered = 0
+        self._waiting: deque[bytes] = deque()  # whole messages that had to wait
+        self._asking = False  # the engine may answer while it is being asked
+        self._choked = False  # the client does not read its replies
+        self._no_more = False  # the client closed its side
+
+    @property
+    def worth(self) -> tuple[bool, float]:
+        """Who to keep: a client that has asked something, lately."""
+        return self._asked > 0, self._active
+
+    def overdue(self, now: float) -> bool:
+        limits = self._listener.limits
+        return now - self._active > limits.idle or now - self._began > limits.total
+
+    def send(self, wire: bytes) -> None:
+        """Queue one reply; a client that does not read its replies is cut off."""
+        if self._transport is None:
+            return
+        self._answered += 1
+        self._active = self._loop.time()
+        self._transport.write(frame(wire))
+        if self._transport.get_write_buffer_size() > self._listener.limits.unsent:
+            self.end()
+        else:
+            self._ask_waiting()
+
+    def end(self) -> None:
+        """Close at once: what is unsent is lost, the client asks again."""
+        transport, self._transport = self._transport, None
+        self._listener.connections.discard(self)
+        self._waiting.clear()
+        if transport is not None:
+            transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast: uvloop's transports have the methods, not the base class.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        self._client = Client(self, role_of_mark(0), Transport.TCP, self.peer)
+        self._listener.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._frames.feed(data)
+        except WireError:
+            self.end()
+            return
+        if messages:
+            self._active = self._loop.time()
+            self._waiting += messages
+            self._ask_waiting()
+
+    def eof_received(self) -> bool:
+        """RFC 7766 §6.2.4: a half-closed client still gets the answers it asked for."""
+        self._no_more = True
+        return self._asked > self._answered
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._waiting.clear()
+        self._listener.connections.discard(self)
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._ask_waiting()
+
+    # inside
+
+    def _ask_waiting(self) -> None:
+        """Hand queries to the engine, as many as one client may have; read on when none waits."""
+        if self._asking:
+            return
+        self._asking = True
+        for _ in range(BATCH):
+            if not self._may_ask():
+                break
+            self._ask(self._waiting.popleft())
+        else:
+            self._loop.call_soon(self._ask_waiting)  # the other clients first
+        self._asking = False
+        self._flow_control()
+
+    def _may_ask(self) -> bool:
+        outstanding = self._asked - self._answered
+        room = outstanding < self._listener.limits.outstanding and not self._choked
+        return room and bool(self._waiting) and self._transport is not None
+
+    def _ask(self, wire: bytes) -> None:
+        if len(wire) < _HEADER or wire[2] & _QR:
+            self.end()  # never a client's: an answer to it could make two servers talk
+            return
+        self._asked += 1
+        self._listener.on_query(wire, self._client)
+
+    def _flow_control(self) -> None:
+        if self._transport is None:
+            return
+        if self._waiting:
+            self._transport.pause_reading()
+        elif not self._no_more:
+            self._transport.resume_reading()
+        elif self._asked == self._answered:
+            self._transport.close()  # sends what is queued first
+
+
+def _open(endpoint: Endpoint) -> socket.socket:
+    sock = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        # Only past TIME_WAIT of our own last run: Linux still refuses a second listener.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if endpoint.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bind(sock, endpoint, "tcp")
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

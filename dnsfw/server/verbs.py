@@ -1,0 +1,87 @@
+"""What the control socket understands: each command's question, and the daemon's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from dnsfw.errors import ConfigError
+from dnsfw.model import Lockdown
+from dnsfw.server.control import Row, Verb, Verbs
+from dnsfw.server.views import flow_rows, grant_rows, status
+
+if TYPE_CHECKING:
+    from dnsfw.server.daemon import Daemon
+
+__all__ = ["verbs"]
+
+_BREATH = 256  # rows between two looks at the sockets: a listing must not hold up answers
+
+
+def verbs(daemon: Daemon) -> Verbs:
+    """Bound to one daemon."""
+
+    async def show_status(request: Row) -> Row:
+        return status(daemon)
+
+    async def reload(request: Row) -> Row:
+        done = await daemon.reloader.reload()
+        return {"policy": done.path, "changes": done.changes, "warnings": done.warnings}
+
+    async def lockdown(request: Row) -> Row:
+        try:
+            state = Lockdown[str(request.get("state")).upper()]
+        except KeyError:
+            raise ConfigError("lockdown is off, on or hard") from None
+        daemon.lock_down(state)
+        return {"lockdown": state.name.lower()}
+
+    async def confirm(request: Row) -> Row:
+        if not daemon.trial.confirm():
+            raise ConfigError("nothing to confirm: this dnsfw was not started with --try")
+        daemon.reporter.said("confirm", "the wall stays")
+        return {}
+
+    async def down(request: Row) -> Row:
+        daemon.take_down()
+        await daemon.removed.wait()
+        return {}
+
+    async def watch(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+        more = asyncio.Event()
+        watcher = daemon.watchers.add(more.set)
+        if watcher is None:
+            raise ConfigError("too many `dnsfw watch` are running; end one")
+        try:
+            yield {"kind": "watching"}
+            while True:
+                await more.wait()
+                more.clear()
+                for happening in watcher.take():
+                    yield dict(happening)
+        finally:
+            daemon.watchers.remove(watcher)
+
+    async def grants(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+        for count, row in enumerate(grant_rows(daemon)):
+            yield row
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def flows(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+        for count, row in enumerate(flow_rows(daemon)):
+            yield row
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+
+    return {
+        "status": Verb(show_status),
+        "grants": Verb(rows=grants),
+        "flows": Verb(rows=flows),
+        "watch": Verb(rows=watch),
+        "reload": Verb(reload, changes=True),
+        "lockdown": Verb(lockdown, changes=True),
+        "confirm": Verb(confirm, changes=True),
+        "down": Verb(down, changes=True),
+    }

@@ -1,0 +1,167 @@
+"""The kernel seam over the real wall: hooks, maps, events and probes of this host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dnsfw.datapath import attach, cgroup, devices, mounts
+from dnsfw.datapath.attach import Wall, WallConfig
+from dnsfw.datapath.backend import Backend
+from dnsfw.datapath.events import Events
+from dnsfw.datapath.libbpf import LibbpfBackend
+from dnsfw.datapath.listeners import Listener
+from dnsfw.datapath.own import OwnSockets
+from dnsfw.datapath.probe import self_test
+from dnsfw.datapath.sink import KernelSink
+from dnsfw.datapath.sockdiag import cgroup_ids, connections, destroy
+from dnsfw.errors import DatapathError
+from dnsfw.model import Addr, addr_from
+from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.server.address import Endpoint
+from dnsfw.server.clock import boot_now
+from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel
+from dnsfw.server.older import describe, flow_of, sort_older
+from dnsfw.server.options import Options
+
+__all__ = ["KernelWall", "open_wall", "pin_dir", "remove_wall"]
+
+_EVERYWHERE = Addr(bytes(16))  # a wildcard bind, in the listeners table
+
+
+def pin_dir(options: Options) -> Path:
+    """Where the wall is pinned: $DNSFW_PIN_DIR, else below the BPF file system."""
+    named = options.pin_dir or os.environ.get("DNSFW_PIN_DIR")
+    return Path(named).absolute() if named else mounts.bpffs() / "dnsfw"
+
+
+def remove_wall(options: Options) -> bool:
+    """Take down what an ended daemon left. False if there was nothing; no daemon is needed."""
+    return attach.remove(pin_dir(options))
+
+
+def open_wall(options: Options, policy: Policy, fill: Fill) -> Kernel:
+    """Build the wall, or adopt the one that stands. `fill` gets it before the hooks judge."""
+    made: list[KernelWall] = []
+
+    def prepare(wall: Wall) -> None:
+        made.append(KernelWall(wall, config, every_device=_guards_host(options)))
+        fill(made[0])
+
+    config = _config(options, policy)
+    Wall.open(config, prepare)
+    return made[0]
+
+
+def _guards_host(options: Options) -> bool:
+    return options.cgroup is None and not options.interfaces
+
+
+def _config(options: Options, policy: Policy) -> WallConfig:
+    whole_host = _guards_host(options)
+    top = cgroup.root() if whole_host else None
+    guarded = cgroup.find(options.cgroup) if options.cgroup is not None else top
+    return WallConfig(
+        backend=_backend(options.backend),
+        pin_dir=pin_dir(options),
+        cgroup=guarded,
+        interfaces=every_device() if whole_host else options.interfaces,
+        only_netns=whole_host and not policy.containers,
+        degraded=options.degraded or policy.degraded,
+    )
+
+
+def _backend(name: str) -> Backend:
+    if name == "bcc":
+        from dnsfw.datapath.bcc import BccBackend  # 120 MB of compiler: only who asks pays
+
+        return BccBackend()
+    return LibbpfBackend()
+
+
+def every_device() -> tuple[str, ...]:
+    """Loopback is not guarded: what it carries is judged at the sockets."""
+    return tuple(d.name for d in devices.devices() if not d.loopback)
+
+
+class KernelWall:
+    """`Kernel` over a `Wall`."""
+
+    def __init__(self, wall: Wall, config: WallConfig, *, every_device: bool) -> None:
+        self.sink = KernelSink(wall.maps)
+        self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
+        self._wall = wall
+        self._config = config
+        self._own = OwnSockets(wall.maps)
+        self._watch = devices.DeviceWatch()
+        self._every_device = every_device
+
+    @property
+    def backend(self) -> str:
+        return self._wall.backend
+
+    @property
+    def adopted(self) -> bool:
+        return self._wall.adopted
+
+    def own(self, fd: int) -> None:
+        self._own.mark(fd)
+
+    def listen(self, endpoints: Sequence[Endpoint]) -> None:
+        self._wall.listeners.register(
+            Listener(_EVERYWHERE if e.wildcard else addr_from(e.address), e.port) for e in endpoints
+        )
+
+    def hooks(self) -> tuple[Hook, ...]:
+        return tuple(
+            Hook(h.program.removeprefix("dnsfw_"), h.target, h.how, h.attached, h.note)
+            for h in self._wall.hooks()
+        )
+
+    def news(self) -> int | None:
+        return self._watch.fileno()
+
+    def addresses(self) -> frozenset[Addr]:
+        found = devices.addresses()
+        self._wall.locals.refresh(found)
+        return found
+
+    def settle_older(self, policy: RolePolicy, *, end: bool) -> tuple[str, ...]:
+        top = self._config.cgroup
+        older = sort_older(connections(), policy, cgroup_ids(top) if top is not None else None)
+        for connection in older.keep:
+            self._wall.maps["dnsfw_flows_in"].update(
+                *flow_of(connection, self._wall.netns, boot_now())
+            )
+        # By interface alone nobody knows which connection leaves where.
+        ended = older.end if end and top is not None else ()
+        for connection in ended:
+            destroy(connection)
+        return tuple(map(describe, ended))
+
+    def repair(self) -> tuple[str, ...]:
+        broken = self._wall.mend()
+        done = [f"{h.program} was removed from {h.target}; it is back" for h in broken]
+        self._watch.drain()
+        if self._every_device:
+            done += [f"guarding the new device {name}" for name in self._wall.cover(every_device())]
+        return tuple(done)
+
+    def probe(self) -> None:
+        test = self_test(self.sink, self._wall.maps, self._config.cgroup, self._config.interfaces)
+        if test.ok:
+            return
+        wrong = [f"{t.what}: expected {t.expected}, got {t.got}" for t in test.failures]
+        if not wrong:
+            wrong = ["no probe was really refused"]
+        raise DatapathError(
+            f"the wall does not hold: {'; '.join(wrong)}; see `dnsfw doctor`, and `dnsfw status` "
+            "for hooks of other programs"
+        )
+
+    def close(self, *, remove: bool) -> None:
+        self._watch.close()
+        if not remove:
+            self._wall.locals.stop()  # an address that comes later would be refused
+        self._wall.close(remove=remove)

@@ -1,0 +1,142 @@
+"""Which name held which address, over a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dnsfw.engine.effects import Holder
+from dnsfw.model import HOST, Nanos, RuleId, addr_from
+from dnsfw.server import journal as journal_module
+from dnsfw.server.journal import Journal
+from dnsfw.wire.name import from_text
+
+ADDR = addr_from("192.0.2.7")
+
+
+def holder(name: str = "www.example.com", until: int = 1000, rule: int = 300) -> Holder:
+    return Holder(HOST, ADDR, from_text(name), RuleId(rule), Nanos(until))
+
+
+class Clock:
+    now = Nanos(10)
+
+    def __call__(self) -> Nanos:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def reborn(tmp_path: Path, clock: Clock, boot: str = "one") -> list[Holder]:
+    return Journal(tmp_path, clock, boot).restore()
+
+
+def test_what_was_added_is_there_after_a_crash(tmp_path: Path, clock: Clock) -> None:
+    one = holder()
+    other = Holder(
+        HOST, ADDR, from_text("b.example"), RuleId(301), Nanos(99),
+        (from_text("c.example"), from_text("d.example")),
+    )  # fmt: skip
+
+    Journal(tmp_path, clock, "one").add([one, other])  # and nobody closed it
+
+    assert reborn(tmp_path, clock) == [one, other]
+
+
+def test_the_latest_record_of_a_name_wins(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path, clock, "one")
+    journal.add([holder(until=50)])
+    journal.add([holder(until=90)])
+
+    assert reborn(tmp_path, clock) == [holder(until=90)]
+
+
+def test_two_rules_of_one_name_are_two_records(tmp_path: Path, clock: Clock) -> None:
+    Journal(tmp_path, clock, "one").add([holder(rule=300), holder(rule=301)])
+
+    assert {h.rule for h in reborn(tmp_path, clock)} == {300, 301}
+
+
+def test_what_is_over_is_not_restored(tmp_path: Path, clock: Clock) -> None:
+    Journal(tmp_path, clock, "one").add([holder(until=50)])
+    clock.now = Nanos(50)
+
+    assert reborn(tmp_path, clock) == []
+
+
+def test_the_records_of_another_boot_mean_nothing(tmp_path: Path, clock: Clock) -> None:
+    Journal(tmp_path, clock, "one").add([holder()])
+
+    assert reborn(tmp_path, clock, "two") == []
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_torn_last_record_loses_only_itself(tmp_path: Path, clock: Clock, cut: int) -> None:
+    Journal(tmp_path, clock, "one").add([holder("a.example"), holder("b.example")])
+    path = tmp_path / "holders"
+    path.write_bytes(path.read_bytes()[:-cut])
+
+    assert reborn(tmp_path, clock) == [holder("a.example")]
+
+
+def test_garbage_is_never_believed(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "holders").write_bytes(b"\xff" * 500)
+    (tmp_path / "holders.base").write_bytes(b"")
+
+    assert reborn(tmp_path, clock) == []
+
+
+def test_a_full_disk_is_counted_and_stops_nobody(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path / "missing", clock, "one")
+
+    journal.add([holder()])
+
+    assert journal.failed == 1
+
+
+async def test_it_is_compacted_and_loses_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_COMPACT_AT", 4096)
+    journal = Journal(tmp_path, clock, "one")
+    for round_ in range(300):
+        journal.add([holder(until=1000 + round_), holder(f"n{round_ % 5}.example")])
+        while journal.compacting:
+            await asyncio.sleep(0.001)
+
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+
+    assert size < 300 * 60
+    assert (tmp_path / "holders.base").exists()
+    assert len(reborn(tmp_path, clock)) == 6
+    assert holder(until=1299) in reborn(tmp_path, clock)
+
+
+def test_a_crash_between_sealing_and_merging_loses_nothing(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path, clock, "one")
+    journal.add([holder("a.example")])
+    (tmp_path / "holders").rename(tmp_path / "holders.sealed")
+    Journal(tmp_path, clock, "one").add([holder("b.example")])
+
+    assert reborn(tmp_path, clock) == [holder("a.example"), holder("b.example")]
+
+
+def test_removal_forgets_everything(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path, clock, "one")
+    journal.add([holder()])
+
+    journal.remove()
+
+    assert reborn(tmp_path, clock) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_else_may_read_it(tmp_path: Path, clock: Clock) -> None:
+    Journal(tmp_path, clock, "one").add([holder()])
+
+    assert (tmp_path / "holders").stat().st_mode & 0o077 == 0

@@ -1,0 +1,153 @@
+"""The UDP listener: who is heard, what is answered, from which address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from dnsfw.engine.effects import Client, Transport
+from dnsfw.errors import ConfigError
+from dnsfw.model import HOST
+from dnsfw.server.address import parse_endpoint
+from dnsfw.server.udp import BATCH, UdpListener
+
+
+def listener(address: str = "127.0.0.1") -> UdpListener:
+    """On a port that the kernel picks."""
+    from ipaddress import ip_address
+
+    from dnsfw.server.address import Endpoint
+
+    return UdpListener(Endpoint(ip_address(address), 0))
+
+
+def client(address: str = "127.0.0.1") -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(2)
+    return sock
+
+
+async def turn() -> None:
+    """Let the loop see what has arrived."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def echo(wire: bytes, client: Client) -> None:
+    client.route.send(wire[::-1])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_query_is_heard_and_its_reply_goes_back(address: str) -> None:
+    one = listener(address)
+    await one.start(asyncio.get_running_loop(), echo)
+    with client(address) as sock:
+        sock.sendto(b"query", (address, one.socket.getsockname()[1]))
+        await turn()
+
+        reply, peer = sock.recvfrom(100)
+
+    assert reply == b"yreuq"
+    assert peer[0] == address
+    one.close()
+
+
+@pytest.mark.parametrize(("bound", "asked"), [("0.0.0.0", "127.3.2.1"), ("::", "::1")])
+async def test_a_wildcard_listener_answers_from_the_address_that_was_asked(
+    bound: str, asked: str
+) -> None:
+    one = listener(bound)
+    await one.start(asyncio.get_running_loop(), echo)
+    with client(asked) as sock:
+        sock.connect((asked, one.socket.getsockname()[1]))  # hears nobody else
+        sock.send(b"query")
+        await turn()
+
+        assert sock.recv(100) == b"yreuq"
+    one.close()
+
+
+async def test_who_asks_is_host_over_udp() -> None:
+    heard: list[Client] = []
+    one = listener()
+    await one.start(asyncio.get_running_loop(), lambda wire, client: heard.append(client))
+    with client() as sock:
+        sock.sendto(b"query", one.socket.getsockname())
+        await turn()
+
+        assert heard[0].role == HOST
+        assert heard[0].transport is Transport.UDP
+        assert heard[0].address == "127.0.0.1"
+    one.close()
+
+
+async def test_one_wake_up_reads_a_bounded_batch() -> None:
+    heard: list[bytes] = []
+    one = listener()
+    with client() as sock:
+        for _ in range(BATCH + 10):
+            sock.sendto(b"q", one.socket.getsockname())
+    one.on_query = lambda wire, client: heard.append(wire)
+
+    one._drain()
+    first = len(heard)
+    one._drain()
+
+    assert (first, len(heard)) == (BATCH, BATCH + 10)
+    one.close()
+
+
+async def test_an_oversized_query_is_dropped_and_counted() -> None:
+    heard: list[bytes] = []
+    one = listener()
+    await one.start(asyncio.get_running_loop(), lambda wire, client: heard.append(wire))
+    with client() as sock:
+        sock.sendto(b"q" * 5000, one.socket.getsockname())
+        sock.sendto(b"good", one.socket.getsockname())
+        await turn()
+
+    assert heard == [b"good"]
+    assert one.truncated == 1
+    one.close()
+
+
+async def test_a_reply_nobody_takes_is_dropped_not_queued() -> None:
+    one = listener()
+
+    one.send(b"reply", ("127.0.0.1", 0), None)  # no such port: EINVAL
+
+    assert one.unsent == 1
+    one.close()
+
+
+@pytest.mark.parametrize(
+    "option", [None, socket.SO_REUSEADDR, socket.SO_REUSEPORT], ids=["plain", "addr", "port"]
+)
+def test_row83_a_taken_port_is_an_error_even_where_the_other_would_share(option: int | None) -> None:
+    with client() as other:
+        if option is not None:
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        other.bind(("127.0.0.1", 0))
+        host, port = other.getsockname()
+
+        with pytest.raises(ConfigError, match="ss -lnp"):
+            UdpListener(parse_endpoint(f"{host}:{port}"))
+
+
+@pytest.mark.parametrize("option", [socket.SO_REUSEADDR, socket.SO_REUSEPORT])
+async def test_row83_nobody_can_share_our_port_later(option: int) -> None:
+    one = listener()
+    with client() as other:
+        other.setsockopt(socket.SOL_SOCKET, option, 1)
+
+        with pytest.raises(OSError):
+            other.bind(one.socket.getsockname())
+    one.close()
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1:5300.*no such address"):
+        UdpListener(parse_endpoint("192.0.2.1:5300"))
