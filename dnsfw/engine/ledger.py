@@ -17,7 +17,7 @@ from dnsfw.engine.effects import Holder
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.places import NEVER, Chain, Ghosts, Group, Holding, Key, NameIndex, Place
 from dnsfw.engine.slots import Piece, barred, slots_for
-from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
+from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
 
 Claim = tuple[Piece, Nanos]
 Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
@@ -312,14 +312,17 @@ class Ledger:
             role, addr = entry.role, entry.addr
             place = self._places[role, addr] = Place(written=entry.grants)
             last = max((grant.until for grant in entry.grants), default=NEVER)
+            known: dict[RuleId, Nanos] = {}  # explained, also where the name is refused now
             for holder in by_key.get((role, addr), ()):
+                known[holder.rule] = max(holder.until, known.get(holder.rule, NEVER))
                 until = min(holder.until, last)  # journalled, but was it written?
                 for piece in judge(role, addr, holder.name, holder.chain) if until > now else ():
                     self._add(place, role, addr, piece, holder.name, until, holder.chain)
             told = {(p.ports, p.verdict): g.until for p, g in place.groups.items()}
             for grant in entry.grants:
                 piece = Piece(grant.rule, grant.ports, grant.verdict)
-                unexplained = told.get((grant.ports, grant.verdict), NEVER) < grant.until
+                named = told.get((grant.ports, grant.verdict), NEVER)
+                unexplained = max(named, known.get(grant.rule, NEVER)) < grant.until
                 if grant.until > now and unexplained and keep_tail(role, piece):
                     place.groups.setdefault(piece, Group()).fold(grant.until)
             self._settle(place, role, addr, now, changed)
