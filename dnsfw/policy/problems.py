@@ -19,9 +19,8 @@ class Position:
     column: int = 0
 
     def __str__(self) -> str:
-        if not self.line:
-            return self.file
-        return f"{self.file}:{self.line}:{self.column}"
+        file = printable(self.file)
+        return f"{file}:{self.line}:{self.column}" if self.line else file
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,8 +41,8 @@ class Wrong(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = printable(message)
+        self.remedy = printable(remedy)
 
 
 @dataclass(slots=True)
@@ -54,13 +53,13 @@ class Problems:
     warnings: list[Problem] = field(default_factory=list)
 
     def error(self, where: Position, message: str, remedy: str = "") -> None:
-        self.errors.append(Problem(where, message, remedy))
+        self.errors.append(Problem(where, printable(message), printable(remedy)))
 
     def wrong(self, where: Position, wrong: Wrong) -> None:
         self.error(where, wrong.message, wrong.remedy)
 
     def warn(self, where: Position, message: str, remedy: str = "") -> None:
-        self.warnings.append(Problem(where, message, remedy))
+        self.warnings.append(Problem(where, printable(message), printable(remedy)))
 
     def stop_if_any(self) -> None:
         """Raise one PolicyError that holds every error so far, in file order."""
@@ -75,6 +74,12 @@ class Problems:
 
 def shown(value: object) -> str:
     """A value from the file, safe for a terminal: quoted, escaped, cut."""
-    text = value if isinstance(value, str) else str(value)
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    safe = printable(value if isinstance(value, str) else str(value))
     return f"'{safe[:_SHOWN]}…'" if len(safe) > _SHOWN else f"'{safe}'"
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
