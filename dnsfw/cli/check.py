@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import Verdict
 from dnsfw.policy.compile import find_policy, load
@@ -16,7 +16,7 @@ from dnsfw.policy.policy import Policy
 
 @click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """Check policy files: all errors at once, with line, column and remedy.
@@ -28,23 +28,15 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """
     worst = 0
     rows = []
-    for path in [Path(file) for file in files] or [_found(ctx)]:
+    for path in [Path(file) for file in files] or [find_policy()]:
         status, row = _check(path)
         worst = max(worst, status)
         rows.append(row)
         if not as_json:
             _show(row)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     ctx.exit(worst)
-
-
-def _found(ctx: click.Context) -> Path:
-    try:
-        return find_policy()
-    except ConfigError as error:
-        click.echo(f"dnsfw: {error}", err=True)
-        ctx.exit(2)
 
 
 def _check(path: Path) -> tuple[int, dict[str, Any]]:
@@ -86,4 +78,4 @@ def _show(row: dict[str, Any]) -> None:
             f"{row['deny_rules']} deny"
         )
     else:
-        click.echo(f"{row['file']}: {len(row['errors'])} error(s)", err=True)
+        click.echo(f"{row['file']}: {counts(len(row['errors']), 'error')}", err=True)

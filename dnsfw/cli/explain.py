@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from dnsfw.cli.render import json_option, print_json
 from dnsfw.engine.local import local_answer
 from dnsfw.errors import ConfigError
 from dnsfw.model import Name, Reason, Verdict
@@ -35,7 +35,7 @@ REASONS = {
 @click.argument("destination", metavar="DEST")
 @click.option("--policy", "-p", metavar="FILE", help="Policy file (default: as `up` finds it).")
 @click.option("--role", metavar="ROLE", default=HOST_ROLE, show_default=True, help="For whom.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def explain(
     ctx: click.Context, destination: str, policy: str | None, role: str, as_json: bool
@@ -48,19 +48,16 @@ def explain(
 
     Exit status: 0 allowed, 1 denied, 2 a mistake in DEST or in the policy.
     """
-    try:
-        if role != HOST_ROLE:
-            raise ConfigError(f"no role is called {role!r}; known is {HOST_ROLE}")
-        host = load(find_policy(policy)).host
-        found = explain_to(host, destination)
-    except ConfigError as error:
-        click.echo(f"dnsfw: {error}", err=True)
-        ctx.exit(2)
-    special = not found.asked.is_addr and local_answer(Name(found.asked.to), A, host) is not None
-    if special:
-        note = "dnsfw answers this name itself and asks nobody"
-        found = found.noting(note)
-    click.echo(json.dumps(_json(found)) if as_json else "\n".join(_lines(found)))
+    if role != HOST_ROLE:
+        raise ConfigError(f"no role is called {role!r}; known is {HOST_ROLE}")
+    host = load(find_policy(policy)).host
+    found = explain_to(host, destination)
+    if not found.asked.is_addr and local_answer(Name(found.asked.to), A, host):
+        found = found.noting("dnsfw answers this name itself and asks nobody")
+    if as_json:
+        print_json(_json(found))
+    else:
+        click.echo("\n".join(_lines(found)))
     ctx.exit(0 if found.verdict is Verdict.ALLOW else 1)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from dnsfw.cli.render import print_json
 from dnsfw.policy.syntax import json_schema
 
 
@@ -16,4 +15,4 @@ def schema() -> None:
     Name it in a policy's first line to get completion in an editor:
     # yaml-language-server: $schema=./dnsfw.schema.json
     """
-    click.echo(json.dumps(json_schema(), indent=2))
+    print_json(json_schema())

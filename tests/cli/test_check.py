@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dnsfw.cli.check import check
+from dnsfw.policy.files import shipped
+
+GOOD = "version: 1\ndefault: deny\nrules: [allow: x.com, deny: '*.y.com']\n"
+BAD = "version: 1\ndefualt: deny\nrules:\n  - allow: '*x.com'\n"
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(check, [*args], catch_exceptions=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.yaml"
+    path.write_text(GOOD)
+    path.chmod(0o644)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(shipped().glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_policy_passes_without_a_warning(path: Path) -> None:
+    result = run(str(path))
+
+    assert result.exit_code == 0
+    assert result.stderr == ""
+
+
+def test_the_shipped_policies_are_the_four_that_the_readme_names() -> None:
+    assert {path.name for path in shipped().glob("*.yaml")} == {
+        "starter.yaml", "deny-all.yaml", "developer.yaml", "ci-runner.yaml",
+    }  # fmt: skip
+
+
+def test_a_good_policy_is_told_in_one_line(file: Path) -> None:
+    result = run(str(file))
+
+    assert result.stdout == f"{file}: ok: default deny, 1 allow, 1 deny\n"
+    assert result.exit_code == 0
+
+
+def test_a_bad_policy_fails_with_every_error_on_stderr(file: Path) -> None:
+    file.write_text(BAD)
+
+    result = run(str(file))
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"{file}:2:1: unknown key 'defualt'; did you mean 'default'?",
+        f"{file}:4:12: '*x.com' would match 'evilx.com' too; "
+        "write '.x.com' (it and all below) or '*.x.com' (all below)",
+        f"{file}: 2 errors",
+    ]
+
+
+def test_warnings_do_not_fail_the_check(file: Path) -> None:
+    file.write_text("version: 1\ndefault: deny\nrules: [allow: x.com, allow: x.com]\n")
+
+    result = run(str(file))
+
+    assert result.exit_code == 0
+    assert f"{file}:3:30: warning: 'allow x.com' never decides" in result.stderr
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "none.yaml"))
+
+    assert result.exit_code == 2
+    assert "No such file" in result.stderr
+
+
+def test_the_worst_of_several_files_counts(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bad.yaml"
+    other.write_text(BAD)
+    other.chmod(0o644)
+
+    result = run(str(file), str(other))
+
+    assert result.exit_code == 1
+    assert f"{file}: ok" in result.stdout
+
+
+def test_without_a_file_the_policy_of_up_is_checked(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_POLICY", str(file))
+
+    assert run().stdout.startswith(f"{file}: ok")
+
+
+def test_json_holds_errors_and_warnings(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bad.yaml"
+    other.write_text(BAD)
+    other.chmod(0o644)
+
+    result = run("--json", str(file), str(other))
+
+    good, bad = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (good["ok"], good["default"], good["allow_rules"]) == (True, "deny", 1)
+    assert not bad["ok"]
+    assert len(bad["errors"]) == 2
+
+
+def test_help_fits_eighty_columns_and_names_the_exit_status() -> None:
+    text = run("--help").stdout
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Exit status" in text

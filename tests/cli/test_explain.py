@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dnsfw.cli.main import main
+
+POLICY = """version: 1
+default: deny
+rules:
+  - allow: "*.x.com:443"
+    note: the site
+  - deny: .a.x.com
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "p.yaml"
+    path.write_text(POLICY)
+    path.chmod(0o644)
+    return path
+
+
+@pytest.fixture
+def run(file: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*args: str) -> Result:
+        with pytest.raises(SystemExit) as exited:
+            main(["explain", "--policy", str(file), *args])
+        out, err = capsys.readouterr()
+        return Result(int(exited.value.code or 0), out, err)
+
+    return call
+
+
+def test_a_denied_name_shows_rule_and_runner_up_with_their_lines(run: Run, file: Path) -> None:
+    result = run("w.a.x.com:443")
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "w.a.x.com:443/tcp: denied",
+        "  by     deny .a.x.com",
+        f"         {file}:6:11",
+        "  not    allow *.x.com:443",
+        f"         {file}:4:12",
+        "         the longer suffix wins: a.x.com over x.com",
+    ]
+
+
+def test_an_allowed_name_shows_its_ports_and_note(run: Run, file: Path) -> None:
+    result = run("w.x.com")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "w.x.com: allowed",
+        "  by     allow *.x.com:443",
+        f"         {file}:4:12",
+        "  ports  443/tcp+udp: allowed",
+        "  ports  the rest: denied",
+        "  note   the site",
+    ]
+
+
+def test_a_name_that_dnsfw_answers_itself_says_so(run: Run) -> None:
+    assert "asks nobody" in run("use-application-dns.net").stdout
+
+
+def test_json_says_the_same(run: Run) -> None:
+    result = run("--json", "w.a.x.com:443")
+
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert found["verdict"] == "deny"
+    assert found["rule"]["line"] == 6
+    assert found["runner_up"]["text"] == "allow *.x.com:443"
+    assert found["why"].startswith("the longer suffix")
+
+
+@pytest.mark.parametrize("dest", ["x..com", "10.0.0.0/8", "x.com:80-90", "x.com/6"])
+def test_what_is_no_destination_is_a_mistake(run: Run, dest: str) -> None:
+    result = run(dest)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("dnsfw: ")
+    assert result.stdout == ""
+
+
+def test_a_wrong_policy_is_a_mistake(run: Run, file: Path) -> None:
+    file.write_text("version: 1")
+
+    result = run("x.com")
+
+    assert result.exit_code == 2
+    assert "key 'default' is missing" in result.stderr
+
+
+def test_an_unknown_role_is_a_mistake(run: Run) -> None:
+    result = run("--role", "web", "x.com")
+
+    assert result.exit_code == 2
+    assert "no role is called 'web'; known is host" in result.stderr
+
+
+def test_help_fits_eighty_columns_and_names_the_exit_status(run: Run) -> None:
+    text = run("--help").stdout
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Exit status" in text
