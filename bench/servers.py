@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+import support  # noqa: F401 - it makes the checkout importable
 from zone import policy, query
 
 from tests.support.daemon import Daemon

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
+import support  # noqa: F401 - it makes the checkout importable
+
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import write_query
 
