@@ -27,6 +27,7 @@ from dnsfw.model import (
     Verdict,
 )
 from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.ports import ANY
 from dnsfw.policy.rule import Judgement, Rule, Share
 from dnsfw.wire import rdata
 from dnsfw.wire.message import AAAA, HTTPS, SVCB, A, Record
@@ -76,33 +77,22 @@ class Ruling:
     dropped: Blocked | None = None  # a service record whose target is refused
     cut: int = 0  # addresses over the cap
 
-    @property
-    def expires(self) -> int:
-        return self.ttl * SECOND
-
 
 def rule_id(rule: Rule | None) -> RuleId:
+    """The id by which kernel and notes know a rule; no rule is the default."""
     return rule.id if rule else DEFAULT_RULE
-
-
-def denied_by_rule(judgement: Judgement) -> Rule | None:
-    """The rule that refuses a name; None if it is answered, or just not named by any rule."""
-    return None if judgement.answered else judgement.rule
 
 
 def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
     """What the policy as it is now makes of an answer. The caller has judged the name itself."""
     judgement = policy.judge(facts.name)
-    audit = policy.mode is Mode.AUDIT
-    closed = PortSet()
-    for name in facts.chain[1:]:
-        link = policy.judge(name)
-        if (rule := denied_by_rule(link)) is not None and not audit:
-            return Blocked(name, Reason.CHAIN_DENIED, rule)
-        closed = closed.union(_closed_by(link))
-    shares = _without(judgement.shares, closed)
-    if not shares and not audit:
-        return Blocked(facts.name, Reason.CHAIN_DENIED, None)
+    shares = list(judgement.shares)
+    if policy.mode is not Mode.AUDIT:
+        for name in facts.chain[1:]:
+            link = policy.judge(name)
+            shares = _less(shares, link)
+            if not Judgement.of(tuple(shares)).answered:
+                return Blocked(name, Reason.CHAIN_DENIED, link.rule)
     ttl = min(
         [facts.ttl, *((s.rule.ttl if s.rule else policy.ttl).max for s in shares if _opens(s))]
     )
@@ -123,15 +113,25 @@ def _opens(share: Share) -> bool:
     return share.verdict is Verdict.ALLOW
 
 
-def _without(shares: Iterable[Share], closed: PortSet) -> list[Share]:
-    """The shares less what a denied name of the chain closes; empty when nothing stays open."""
-    left = []
+def _less(shares: Iterable[Share], link: Judgement) -> list[Share]:
+    """The shares without the ports that a rule closes for a name of the chain.
+
+    They become closed: the end of the chain is where the denied name's traffic would go.
+    """
+    left: list[Share] = []
     for share in shares:
-        if not _opens(share) or not closed:
+        if not _opens(share):
             left.append(share)
-        elif ports := share.ports.minus(closed):
-            left.append(replace(share, ports=ports))
-    return left if any(_opens(share) for share in left) else []
+            continue
+        for other in link.shares:
+            if other.verdict is Verdict.DENY and other.rule is not None:
+                both = share.ports.intersect(other.ports)
+                if both:
+                    left.append(replace(other, ports=both))
+                    share = replace(share, ports=share.ports.minus(both))
+        if share.ports:
+            left.append(share)
+    return left
 
 
 def claims_of(
@@ -156,25 +156,12 @@ def pieces_for(
     addr: Addr, name: Name, chain: Iterable[Name], policy: RolePolicy, site: Site
 ) -> tuple[Piece, ...]:
     """The same without deadlines, for a name that is judged again by a policy of now."""
-    judgement = policy.judge(name)
-    shares = list(judgement.shares)
-    for link in map(policy.judge, chain):
-        if denied_by_rule(link) is not None:
-            shares = list(link.shares)
-            break
-        shares = _without(shares, _closed_by(link)) or [s for s in shares if not _opens(s)]
+    shares = list(policy.judge(name).shares)
+    for link in chain:
+        shares = _less(shares, policy.judge(link))
     if needs_leave(addr, policy, site):
         shares = _private(shares)
     return tuple(piece for piece, _ in claims_of(shares, policy, 0, Nanos(0)))
-
-
-def _closed_by(link: Judgement) -> PortSet:
-    """Ports that rules close for a name of the chain: closed for the whole chain."""
-    closed = PortSet()
-    for share in link.shares:
-        if share.verdict is Verdict.DENY and share.rule is not None:
-            closed = closed.union(share.ports)
-    return closed
 
 
 class _Builder:
@@ -213,9 +200,8 @@ class _Builder:
             if binding.target not in (ROOT, owner):
                 judgement = self._policy.judge(binding.target)
                 if not judgement.answered and not self._audit:
-                    blame = denied_by_rule(judgement)
-                    if blame is not None:
-                        blocked = Blocked(binding.target, Reason.CHAIN_DENIED, blame)
+                    if judgement.rule is not None:
+                        blocked = Blocked(binding.target, Reason.CHAIN_DENIED, judgement.rule)
                         self._ruling.dropped = blocked
                     continue
                 name, chain, mine = binding.target, (), list(judgement.shares)
@@ -255,7 +241,7 @@ class _Builder:
         inner = embedded(addr)
         for form in (addr, inner) if inner else (addr,):
             # The kernel asks address rules first: what they close must not be told.
-            if not any(policy.reachable(form, share.ports) for share in able):
+            if not any(policy.reachable(form, _counting(share)) for share in able):
                 return Reason.ADDRESS_RULE
         return None
 
@@ -265,6 +251,11 @@ def needs_leave(addr: Addr, policy: RolePolicy, site: Site) -> bool:
     if policy.default is Verdict.ALLOW and site.private:
         return False
     return kind(addr, site.own) is Kind.PRIVATE
+
+
+def _counting(share: Share) -> PortSet:
+    """The ports that make an address worth telling: see `Judgement.of`."""
+    return share.ports if share.rule is not None else share.ports.intersect(ANY)
 
 
 def _private(shares: Iterable[Share]) -> list[Share]:

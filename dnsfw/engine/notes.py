@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 from dnsfw.engine.effects import Note
-from dnsfw.engine.filter import Blocked
+from dnsfw.engine.filter import Blocked, rule_id
 from dnsfw.engine.ledger import Left
 from dnsfw.model import DEFAULT_RULE, Addr, Name, Reason, RoleId, RuleId, Verdict
 from dnsfw.policy.rule import Rule
 from dnsfw.wire.name import to_text
 
 
-def id_of(rule: Rule | None) -> RuleId:
-    return rule.id if rule else DEFAULT_RULE
-
-
 def refused(role: RoleId, name: Name, reason: Reason, rule: Rule | None) -> Note:
     """A query was refused."""
-    return Note("refused", Verdict.DENY, reason, role, name, id_of(rule))
+    return Note("refused", Verdict.DENY, reason, role, name, rule_id(rule))
 
 
 def chain_refused(role: RoleId, asked: Name, by: Blocked) -> Note:
     """An answer was refused for a name that it leads to."""
     text = f"leads to {to_text(by.name)}"
-    return Note("refused", Verdict.DENY, by.reason, role, asked, id_of(by.rule), text)
+    return Note("refused", Verdict.DENY, by.reason, role, asked, rule_id(by.rule), text)
 
 
 def audited(role: RoleId, name: Name, reason: Reason, rule: Rule | None) -> Note:
     """A query would have been refused, were it not for `mode: audit`."""
     text = reason.name.lower()
-    return Note("audited", Verdict.ALLOW, Reason.AUDITED, role, name, id_of(rule), text)
+    return Note("audited", Verdict.ALLOW, Reason.AUDITED, role, name, rule_id(rule), text)
 
 
 def filtered(role: RoleId, name: Name, rule: Rule | None, addr: Addr, why: Reason) -> Note:
     """An address was taken out of an answer."""
-    return Note("filtered", Verdict.DENY, why, role, name, id_of(rule), addr=addr)
+    return Note("filtered", Verdict.DENY, why, role, name, rule_id(rule), addr=addr)
 
 
 def left_out(role: RoleId, name: Name, rule: Rule | None, addr: Addr, why: Left) -> Note:
@@ -42,13 +38,13 @@ def left_out(role: RoleId, name: Name, rule: Rule | None, addr: Addr, why: Left)
         kind, reason = "shared", Reason.CLOSED
     else:
         kind, reason = "table-full", Reason.TABLE_FULL
-    return Note(kind, Verdict.DENY, reason, role, name, id_of(rule), why.value, addr)
+    return Note(kind, Verdict.DENY, reason, role, name, rule_id(rule), why.value, addr)
 
 
 def cut_short(role: RoleId, name: Name, rule: Rule | None, count: int) -> Note:
     """An answer had more addresses than one answer may open."""
     text = f"{count} addresses over the limit of one answer"
-    return Note("table-full", Verdict.DENY, Reason.TABLE_FULL, role, name, id_of(rule), text)
+    return Note("table-full", Verdict.DENY, Reason.TABLE_FULL, role, name, rule_id(rule), text)
 
 
 def shared(
@@ -56,7 +52,7 @@ def shared(
 ) -> Note:
     """An allowed and a denied name hold one address."""
     text = f"also held by {to_text(other)}"
-    return Note("shared", verdict, Reason.BY_NAME, role, name, id_of(rule), text, addr)
+    return Note("shared", verdict, Reason.BY_NAME, role, name, rule_id(rule), text, addr)
 
 
 def upstream_failed(role: RoleId, name: Name, upstream: int, why: str) -> Note:
@@ -74,4 +70,4 @@ def not_opened(role: RoleId, name: Name, rule: RuleId, addr: Addr) -> Note:
 def not_closed(role: RoleId, name: Name, rule: Rule | None, count: int) -> Note:
     """Denied names over the limit: their addresses stay open."""
     text = f"{count} denied names over the limit: their addresses are not looked up"
-    return Note("table-full", Verdict.ALLOW, Reason.TABLE_FULL, role, name, id_of(rule), text)
+    return Note("table-full", Verdict.ALLOW, Reason.TABLE_FULL, role, name, rule_id(rule), text)

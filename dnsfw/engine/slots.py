@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dnsfw.model import Grant, Nanos, PortSet, RuleId, Verdict, abi
+from dnsfw.model import DEFAULT_RULE, Grant, Nanos, PortSet, RuleId, Verdict, abi
+from dnsfw.policy.ports import ANY
 
 _REMEMBERED = 4096  # differences of port sets: policies have few, answers ask often
 
@@ -19,6 +20,11 @@ class Piece:
     ports: PortSet
     verdict: Verdict
     yields: bool = True  # a closing piece that gives way to allowed names (`shared: allow`)
+
+
+@lru_cache(_REMEMBERED)
+def _intersect(ports: PortSet, other: PortSet) -> PortSet:
+    return ports.intersect(other)
 
 
 @lru_cache(_REMEMBERED)
@@ -66,8 +72,12 @@ def _covers(big: Grant, small: Grant) -> bool:
 
 
 def barred(piece: Piece, pieces: Iterable[Piece]) -> bool:
-    """True when closing pieces that do not yield leave nothing of an opening one."""
-    ports = piece.ports
+    """True when closing pieces that do not yield leave nothing of an opening one.
+
+    What only the default opens counts within tcp, udp and icmp, as in a judgement: `deny`
+    of a name is these three, and SCTP to it would otherwise keep its address in answers.
+    """
+    ports = piece.ports if piece.rule != DEFAULT_RULE else _intersect(piece.ports, ANY)
     for other in pieces:
         if other.verdict is Verdict.DENY and not other.yields:
             ports = _minus(ports, other.ports)
