@@ -156,7 +156,7 @@ print(*said)
 def test_row_12_13_14_other_protocols_pass_only_by_a_rule_that_lists_them(
     world: World, sentence: str, rule: str, kind: str, proto: int
 ) -> None:
-    world.guard(policy_of([{"allow": rule}, {"allow": "only4.example.com"}]))
+    world.guard(policy_of([{"allow": rule}, {"allow": "only4.example.com/tcp"}]))
     world.addresses("www.example.com")
     world.addresses("only4.example.com")
 

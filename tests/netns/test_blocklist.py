@@ -107,8 +107,11 @@ def test_private_answers_pass_under_default_allow_unless_the_policy_says_deny(
     daemon = world.guard(BLOCK)
     passed = world.addresses("private.example.com")
 
-    daemon.reload(policy_of([], default="allow", dns={"private": "deny"}))
+    done = daemon.reload(policy_of(
+        [{"deny": ".tracker.example"}], default="allow", dns={"private": "deny"}
+    ))
     removed = world.addresses("private.example.com")
 
+    assert done.returncode == 0, done.stderr
     assert passed == ["10.1.2.3"]
     assert removed == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from dnsfw.datapath.bpf import AttachType, prog_query
 from tests.support.world import World, policy_of
 
 pytestmark = [
@@ -24,13 +26,17 @@ def machine(world: World) -> dict[str, str]:
         "links": ["ip", "-o", "-d", "link"],
         "qdiscs": ["tc", "qdisc"],
         "filters": ["tc", "filter", "show", "dev", "eth0", "egress"],
-        "hooks": ["bpftool", "net"],
         "cgroup": ["bpftool", "cgroup", "show", str(world.cgroup.path)],
         "routes": ["ip", "route", "show", "table", "all"],
         "rules": ["ip", "rule"],
         "firewall": ["nft", "list", "ruleset"],
     }
     seen = {what: host.run(argv).stdout for what, argv in looks.items()}
+    with host.entered():
+        eth0 = socket.if_nametoindex("eth0")
+        seen["hooks"] = str([
+            prog_query(eth0, kind) for kind in (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS)
+        ])
     seen["pins"] = "\n".join(sorted(str(pin) for pin in world.lab.bpffs().rglob("*")))
     seen["resolv.conf"] = Path("/etc/resolv.conf").read_text()
     return seen

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.internet import HOST4, HOST6, ROUTER4, ROUTER6
+from tests.support.internet import HOST4, HOST6, ROUTER4
 from tests.support.world import World, policy_of
 
 pytestmark = [
@@ -43,23 +43,27 @@ def test_the_host_answers_who_asks_for_its_neighbour_entry(
 
 _LEASE_SERVER = """
 import socket, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+where, port, group = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+family = socket.AF_INET6 if group else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.bind((sys.argv[1], int(sys.argv[2])))
+s.bind((where, port))
+if group:
+    member = socket.inet_pton(family, group) + socket.if_nametoindex("eth0").to_bytes(4, "little")
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
 print("ready")
-data, peer = s.recvfrom(2000)
-s.sendto(b"ack " + data, peer)
-print("acked")
-s.recvfrom(2000)
+while True:
+    data, peer = s.recvfrom(2000)
+    s.sendto(b"ack " + data, peer)
 """
 _LEASE_CLIENT = """
 import errno, socket, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+port, server, server_port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ":" in server else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
 s.settimeout(3)
-s.bind((sys.argv[1], int(sys.argv[2])))
+s.bind(("", port))
 try:
-    s.sendto(b"renew", (sys.argv[3], int(sys.argv[4])))
+    s.sendto(b"renew", socket.getaddrinfo(server, server_port, family, s.type)[0][4])
     print(s.recv(100).decode())
 except OSError as error:
     print(errno.errorcode.get(error.errno, type(error).__name__))
@@ -67,22 +71,24 @@ except OSError as error:
 
 
 @pytest.mark.parametrize(
-    ("host", "client", "router", "server"),
-    [(HOST4, 68, ROUTER4, 67), (HOST6, 546, ROUTER6, 547)],
+    ("client", "server", "server_port", "group"),
+    # RFC 2131, 4.4.5: a renewal goes to the server itself; RFC 8415, 14: to the link's group.
+    [(68, ROUTER4, 67, ""), (546, "ff02::1:2%eth0", 547, "ff02::1:2")],
     ids=["DHCPv4", "DHCPv6"],
 )
 def test_a_lease_is_renewed(
-    world: World, host: str, client: int, router: str, server: int
+    world: World, client: int, server: str, server_port: int, group: str
 ) -> None:
     world.guard(EXAMPLE)
+    where = "::" if group else server
     lease = world.internet.netns.start(
-        [sys.executable, "-u", "-c", _LEASE_SERVER, router, str(server)]
+        [sys.executable, "-u", "-c", _LEASE_SERVER, where, str(server_port), group]
     )
     assert lease.stdout is not None
     lease.stdout.readline()
 
-    renewed = world.python(_LEASE_CLIENT, host, str(client), router, str(server))
-    other = world.python(_LEASE_CLIENT, host, "4000", router, str(server))
+    renewed = world.python(_LEASE_CLIENT, str(client), server, str(server_port))
+    other = world.python(_LEASE_CLIENT, "4000", server, str(server_port))
 
     assert renewed == "ack renew"
     assert other == "EPERM", "the same server from another port is not a lease"
