@@ -7,6 +7,7 @@ import pytest
 from dnsfw.errors import WireError
 from dnsfw.wire import codes
 from dnsfw.wire.message import Edns, Record, Response, echoes, read_response
+from dnsfw.wire.name import ROOT
 from tests.support.rawdns import NAME_AT_12, WWW, message, name, opt, query, question, record
 
 CDN = name("cdn.example.com")
@@ -51,6 +52,7 @@ def test_header_bits_are_properties() -> None:
     got = read_response(message(question(), flags=0x8420))
 
     assert (got.aa, got.tc, got.ad) == (True, False, True)
+    assert not read_response(message(question(), flags=0x8020)).aa
 
 
 def test_the_rcode_is_extended_by_opt() -> None:
@@ -64,7 +66,7 @@ def test_nothing_is_learned_from_a_truncated_answer() -> None:
     got = read_response(wire)
 
     assert got.tc
-    assert got.answers == ()
+    assert (got.answers, got.rcode) == ((), 0)
 
 
 def test_octets_after_the_last_record_are_ignored() -> None:
@@ -75,7 +77,7 @@ def test_octets_after_the_last_record_are_ignored() -> None:
 def test_an_error_may_come_as_a_header_alone(rcode: int) -> None:
     wire = message(questions=0, flags=0x8180 | rcode)
 
-    assert read_response(wire).rcode == rcode
+    assert read_response(wire) == Response(0x1234, 0x8180 | rcode, rcode, ROOT, 0, 0)
     assert echoes(wire, query())
 
 

@@ -75,6 +75,11 @@ def test_one_option_of_four_thousand_octets_is_read() -> None:
     assert edns.options == ((12, bytes(4000)),)
 
 
+def test_opt_is_written_with_no_bit_that_was_not_asked_for() -> None:
+    assert write_opt(0, False, 1232).hex() == "00002904d0000000000000"
+    assert write_opt(16, True, 512).hex() == "0000290200010080000000"
+
+
 def test_what_is_written_is_what_is_read() -> None:
     wire = write_opt(16, True, 1400, COOKIE)
 

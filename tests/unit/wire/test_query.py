@@ -5,7 +5,7 @@ import pytest
 from dnsfw.wire.codes import Rcode
 from dnsfw.wire.parts import Edns
 from dnsfw.wire.query import Query, Refuse, peek, read_query
-from tests.support.rawdns import WWW, message, opt, query, question, record
+from tests.support.rawdns import LONGEST, WWW, message, opt, query, question, record
 
 COOKIE = b"\0\x0a\0\x08" + b"12345678"
 MIXED = b"\3wWw\7eXample\3cOM\0"
@@ -46,6 +46,24 @@ def test_header_bits_are_properties() -> None:
         False,
         False,
     )
+
+
+def test_header_bits_that_are_clear_are_false() -> None:
+    got, peeked = read_query(query(flags=0)), peek(query(flags=0))
+
+    assert peeked is not None
+    assert not (got.rd or got.ad or got.cd or got.opcode or peeked.cd or peeked.do or peeked.opt)
+
+
+def test_an_opcode_is_the_number_of_the_registry() -> None:
+    assert Query(0, 0x2800, WWW, 1, 1, question()).opcode == 5  # UPDATE
+
+
+def test_the_longest_name_is_asked_as_any_other() -> None:
+    peeked = peek(query(LONGEST))
+
+    assert peeked is not None
+    assert peeked.key == read_query(query(LONGEST)).key == question(LONGEST)
 
 
 @pytest.mark.parametrize(

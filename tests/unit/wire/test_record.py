@@ -35,7 +35,7 @@ def test_a_record_is_read_with_its_owner_whole() -> None:
         (codes.MX, b"\0\5", b""),
         (codes.KX, b"\0\5", b""),
         (codes.SRV, b"\0\1\0\2\0\3", b""),
-        (codes.NAPTR, b"\0\1\0\2\1u\3sip\0", b""),
+        (codes.NAPTR, b"\0\1\0\2\1u\3sip\2ab", b""),
         (codes.SIG, bytes(18), b"signature"),
         (codes.NXT, b"", b"\x40"),
     ],
@@ -53,6 +53,22 @@ def test_both_names_of_a_pair_are_made_whole(rtype: int, tail: bytes) -> None:
     got = read(record(COMPRESSED + NAME_AT_12 + tail, rtype=rtype))
 
     assert got.rdata == SHORT + WWW + tail
+
+
+def test_a_name_after_strings_is_found_by_their_lengths() -> None:
+    got = read(record(b"\0\1\0\2\1u\3sip\0" + NAME_AT_12, rtype=codes.NAPTR))
+
+    assert got.rdata == b"\0\1\0\2\1u\3sip\0" + WWW
+
+
+def test_both_names_after_a_preference_are_made_whole() -> None:
+    got = read(record(b"\0\5" + NAME_AT_12 + COMPRESSED, rtype=codes.PX))
+
+    assert got.rdata == b"\0\5" + WWW + SHORT
+
+
+def test_rdata_may_be_empty_at_the_very_end() -> None:
+    assert read(record(b"", rtype=codes.TXT)).rdata == b""
 
 
 def test_case_inside_rdata_is_kept_for_the_client() -> None:
@@ -92,6 +108,9 @@ def test_a_ttl_with_its_high_bit_set_is_zero(sent: int, meant: int) -> None:
         ("SOA without its times", record(b"\0\0", rtype=codes.SOA)),
         ("SOA with short times", record(b"\0\0" + bytes(19), rtype=codes.SOA)),
         ("NAPTR whose string runs out", record(b"\0\1\0\2\xff", rtype=codes.NAPTR)),
+        ("NAPTR with two strings", record(b"\0\1\0\2\1u\0", rtype=codes.NAPTR)),
+        ("NAPTR with three strings", record(b"\0\1\0\2\1u\0\0", rtype=codes.NAPTR)),
+        ("MX of one octet", record(b"\0", rtype=codes.MX)),
         ("pointer to itself in rdata", record(b"\xc0" + bytes([AT + 12]), rtype=codes.CNAME)),
         ("pointer forward in rdata", record(b"\xc0\xff", rtype=codes.CNAME)),
     ],

@@ -42,6 +42,7 @@ def test_our_query_carries_the_bits_it_is_given() -> None:
     got = read_query(write_query(7, WWW, 1, rd=False, cd=True, do=True, ad=True, size=4096))
 
     assert (got.rd, got.cd, got.do, got.ad) == (False, True, True, True)
+    assert got.flags == 0x0030
 
 
 def test_our_query_goes_without_edns_where_asked() -> None:
@@ -141,6 +142,14 @@ def test_a_reply_of_exactly_the_limit_is_whole() -> None:
 
     assert write_reply(asked(), 0, CHAIN, limit=len(wire)) == wire
     assert read_response(write_reply(asked(), 0, CHAIN, limit=len(wire) - 1)).tc
+
+
+def test_the_opt_record_counts_towards_the_limit() -> None:
+    query = asked(opt())
+    wire = write_reply(query, 0, CHAIN)
+
+    assert write_reply(query, 0, CHAIN, limit=len(wire)) == wire
+    assert read_response(write_reply(query, 0, CHAIN, limit=len(wire) - 1)).tc
 
 
 def test_the_largest_truncated_reply_fits_every_client() -> None:

@@ -72,6 +72,27 @@ def test_no_pointer_leads_past_its_fourteen_bits() -> None:
     assert body.count(CDN) == 2
 
 
+@pytest.mark.parametrize(("at", "pointer"), [(0x3FFE, 0x3FFE), (0x3FFF, 0x3FFF), (0x4000, None)])
+def test_the_last_octet_that_a_pointer_reaches_is_used(at: int, pointer: int | None) -> None:
+    before = 12 + len(question()) + 2 + 10
+    filler = Record(WWW, codes.TXT, 1, 60, bytes(at - before))
+    far = Record(name("net"), codes.A, 1, 60, bytes(4))
+
+    body = body_of(filler, far, far)
+
+    last = body[-14 - (2 if pointer else 5) : -14]
+    assert last == (b"\3net\0" if pointer is None else (0xC000 | pointer).to_bytes(2, "big"))
+
+
+def test_of_a_name_that_crosses_the_border_only_the_first_labels_are_pointed_at() -> None:
+    filler = Record(WWW, codes.TXT, 1, 60, bytes(0x3FFF - (12 + len(question()) + 2 + 10)))
+    far = Record(name("a.net"), codes.A, 1, 60, bytes(4))
+    tail = Record(name("net"), codes.A, 1, 60, bytes(4))
+
+    assert body_of(filler, far, tail)[-14 - 5 : -14] == b"\3net\0"
+    assert body_of(filler, far, far)[-14 - 2 : -14] == b"\xff\xff"
+
+
 def test_every_ttl_is_where_it_is_said_to_be() -> None:
     sections = Sections(WWW)
     sections.add(Record(WWW, codes.CNAME, 1, 0x01020304, CDN))
