@@ -30,6 +30,7 @@ rules:
   - deny: "*.tracker.example"
 """
 WIDTH = 78
+LINES = 12  # of one command's output
 _tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 BOLD, DIM, GREEN, RED, PLAIN = (
     f"\033[{code}m" if _tty else "" for code in ("1", "2", "32", "31", "0")
@@ -130,11 +131,20 @@ def tour(guest: Guest, daemon: Daemon, log: Path) -> None:
     shown("sleep 4.5; connect 203.0.113.30:80", said, "refused", "Errno 1" in said)
 
     title(5, "What the firewall saw")
-    for command in ("grants", "status"):
-        got = daemon.command(command)
-        print(f"   {DIM}$ dnsfw {command}{PLAIN}")
-        for line in (got.stdout or got.stderr).rstrip().splitlines():
-            print(f"   {line[:WIDTH - 3]}")
+    said = "".join(daemon.said).splitlines()
+    excerpt("dnsfw up", [line.partition(" ")[2] for line in said if " denied " in line])
+    excerpt("dnsfw grants", daemon.command("grants").stdout.splitlines())
+    status = daemon.command("status").stdout.splitlines()
+    packets = next(at for at, line in enumerate(status) if line.startswith("packets"))
+    after = next(at for at, line in enumerate(status) if at > packets and line[:1].strip())
+    excerpt("dnsfw status", [*status[:1], "...", *status[packets:after], "..."])
+
+
+def excerpt(command: str, lines: list[str]) -> None:
+    """Some lines of a command's output, each cut to the page."""
+    print(f"   {DIM}$ {command}{PLAIN}")
+    for line in lines[-LINES:]:
+        print(f"   {line[: WIDTH - 1]}")
 
 
 def main() -> int:
