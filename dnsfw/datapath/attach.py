@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dnsfw.datapath import bpf, devices, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
-from dnsfw.datapath.bpf import Closing, Map
+from dnsfw.datapath.bpf import BpfError, Closing, Map
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device
 from dnsfw.datapath.hooks import HookState, Place
@@ -225,11 +225,27 @@ def _load(backend: Backend, held: PinDir) -> Loaded:
     """The programs, over the tables of a standing wall if there is one."""
     with ExitStack() as stack:
         reuse = {
-            name: stack.enter_context(Closing(bpf.obj_get(held.current / name)))
+            name: stack.enter_context(Closing(_pinned_map(held.current / name, name)))
             for name in MAPS
             if held.adoptable and (held.current / name).exists()
         }
         return backend.load(reuse)
+
+
+def _pinned_map(path: Path, name: str) -> int:
+    """A descriptor of a table of the standing wall, if it has the layout of this version."""
+    fd = bpf.obj_get(path)
+    try:
+        table, (key, value) = bpf.map_of(fd), MAPS[name]
+        # A per-CPU table has a value for each CPU, the ring buffer has none.
+        if table.key_size == key and table.value_size % (value or 1) == 0:
+            return fd
+    except BpfError:
+        pass  # something else is pinned there
+    os.close(fd)
+    raise DatapathError(
+        f"{path} is not the {name} of this dnsfw; remedy: `dnsfw down`, then start again"
+    )
 
 
 def _device(name: str) -> Device:

@@ -173,7 +173,7 @@ def _loaded(bcc: Any, module: Any, source: str, cookie: bool) -> Loaded:
     programs = {}
     for name, (kind, attach) in bcc_source.programs(source).items():
         expected = -1 if attach is None else int(attach)
-        function = module.load_func(name, int(kind), attach_type=expected)
+        function = module.load_func(name.encode(), int(kind), attach_type=expected)
         programs[name] = bpf.program_of(os.dup(function.fd), name, attach)
     maps = {}
     for name in bcc_source.tables(source):

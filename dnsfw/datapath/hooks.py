@@ -222,7 +222,7 @@ def device_places(device: Device, *, tcx: bool) -> tuple[Place, ...]:
 
 def netns_number() -> int:
     """Tells this network namespace from others: interface numbers mean something only in one."""
-    return Path("/proc/self/ns/net").stat().st_ino
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def has_tcx() -> bool:
