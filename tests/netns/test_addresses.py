@@ -180,6 +180,34 @@ def test_row_14_ping_is_judged_like_everything_else(world: World) -> None:
     assert capture.to(NEVER4) == []
 
 
+def test_row_16_a_packet_socket_is_seen_by_tc(world: World) -> None:
+    world.guard(EXAMPLE)
+    world.addresses("www.example.com")
+    send = """
+import socket, struct, sys
+def frame(address, data):
+    udp = struct.pack("!HHHH", 4000, 80, 8 + len(data), 0) + data
+    ip = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
+        socket.inet_aton(sys.argv[1]), socket.inet_aton(address)))
+    total = sum(struct.unpack("!10H", ip))
+    ip[10:12] = struct.pack("!H", ~(total + (total >> 16)) & 0xffff)
+    return bytes(6 * [255]) + s.getsockname()[4] + b"\\x08\\0" + bytes(ip) + udp
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+for address, data in (("203.0.113.11", b"honest"), ("203.0.113.9", b"around")):
+    try:
+        s.send(frame(address, data))
+    except OSError:
+        pass  # ENOBUFS is how a packet socket hears of a drop
+"""
+
+    with Capture(world.internet.netns, "eth0") as capture:
+        world.python(send, HOST4)
+
+    assert capture.saw(b"honest")
+    assert not capture.saw(b"around")
+
+
 def test_row_15_a_forged_source_does_not_leave(world: World) -> None:
     world.guard(policy_of([{"allow": "*.example.com/any"}]))
     world.addresses("www.example.com")

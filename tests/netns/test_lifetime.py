@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.daemon import LISTEN
 from tests.support.internet import PAIRS as NAMES
-from tests.support.netlab import Capture, wait_until
+from tests.support.netlab import Capture, end, wait_until
 from tests.support.programs import DISCARD, ECHO, LOAD, PAIRS, PROBES, TALK
 from tests.support.world import World, policy_of
 
@@ -60,6 +60,30 @@ def test_an_address_closes_when_its_ttl_and_grace_are_over(
     time.sleep(DEADLINE + 0.5)  # the deadline is the kernel's own clock
 
     assert world.connect(address) == "EPERM"
+
+
+def test_row_116_a_program_that_remembers_too_long_is_told_of_with_the_name(world: World) -> None:
+    daemon = world.guard(SHORT)
+    world.addresses("short.example.com")
+    time.sleep(DEADLINE + 0.5)
+
+    assert world.connect("203.0.113.30") == "EPERM"
+    wait_until(
+        lambda: any("short.example.com" in line for line in daemon.said), what="the event's name"
+    )
+
+
+def test_row_108_a_dead_upstream_leads_to_no_stale_answer(world: World) -> None:
+    world.guard(SHORT)
+    assert world.addresses("short.example.com") == ["203.0.113.30"]
+    end(world.internet.unbound)
+    time.sleep(DEADLINE + 0.5)
+
+    stale = world.dig("+time=8", "short.example.com")
+
+    assert "203.0.113.30" not in stale
+    assert "SERVFAIL" in stale
+    assert world.connect("203.0.113.30") == "EPERM"
 
 
 def test_asking_again_opens_it_again(world: World) -> None:

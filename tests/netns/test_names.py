@@ -112,6 +112,14 @@ def test_row_69_an_allowed_name_that_leads_to_a_denied_one_is_refused(world: Wor
     assert world.connect("203.0.113.71") == "EPERM"
 
 
+def test_row_70_a_denied_name_that_leads_to_an_allowed_one_is_refused(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    assert "NXDOMAIN" in world.dig("to-good.tracker.example")
+    assert not world.internet.asked("to-good.tracker.example")
+    assert world.fetches("http://www.example.com/")
+
+
 def test_row_71_a_cname_loop_or_a_dangling_chain_opens_nothing(world: World) -> None:
     world.guard(EXAMPLE)
 
@@ -151,6 +159,15 @@ def test_an_answer_of_forty_addresses_comes_whole_over_tcp_and_all_are_open(worl
     assert "tc" in small.split("flags:")[1].split(";")[0]
     assert got == set(many_addresses())
     assert {world.connect(address) for address in sorted(got)[::8]} == {"OK"}
+
+
+def test_row_110_of_thousands_of_addresses_every_one_that_is_told_is_open(world: World) -> None:
+    world.guard(EXAMPLE)
+
+    told = world.dig("+tcp", "+short", "thousands.example.com", "A").split()
+
+    assert told == [] or {world.connect(address) for address in told[:: len(told) // 5]} == {"OK"}
+    assert world.fetches("http://www.example.com/")
 
 
 def test_row_27_a_port_limited_rule_opens_its_ports_only(world: World) -> None:

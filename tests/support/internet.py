@@ -7,6 +7,7 @@ Routes of type `local` on lo give the internet whole networks without adding eac
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ UNBOUND6 = "2001:db8:53::53"
 OTHER_RESOLVER = "8.8.8.8"  # what a program with a resolver of its own would ask
 PORTS = (80, 443, 853, 8080)
 PAIRS = 10_000  # names pN.pairs.example, each with an address of its own
+THOUSANDS = 3_000  # addresses of thousands.example.com: 48 KB over TCP
 HOST4, HOST6 = "10.77.0.2", "fd77::2"
 ROUTER4, ROUTER6 = "10.77.0.1", "fd77::1"
 
@@ -40,6 +42,7 @@ def many_addresses() -> list[str]:
 @dataclass(frozen=True, slots=True)
 class Internet:
     netns: Netns
+    unbound: subprocess.Popen[str]
     unbound_log: Path
 
     def asked(self, name: str) -> bool:
@@ -50,6 +53,9 @@ class Internet:
 def _zones(lab: Lab) -> dict[str, Path]:
     zones = {path.stem: path.read_text() for path in sorted(DATA.glob("*.zone"))}
     zones["example.com"] += "".join(f"many A {address}\n" for address in many_addresses())
+    zones["example.com"] += "".join(
+        f"thousands A {pair_address(index)}\n" for index in range(THOUSANDS)
+    )
     head = zones["example.net"].split("NS ")[0].replace("example.net.\n", "pairs.example.\n", 1)
     zones["pairs.example"] = head + "NS ns.example.com.\n" + "".join(
         f"p{index} A {pair_address(index)}\n" for index in range(PAIRS)
@@ -73,7 +79,9 @@ def _start_nsd(lab: Lab, netns: Netns, zones: dict[str, Path]) -> None:
     log.close()
 
 
-def _start_unbound(lab: Lab, netns: Netns, zones: dict[str, Path]) -> Path:
+def _start_unbound(
+    lab: Lab, netns: Netns, zones: dict[str, Path]
+) -> tuple[subprocess.Popen[str], Path]:
     log = lab.file("unbound.log", "")
     config = lab.file("unbound.conf", "\n".join([
         "server:",
@@ -89,8 +97,7 @@ def _start_unbound(lab: Lab, netns: Netns, zones: dict[str, Path]) -> Path:
         # Nothing else exists here: a query for another zone fails at once instead of hanging.
         f"stub-zone:\n  name: .\n  stub-addr: {NSD[0]}",
     ]) + "\n")
-    netns.start(["unbound", "-d", "-c", str(config)])
-    return log
+    return netns.start(["unbound", "-d", "-c", str(config)]), log
 
 
 def open_internet(lab: Lab) -> Internet:
@@ -105,7 +112,7 @@ def open_internet(lab: Lab) -> Internet:
     netns.sysctl("net.ipv6.icmp.ratelimit", 0)
     zones = _zones(lab)
     _start_nsd(lab, netns, zones)
-    log = _start_unbound(lab, netns, zones)
+    unbound, log = _start_unbound(lab, netns, zones)
     web = Path(__file__).with_name("web.py")
     page = netns.start([sys.executable, str(web), *map(str, PORTS)])
     assert page.stdout is not None
@@ -116,7 +123,7 @@ def open_internet(lab: Lab) -> Internet:
         return "203.0.113.11" in netns.run(query).stdout
 
     wait_until(answers, what="unbound in front of nsd")
-    return Internet(netns, log)
+    return Internet(netns, unbound, log)
 
 
 def plug_in(lab: Lab, internet: Netns, host: Netns) -> None:
