@@ -115,7 +115,7 @@ class _Compiler:
     ) -> None:
         where = self.document.place(path)
         if text == METADATA_WORD:
-            self._metadata(key, where)
+            self._metadata(section, key, where)
             return
         try:
             destination = parse_destination(text)
@@ -144,7 +144,7 @@ class _Compiler:
             )
         )
 
-    def _metadata(self, key: str, where: Position) -> None:
+    def _metadata(self, section: RuleSection, key: str, where: Position) -> None:
         if key == "allow":
             self.problems.error(
                 where,
@@ -152,6 +152,8 @@ class _Compiler:
                 "name the address: 'allow: 169.254.169.254'",
             )
             return
+        for option in sorted(section.model_fields_set - {key, "note"}):
+            self.problems.error(where, f"'{option}' says nothing about metadata", "take it out")
         self.metadata = where
         if self.default is Verdict.DENY:
             self.problems.warn(where, "'deny: metadata' changes nothing under default: deny")

@@ -6,14 +6,21 @@ suffixes, so a label that contains a dot can never pass for two labels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from dnsfw.model import Name, Reason, Verdict
-from dnsfw.policy.pattern import Kind, Pattern
+from dnsfw.policy.pattern import MAX_LABEL, Kind, Pattern
 from dnsfw.policy.ports import KNOWN, chunks, take
 from dnsfw.policy.rule import Judgement, Rule, Share
 
-_ORDINARY = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
+# Labels of letters, digits, - and _ in wire form: a length octet says how many must follow, so
+# no octet can pass for a length. In C, because a name has more labels than a microsecond has.
+_ORDINARY = re.compile(
+    b"(?:"
+    + b"|".join(re.escape(bytes((n,))) + b"[a-z0-9_-]{%d}" % n for n in range(1, MAX_LABEL + 1))
+    + b")*+"
+).fullmatch
 _KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
 _MAX_REMEMBERED = 1024  # combinations of globs at one suffix: names are the client's to invent
 
@@ -102,7 +109,7 @@ class Matcher:
             else:
                 found = self._default
         # Only labels in front of a policy's own suffix can be odd.
-        if self._refuse_odd and not _ordinary(name, len(name) - len(rest) - (not rest)):
+        if self._refuse_odd and not _ORDINARY(name, 0, len(name) - (len(rest) or 1)):
             return self._bad_label
         return found
 
@@ -114,13 +121,13 @@ class Matcher:
         return sorted(_speaking(name, by_suffix), key=rank)
 
 
-def rank(rule: Rule) -> tuple[int, int, int, int, int]:
-    """Sorts rules that match one name, best first: exact, the longer literal suffix, glob
-    before `+.` before `*.` and `.`, the glob with more literal characters, deny.
+def rank(rule: Rule) -> tuple[int, int, int, int]:
+    """Sorts rules that match one name, best first: exact (its suffix is the whole name), the
+    longer literal suffix, glob before `+.` before `*.` and `.`, the glob with more literal
+    characters, deny.
     """
     what = _pattern(rule)
-    exact = 0 if what.kind is Kind.EXACT else 1
-    return (exact, -_count(what.suffix), _KINDS[what.kind], -what.literal, int(rule.verdict))
+    return (-_count(what.suffix), _KINDS[what.kind], -what.literal, int(rule.verdict))
 
 
 def settle(matching: Sequence[Rule], default: Verdict) -> Judgement:
@@ -177,13 +184,3 @@ def _speaking(name: bytes, by_suffix: dict[Name, list[Rule]]) -> Iterator[Rule]:
                     matches = depth == 1 and what.globs(label)
             if matches:
                 yield rule
-
-
-def _ordinary(name: bytes, end: int) -> bool:
-    at = 0
-    while at < end:
-        stop = at + 1 + name[at]
-        if name[at + 1 : stop].translate(None, _ORDINARY):
-            return False
-        at = stop
-    return True

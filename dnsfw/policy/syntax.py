@@ -25,6 +25,14 @@ def _seconds(value: object) -> int:
     )
 
 
+def _one(value: object) -> object:
+    """True equals 1 in Python, but not in a policy."""
+    if isinstance(value, bool):
+        message = f"'version' is 1, not {str(value).lower()}"
+        raise PydanticCustomError("said", "{message}", {"message": message, "remedy": ""})
+    return value
+
+
 def _note(value: object) -> object:
     if isinstance(value, str) and not value.isprintable():
         raise PydanticCustomError(
@@ -125,7 +133,7 @@ class HostSection(_Section):
 class PolicySection(_Section):
     """A dnsfw policy."""
 
-    version: Literal[1] = Field(description="of the language")
+    version: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="of the language")
     default: Literal["deny", "allow"] = Field(description="what no rule names")
     mode: Literal["enforce", "audit"] = Field(
         default="enforce", description="audit: judge, log, let pass"

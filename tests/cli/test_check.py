@@ -115,3 +115,12 @@ def test_help_fits_eighty_columns_and_names_the_exit_status() -> None:
 
     assert max(map(len, text.splitlines())) <= 80
     assert "Exit status" in text
+
+
+def test_the_policy_shown_in_the_readme_of_the_language_passes(file: Path) -> None:
+    readme = shipped() / "README.md"
+    block = readme.read_text().split("```yaml\n")[1].split("```")[0]
+    file.write_text(block)
+
+    assert run(str(file)).exit_code == 0
+    assert run(str(file)).stderr == ""

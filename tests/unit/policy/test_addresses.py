@@ -8,8 +8,8 @@ import pytest
 
 from dnsfw.datapath import abi
 from dnsfw.errors import PolicyError
-from dnsfw.model import FixedEntry, Reason, Verdict, addr_from
-from dnsfw.policy.addresses import METADATA
+from dnsfw.model import HOST, FixedEntry, Reason, Verdict, addr_from
+from dnsfw.policy.addresses import METADATA, AddressTable
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.prefix import Prefix
@@ -185,3 +185,15 @@ def test_reachable_leaves_what_address_rules_do_not_close() -> None:
     assert not left.covers(TCP, 25)
     assert left.covers(TCP, 443)
     assert policy.reachable(addr_from("192.0.2.7"), ports) == ports
+
+
+def test_a_tie_goes_to_deny_whichever_came_first() -> None:
+    # No file can say this (it is an error there), but rules come from elsewhere too.
+    (allow,) = role("allow 10.0.0.0/8").rules
+    (deny,) = role("deny 10.0.0.0/8").rules
+
+    for order in ((allow, deny), (deny, allow)):
+        table = AddressTable(HOST, order, metadata=False)
+        (share,) = table.shares(addr_from("10.1.2.3"))
+        assert share.rule is deny
+        assert [rule.rule for rule in table.entries[0].rules] == [deny.id]

@@ -128,6 +128,7 @@ def test_a_ttl_that_cannot_be_is_an_error(ttl: str, says: str) -> None:
         ("{deny: '*', broad: true}", "'broad' is for allow"),
         ("{allow: x.com, shared: deny}", "'shared' is for deny"),
         ("{allow: x.com, close: asked}", "'close' is for deny"),
+        ("{deny: metadata, shared: deny}", "'shared' says nothing about metadata"),
         ("allow: metadata", "name the address: 'allow: 169.254.169.254'"),
     ],
 )
