@@ -197,9 +197,13 @@ class Ledger:
             touched[holder.role, holder.addr] = None
             for piece, group in place.groups.items():
                 held = group.names.get(holder.name)
-                if held is not None and piece.rule == holder.rule:
-                    held.until = held.before
-                    group.recount()
+                if held is None or piece.rule != holder.rule:
+                    continue
+                held.until = held.before
+                if held.until <= now:  # it never held anything, so it is no last name either
+                    del group.names[holder.name]
+                group.recount()
+            self._unlink(place, holder.role, holder.addr, holder.name)
         entries: list[Entry] = []
         for role, addr in touched:
             place = self._places[role, addr]
