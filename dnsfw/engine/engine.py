@@ -36,19 +36,9 @@ from dnsfw.engine.refusals import any_answer, failure, instead, refusal
 from dnsfw.engine.reload import lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
-from dnsfw.model import (
-    Addr,
-    Entry,
-    Flow,
-    Lockdown,
-    Mode,
-    Name,
-    Nanos,
-    Reason,
-    RoleId,
-)
+from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy, RolePolicy
-from dnsfw.wire.message import ANY, CD, RD, Ede, Query, Rcode, Refuse, peek, read_query
+from dnsfw.wire.message import ANY, CD, RD, Ede, Peek, Query, Rcode, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
 
 _KEY_FLAGS = RD | CD  # the header bits that can change an answer
@@ -98,27 +88,35 @@ class Engine:
         What the front holds was judged by the policy of now: everything that changes a
         judgement, or takes a grant away, empties it.
         """
-        counts = self._counts
-        counts["queries"] += 1
-        if (asked := peek(wire)) is not None:
-            key = (client.role, asked.key, asked.do, asked.flags & _KEY_FLAGS)
-            ready = self._front.get(key)
-            if ready is not None and now < ready.until:
-                counts["hits"] += 1
-                limit = None if client.transport is Transport.UDP else OVER_TCP
-                age = seconds_since(ready.born, now)
-                reply = Reply(client, ready.template.render(asked, age, limit))
-                return [reply, *ready.notes] if ready.notes else [reply]
-            if (ready := self._refusals.get(key)) is not None:
-                counts["refused"] += 1
-                return [Reply(client, render(ready.template, asked, client)), *ready.notes]
+        self._counts["queries"] += 1
+        asked = peek(wire)
+        if asked is not None and (known := self._known(asked, client, now)) is not None:
+            return known
         try:
             query = read_query(wire)
         except Refuse as error:
-            counts["malformed"] += 1
+            self._counts["malformed"] += 1
             said = write_error(error)
             return [] if said is None else [Reply(client, said)]
+        # dig and others send an option with every query, which peek leaves to read_query.
+        if asked is None and (known := self._known(query, client, now)) is not None:
+            return known
         return self._decide(query, client, now)
+
+    def _known(self, asked: Peek | Query, client: Client, now: Nanos) -> list[Effect] | None:
+        """A reply that is ready; None where the question has to be looked into."""
+        key = (client.role, asked.key, asked.do, asked.flags & _KEY_FLAGS)
+        ready = self._front.get(key)
+        if ready is not None and now < ready.until:
+            self._counts["hits"] += 1
+            limit = None if client.transport is Transport.UDP else OVER_TCP
+            age = seconds_since(ready.born, now)
+            reply = Reply(client, ready.template.render(asked, age, limit))
+            return [reply, *ready.notes] if ready.notes else [reply]
+        if (ready := self._refusals.get(key)) is not None:
+            self._counts["refused"] += 1
+            return [Reply(client, render(ready.template, asked, client)), *ready.notes]
+        return None
 
     def _decide(self, query: Query, client: Client, now: Nanos) -> list[Effect]:
         """Every stage a query goes through, in order; each one answers it or lets it on."""

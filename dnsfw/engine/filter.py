@@ -219,25 +219,29 @@ class _Builder:
         self, name: Name, chain: tuple[Name, ...], addrs: list[Addr], shares: list[Share]
     ) -> None:
         """Split by what may be opened there: a private address only by rules that say so."""
-        for private in (False, True):
-            mine = [a for a in addrs if needs_leave(a, self._policy, self._site) is private]
+        apart = [a for a in addrs if needs_leave(a, self._policy, self._site)]
+        for mine, private in (([a for a in addrs if a not in apart], False), (apart, True)):
+            if not mine:
+                continue
             able = _private(shares) if private else shares
             claims = claims_of(able, self._policy, self._ruling.ttl, self._facts.born)
-            if mine and claims:
+            if claims:
                 self._ruling.wishes.append(Wish(name, chain, tuple(mine), claims))
             else:  # an address rule opens them, or the role only audits
                 self._ruling.passing.update(mine)
 
     def _refused(self, addr: Addr, shares: Iterable[Share], ipv6: bool) -> Reason | None:
         """Why an address may not be in the answer; None when it may."""
-        if kind(addr, self._site.own, ipv6=ipv6) is Kind.SPECIAL:
+        if (found := kind(addr, self._site.own, ipv6=ipv6)) is Kind.SPECIAL:
             return Reason.FILTERED
         policy = self._policy
         if self._audit or policy.allows_private(addr):
             return None
         able = [s for s in shares if _opens(s)]
-        if needs_leave(addr, policy, self._site) and not (able := _private(able)):
-            return Reason.FILTERED
+        if found is Kind.PRIVATE and not _hears_private(policy, self._site):
+            able = _private(able)
+            if not able:
+                return Reason.FILTERED
         inner = embedded(addr)
         for form in (addr, inner) if inner else (addr,):
             # The kernel asks address rules first: what they close must not be told.
@@ -248,9 +252,11 @@ class _Builder:
 
 def needs_leave(addr: Addr, policy: RolePolicy, site: Site) -> bool:
     """Whether an address is private in a role that does not hear of those by itself."""
-    if policy.default is Verdict.ALLOW and site.private:
-        return False
-    return kind(addr, site.own) is Kind.PRIVATE
+    return not _hears_private(policy, site) and kind(addr, site.own) is Kind.PRIVATE
+
+
+def _hears_private(policy: RolePolicy, site: Site) -> bool:
+    return policy.default is Verdict.ALLOW and site.private
 
 
 def _counting(share: Share) -> PortSet:
@@ -288,7 +294,11 @@ def usable_records(
     links = facts.links if kept or whole else ()
     answers = [*links, *kept, *(proofs if links or kept else ())]
     return (
-        [replace(r, ttl=min(r.ttl, ruling.ttl)) for r in answers],
-        [replace(r, ttl=min(r.ttl, ruling.ttl)) for r in facts.authority],
+        [_capped(r, ruling.ttl) for r in answers],
+        [_capped(r, ruling.ttl) for r in facts.authority],
         whole,
     )
+
+
+def _capped(record: Record, ttl: int) -> Record:
+    return record if record.ttl <= ttl else replace(record, ttl=ttl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
@@ -34,13 +35,19 @@ def _spans(*texts: str) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((addr_from(n[0]), addr_from(n[-1])) for n in nets)
 
 
-_SPECIAL = _spans(*_SPECIAL_4, *_SPECIAL_6)
-_PRIVATE = _spans(*_PRIVATE_4, *_PRIVATE_6)
+# Disjoint and sorted, so that one bisection finds the only span that can hold an address.
+_SPANS = sorted(
+    [(*span, Kind.SPECIAL) for span in _spans(*_SPECIAL_4, *_SPECIAL_6)]
+    + [(*span, Kind.PRIVATE) for span in _spans(*_PRIVATE_4, *_PRIVATE_6)]
+)
+_LOWS = [low for low, _, _ in _SPANS]
 _METADATA = frozenset(prefix.addr for prefix in METADATA)
 
 
 def embedded(addr: Addr) -> Addr | None:
     """The IPv4 address that a translator or a tunnel would take out of an IPv6 one."""
+    if addr.startswith(_MAPPED):  # IPv4 itself, which most are
+        return None
     inner: bytes | None = None
     if addr.startswith(_NAT64):
         inner = addr[12:]
@@ -62,19 +69,26 @@ def kind(addr: Addr, own: frozenset[Addr] = frozenset(), *, ipv6: bool = False) 
     An IPv4 address in a disguise is special as soon as it is not ordinary: nobody has an
     honest reason to send 10.0.0.1 as ::ffff:10.0.0.1 or 64:ff9b::a00:1.
     """
-    if addr in _METADATA or addr in own:
-        found = Kind.PRIVATE
-    elif any(low <= addr <= high for low, high in _SPECIAL):
-        return Kind.SPECIAL
-    elif any(low <= addr <= high for low, high in _PRIVATE):
-        found = Kind.PRIVATE
-    else:
+    found = Kind.PRIVATE if addr in _METADATA or addr in own else _listed(addr)
+    if found is Kind.SPECIAL:
+        return found
+    if found is Kind.ORDINARY:
         inner = embedded(addr)
         if inner is None or kind(inner, own) is Kind.ORDINARY:
             return Kind.ORDINARY
         return Kind.SPECIAL
     disguised = ipv6 and addr.startswith(_MAPPED)
     return Kind.SPECIAL if disguised else found
+
+
+def _listed(addr: Addr) -> Kind:
+    """What the lists above say of an address."""
+    at = bisect_right(_LOWS, addr) - 1
+    if at >= 0:
+        _, high, found = _SPANS[at]
+        if addr <= high:
+            return found
+    return Kind.ORDINARY
 
 
 def is_loopback(addr: Addr) -> bool:
