@@ -36,7 +36,7 @@ from support import (
 )
 from wires import burst
 
-from dnsfw.datapath import abi, bpf
+from dnsfw.datapath import abi, bpf, links
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.bpf import AttachType, ProgType
 from dnsfw.datapath.libbpf import LibbpfBackend
@@ -286,7 +286,7 @@ def _attached(loaded: Loaded, netns: Netns, cgroup: Cgroup, hooks: Sequence[str]
             tc = hook.startswith("tc")
             target = socket.if_nametoindex("eth0") if tc else group
             fd = loaded.programs[f"dnsfw_{hook}"].fd
-            stack.callback(os.close, bpf.link_create(fd, target, _PLACES[hook]))
+            stack.callback(os.close, links.link_create(fd, target, _PLACES[hook]))
     return stack
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from dnsfw.datapath import bpf, devices, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
-from dnsfw.datapath.bpf import BpfError, Closing, Map
+from dnsfw.datapath.bpf import Map
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device
 from dnsfw.datapath.hooks import HookState, Place
 from dnsfw.datapath.listeners import Listeners
 from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
+from dnsfw.datapath.syscall import BpfError, Closing
 from dnsfw.errors import ConfigError, DatapathError
 
 Prepare = Callable[["Wall"], None]

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dnsfw.datapath import bpf, cgroup, netlink, pins
-from dnsfw.datapath.bpf import AttachType, BpfError, Closing, Program
+from dnsfw.datapath import bpf, cgroup, links, netlink, pins
+from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device, Layer
 from dnsfw.datapath.netlink import Side
+from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 
 _BEFORE = 8  # BPF_F_BEFORE without a relative: the head of the chain
 _LOOPBACK_INDEX = 1
@@ -101,7 +102,7 @@ class CgroupPlace:
                 directory / self.pin,
                 program,
                 self.number,
-                lambda: bpf.link_create(program.fd, fd, self.attach_type),
+                lambda: links.link_create(program.fd, fd, self.attach_type),
                 change,
             )
 
@@ -136,15 +137,15 @@ class TcxPlace:
             directory / self.pin,
             program,
             index,
-            lambda: bpf.link_create(program.fd, index, kind, flags=_BEFORE),
+            lambda: links.link_create(program.fd, index, kind, flags=_BEFORE),
             change,
         )
 
     def state(self, program: Program, directory: Path) -> HookState:
         note = _link_note(directory / self.pin, program, self.device.index)
         if not note:
-            ids = bpf.prog_query(self.device.index, _TCX_TYPE[self.side])
-            if ids and ids[0] != bpf.prog_id(program.fd):
+            ids = links.prog_query(self.device.index, _TCX_TYPE[self.side])
+            if ids and ids[0] != links.prog_id(program.fd):
                 other = f"program {ids[0]} runs before it and may let packets pass"
                 return HookState(self.program, self.target, self.how, True, other)
         return HookState(self.program, self.target, self.how, not note, note)
@@ -184,14 +185,14 @@ class ClsactPlace:
         if old is None:
             change.undo(netlink.remove_filter, index, self.side)
         else:
-            fd = bpf.prog_by_id(old)
+            fd = links.prog_by_id(old)
             change.always(os.close, fd)
             change.undo(netlink.set_filter, index, self.side, fd, self.program)
         netlink.set_filter(index, self.side, program.fd, self.program)
 
     def state(self, program: Program, directory: Path) -> HookState:
         found = netlink.filters(self.device.index, self.side)
-        ours = bpf.prog_id(program.fd)
+        ours = links.prog_id(program.fd)
         note = "" if any(f.program_id == ours for f in found) else "the filter is gone"
         if not note and found[0].program_id != ours:
             note = f"program {found[0].program_id} runs before it and may let packets pass"
@@ -228,7 +229,7 @@ def netns_number() -> int:
 def has_tcx() -> bool:
     """Whether this kernel has TCX: it can list (what may be no) programs on lo."""
     try:
-        bpf.prog_query(_LOOPBACK_INDEX, AttachType.TCX_EGRESS)
+        links.prog_query(_LOOPBACK_INDEX, AttachType.TCX_EGRESS)
     except BpfError:
         return False
     return True
@@ -256,10 +257,10 @@ def _take_link(
 ) -> None:
     if pin.exists():
         with Closing(bpf.obj_get(pin)) as link:
-            if (before := bpf.link_info(link)).target == target:
-                old = bpf.prog_by_id(before.program_id)
+            if (before := links.link_info(link)).target == target:
+                old = links.prog_by_id(before.program_id)
                 change.always(os.close, old)
-                bpf.link_update(link, program.fd)
+                links.link_update(link, program.fd)
                 change.undo(_put_back, pin, old)
                 return
         pin.unlink()  # its device or cgroup is gone, another has the number
@@ -270,14 +271,14 @@ def _take_link(
 
 def _put_back(pin: Path, program_fd: int) -> None:
     with Closing(bpf.obj_get(pin)) as link:
-        bpf.link_update(link, program_fd)
+        links.link_update(link, program_fd)
 
 
 def _give_back_link(pin: Path) -> None:
     with suppress(FileNotFoundError):
         # Unpinning alone would detach a moment later, when the kernel gets to it.
         with suppress(BpfError), Closing(bpf.obj_get(pin)) as link:
-            bpf.link_detach(link)
+            links.link_detach(link)
         pin.unlink()
 
 
@@ -285,12 +286,12 @@ def _link_note(pin: Path, program: Program, target: int) -> str:
     """What is wrong with a link, or nothing."""
     try:
         with Closing(bpf.obj_get(pin)) as link:
-            info = bpf.link_info(link)
+            info = links.link_info(link)
     except BpfError:
         return "its pin is gone"
     if info.target != target:
         return "detached"
-    return "" if info.program_id == bpf.prog_id(program.fd) else "runs another program"
+    return "" if info.program_id == links.prog_id(program.fd) else "runs another program"
 
 
 def _mark(marker: Path, whose: str, change: Change) -> None:

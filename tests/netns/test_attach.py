@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import dnsfw
-from dnsfw.datapath import attach, bpf, pins
+from dnsfw.datapath import attach, bpf, links, pins
 from dnsfw.datapath.attach import Wall
 from dnsfw.datapath.backend import PROGRAMS
-from dnsfw.datapath.bpf import AttachType, Closing
 from dnsfw.datapath.hooks import HookState
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.sink import KernelSink
+from dnsfw.datapath.syscall import AttachType, Closing
 from dnsfw.errors import ConfigError, DatapathError
 from tests.support.guarded import DENY_ALL, PEER, PEER6, Wrecked, Yard, grant, open_yard
 from tests.support.netlab import Lab
@@ -97,8 +97,8 @@ def running(yard: Yard) -> list[tuple[int, ...]]:
         )
         index = next(d.index for d in attach.devices.devices() if d.name == "eth0")
         return [
-            *(bpf.prog_query(fd, kind) for kind in (0, 1, 2, 10, 11, 14, 15)),
-            *(bpf.prog_query(index, kind) for kind in (46, 47)),
+            *(links.prog_query(fd, kind) for kind in (0, 1, 2, 10, 11, 14, 15)),
+            *(links.prog_query(index, kind) for kind in (46, 47)),
             tuple(filters.stdout),
         ]
 
@@ -284,7 +284,7 @@ def test_another_cgroup_is_guarded_before_the_old_one_is_let_go(yard: Yard) -> N
     with yard.wall(yard.config(cgroup=other.path, interfaces=())):
         assert yard.programs() == []
         with Closing(os.open(other.path, os.O_RDONLY)) as fd:
-            assert bpf.prog_query(fd, AttachType.CGROUP_INET_EGRESS)
+            assert links.prog_query(fd, AttachType.CGROUP_INET_EGRESS)
 
 
 def test_tables_survive_from_one_process_to_the_next(yard: Yard) -> None:
@@ -325,7 +325,7 @@ def test_row_45_a_program_ahead_of_ours_is_told(yard: Yard) -> None:
         device = attach.devices.device("eth0")
         loaded = LibbpfBackend().load({})
         assert device is not None
-        link = bpf.link_create(
+        link = links.link_create(
             loaded.programs["dnsfw_tc_egress"].fd, device.index, AttachType.TCX_EGRESS, flags=8
         )
 
@@ -354,7 +354,7 @@ def test_a_detached_link_is_seen_and_put_back(yard: Yard) -> None:
     with yard.wall() as wall:
         pin = next((yard.pin_dir / "abi1").glob("cgroup_*_egress"))
         with Closing(bpf.obj_get(pin)) as link:
-            bpf.link_detach(link)
+            links.link_detach(link)
         assert lost(wall) == ["dnsfw_cg_egress"]
 
         assert [state.program for state in wall.mend()] == ["dnsfw_cg_egress"]

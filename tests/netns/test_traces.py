@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.datapath.bpf import AttachType, prog_query
+from dnsfw.datapath.links import prog_query
+from dnsfw.datapath.syscall import AttachType
 from tests.support.world import World, policy_of
 
 pytestmark = [

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnsfw.datapath import bpf
+from dnsfw.datapath import links
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend, Loaded
-from dnsfw.datapath.bpf import AttachType
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.sink import KernelSink
+from dnsfw.datapath.syscall import AttachType
 from dnsfw.model import (
     HOST,
     Entry,
@@ -108,12 +108,12 @@ class Yard:
             fd = os.open(self.cgroup.path, os.O_RDONLY)
             try:
                 for kind in _CGROUP_TYPES:
-                    if bpf.prog_query(fd, kind):
+                    if links.prog_query(fd, kind):
                         found.append(AttachType(kind).name)
             finally:
                 os.close(fd)
             for kind in (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS):
-                if bpf.prog_query(socket.if_nametoindex("eth0"), kind):
+                if links.prog_query(socket.if_nametoindex("eth0"), kind):
                     found.append(kind.name)
         return found
 
