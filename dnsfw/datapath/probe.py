@@ -133,11 +133,12 @@ def _run(socks: int, leaf: Path | None, devices: Sequence[str]) -> dict[str, int
         "tries": [*_REFUSALS, *_PASSES] if leaf else [],
         "devices": list(devices),
     }
-    # The same package that we are, wherever it lies; no site-packages are needed.
+    # The same package that we are, wherever it lies; no site-packages are needed, and -P:
+    # root must never run a module that lies in its working directory.
     home = str(Path(dnsfw.__file__).parent.parent)
     try:
         done = subprocess.run(
-            [sys.executable, "-S", "-m", probe_child.__name__],
+            [sys.executable, "-P", "-S", "-m", probe_child.__name__],
             input=json.dumps(request),
             capture_output=True,
             text=True,

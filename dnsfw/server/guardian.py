@@ -28,7 +28,7 @@ class Guardian:
         """Starts it. It survives the terminal, Ctrl-C, and us."""
         home = str(Path(dnsfw.__file__).parents[1])  # the same package that we are
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(run_dir)],
+            [sys.executable, "-P", "-m", __name__, str(run_dir)],  # -P: never from the cwd
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

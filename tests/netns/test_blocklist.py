@@ -79,6 +79,19 @@ def test_row_76_an_address_that_an_allowed_name_also_holds_stays_open(world: Wor
     assert world.connect("203.0.113.61") == "OK"
 
 
+def test_row_77_an_address_closes_again_when_the_allowed_name_lets_go(world: World) -> None:
+    world.guard(policy_of([
+        {"deny": "cdn.tracker.example"},
+        {"allow": "cdn-short.example.com", "ttl": {"min": "1s", "grace": "2s"}},
+    ], default="allow"))
+    wait_until(lambda: world.connect("203.0.113.61") == "EPERM", what="the closing grant")
+
+    assert world.fetches("http://cdn-short.example.com/")
+    time.sleep(5)  # a TTL of 2 s, and 2 s of grace
+
+    assert world.connect("203.0.113.61") == "EPERM"
+
+
 def test_row_76_shared_deny_closes_it_all_the_same(world: World) -> None:
     world.guard(policy_of(
         [{"deny": "cdn.tracker.example", "shared": "deny"}], default="allow"

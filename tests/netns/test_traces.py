@@ -115,3 +115,13 @@ def test_only_the_cgroup_is_guarded_where_only_it_was_asked_for(world: World) ->
 
     assert refused == "EPERM"
     assert "hello from 203.0.113.9" in free.stdout
+
+
+def test_no_code_of_the_working_directory_is_run(world: World) -> None:
+    trap = world.lab.file("trap/dnsfw/__init__.py", "raise SystemExit('ran what lay here')\n")
+    world.lab.file("trap/json.py", "raise SystemExit('ran what lay here')\n")
+
+    daemon = world.guard(EXAMPLE, options=("--try", "60s"), cwd=trap.parent.parent)
+
+    assert world.fetches("http://www.example.com/")
+    assert not any("ran what lay here" in line for line in daemon.said)

@@ -68,7 +68,7 @@ def test_a_denied_name_does_not_become_allowed_by_leading_to_an_allowed_one(play
     assert play.sent == []
 
 
-def test_records_of_other_names_are_neither_learned_nor_passed_on(play: Play) -> None:
+def test_row_72_records_of_other_names_are_neither_learned_nor_passed_on(play: Play) -> None:
     """ATTACKS 72."""
     ask = play.query("www.example.com").expects(Ask).ask
 

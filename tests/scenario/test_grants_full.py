@@ -8,7 +8,7 @@ from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
 from tests.support.play import Play, rr
 
 
-def test_a_full_table_trims_the_new_answer_and_no_live_grant(stage: Begin) -> None:
+def test_row_111_a_full_table_trims_the_new_answer_and_no_live_grant(stage: Begin) -> None:
     """ATTACKS 111."""
     play = stage(ALLOW_EXAMPLE, limits=Limits(grants=2))
     play.query("a.example.com").expects(Ask)
@@ -24,7 +24,7 @@ def test_a_full_table_trims_the_new_answer_and_no_live_grant(stage: Begin) -> No
     assert play.lets("192.0.2.1") and play.lets("192.0.2.2")
 
 
-def test_expired_grants_make_room_and_their_deletion_is_written_first(stage: Begin) -> None:
+def test_row_111_expired_grants_make_room_and_their_deletion_is_written_first(stage: Begin) -> None:
     play = stage(ALLOW_EXAMPLE, limits=Limits(grants=1))
     play.query("a.example.com").expects(Ask)
     play.answer("a.example.com", "192.0.2.1", ttl=5).expects(OpenThenReply)

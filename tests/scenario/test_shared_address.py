@@ -112,7 +112,7 @@ def test_one_names_flight_over_many_addresses_is_bounded(stage: Begin) -> None:
     assert play.answer("web.example.com", "192.0.2.9").expects(OpenThenReply).reply.addresses
 
 
-def test_an_answer_with_thousands_of_addresses_opens_its_share(stage: Begin) -> None:
+def test_row_110_an_answer_with_thousands_of_addresses_opens_its_share(stage: Begin) -> None:
     """ATTACKS 110."""
     play = stage(TWO, limits=Limits(addresses_per_answer=10))
     addrs = [f"198.51.{n // 250}.{n % 250 + 1}" for n in range(2000)]

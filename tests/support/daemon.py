@@ -27,7 +27,7 @@ def dnsfw_argv() -> list[str]:
     if installed.exists():
         return [str(installed)]
     path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
-    return [sys.executable, "-c", f"{path}; from dnsfw.cli.main import main; main()"]
+    return [sys.executable, "-P", "-c", f"{path}; from dnsfw.cli.main import main; main()"]
 
 
 class Daemon:
@@ -46,8 +46,10 @@ class Daemon:
         options: Sequence[str] = (),
         guard_cgroup: bool = True,
         inside: bool = True,
+        cwd: Path | None = None,
     ) -> None:
         self.netns = netns
+        self.cwd = cwd
         self.policy = lab.file("policy.yaml", policy)
         self.environment = os.environ | {
             "DNSFW_RUN_DIR": str(lab.scratch / "run"),
@@ -70,7 +72,7 @@ class Daemon:
 
     def start(self) -> Daemon:
         """Start it and wait for `ready`; AssertionError carries all that it said."""
-        process = self._home.start(self._argv, env=self.environment)
+        process = self._home.start(self._argv, env=self.environment, cwd=self.cwd)
         self.process = process
         self.said = []
         ready = threading.Event()

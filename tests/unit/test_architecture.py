@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -111,3 +112,30 @@ def test_the_check_sees_each_kind_of_breach(where: str, source: str) -> None:
 )
 def test_the_check_lets_the_drawn_arrows_pass(where: str, source: str) -> None:
     assert complaints(where, source) == []
+
+
+# Wall clocks step and CLOCK_MONOTONIC stops in suspend: only CLOCK_BOOTTIME may decide.
+SHOWS_THE_TIME = {"server/reporter.py", "server/log.py", "cli"}  # to people, and decides nothing
+KERNEL = next(
+    path for path in (PACKAGE / "kernel_src", PACKAGE.parent / "kernel") if path.is_dir()
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_row_117_no_module_that_decides_reads_a_clock_that_jumps(path: Path) -> None:
+    where = str(path.relative_to(PACKAGE))
+    if where in SHOWS_THE_TIME or where.split("/")[0] in SHOWS_THE_TIME:
+        return
+    names = imports(path.read_text())
+
+    assert not re.search(r"\btime\.time(_ns)?\(|\bCLOCK_REALTIME\b", path.read_text())
+    assert not names & {"datetime", "time.time", "time.time_ns"}
+    if where.split("/")[0] in ("wire", "policy", "engine"):
+        assert not any(name.split(".")[0] == "time" for name in names), "time is an argument"
+
+
+def test_row_117_the_kernel_part_reads_the_boot_clock_only() -> None:
+    sources = [*KERNEL.rglob("*.h"), *KERNEL.glob("*.bpf.c")]
+    clocks = {clock for path in sources for clock in re.findall(r"bpf_ktime\w+", path.read_text())}
+
+    assert clocks == {"bpf_ktime_get_boot_ns"}
