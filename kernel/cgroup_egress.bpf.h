@@ -13,7 +13,7 @@ int dnsfw_cg_egress(struct __sk_buff *skb)
 	struct sender s = {};
 	bool pass;
 
-	read_packet(skb, &p, FROM_IP);
+	read_packet(skb, &p, FROM_IP, true);
 	find_sender(skb, &p, &s);
 	pass = judge(&p, &s, &d, DNSFW_HOOK_CGROUP_EGRESS);
 	if (d.reason == DNSFW_LISTENER)	/* tells the daemon who asks */

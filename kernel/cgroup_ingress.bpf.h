@@ -11,7 +11,7 @@ int dnsfw_cg_ingress(struct __sk_buff *skb)
 	struct packet p = {};
 	struct sender s = {};
 
-	read_packet(skb, &p, FROM_IP);
+	read_packet(skb, &p, FROM_IP, true);
 	ingress_key(&key, &p);
 	if (!is_beginning(&key, &p))
 		return 1;

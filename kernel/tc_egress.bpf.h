@@ -17,7 +17,7 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 	struct sender s = {};
 	bool pass;
 
-	read_packet(skb, &p, from);
+	read_packet(skb, &p, from, !skb->ingress_ifindex);
 	p.forwarded = skb->ingress_ifindex != 0;
 	find_sender(skb, &p, &s);
 	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_EGRESS);

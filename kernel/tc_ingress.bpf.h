@@ -64,7 +64,7 @@ static __always_inline int note_frame(struct __sk_buff *skb, const int from)
 	struct sender s = {};
 	struct bpf_sock *sk;
 
-	read_packet(skb, &p, from);
+	read_packet(skb, &p, from, false);
 	if (!p.malformed && to_listener(&p)) {
 		skb->mark = DNSFW_ROLE_HOST;
 		return -1;

@@ -338,8 +338,8 @@ def test_the_answer_to_a_forwarded_flow_passes_the_other_device(wall: Wall, hook
     wall.judge(hook, out(IP4, TCP(443)), came_in=9)
     answer = back(IP4, TCP(40000, SYN | ACK, sport=443))
 
-    assert wall.judge(hook, answer, came_in=8).reason is Reason.FLOW
     assert wall.judge(hook, back(IP4, TCP(40000, SYN, sport=443)), came_in=8).verdict is DENY
+    assert wall.judge(hook, answer, came_in=8).reason is Reason.FLOW
     assert wall.judge(hook, back(IP4, TCP(40001, ACK, sport=443)), came_in=8).verdict is DENY
 
 

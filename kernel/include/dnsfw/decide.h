@@ -223,7 +223,7 @@ static __always_inline bool
 by_loopback(const struct packet *p, const struct role *role,
 	    struct decision *d)
 {
-	if (!role->configured || !is_loopback(&p->dst))
+	if (!is_loopback(&p->dst))
 		return false;
 	if (!role->loopback_all &&
 	    !covers(role->loopback_ports, p->proto, p->dport))

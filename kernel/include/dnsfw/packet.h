@@ -523,16 +523,19 @@ static __always_inline const struct dnsfw_settings *settings(void)
 	return map_get(dnsfw_settings, &zero);
 }
 
-/* The namespace of a packet's socket; of the host where it has none, because
- * the helper would then say init_net's. 0 for all where it is missing.
+/* The namespace that keys a packet: its socket's, where a local socket sent
+ * it. A device's frames that come in or pass through are keyed as the host's:
+ * without a socket the helper would say init_net's, and over a veth or a
+ * bridge the socket is still the one that sent it in another namespace. 0 for
+ * all where the helper is missing.
  */
-static __always_inline __u64 netns_of(struct __sk_buff *skb)
+static __always_inline __u64 netns_of(struct __sk_buff *skb, bool local)
 {
 	const struct dnsfw_settings *s;
 
 	if (!HAS_NETNS_COOKIE)
 		return 0;
-	if (skb->sk)
+	if (local && skb->sk)
 		return bpf_get_netns_cookie(skb);
 	s = settings();
 	return s ? s->netns : 0;
@@ -543,14 +546,16 @@ enum {
 	FROM_ETHER = 1,
 };
 
-/* All of @p that the packet itself says. @from is a constant of the caller. */
+/* All of @p that the packet itself says. @from is a constant of the caller;
+ * @local: a socket of ours sends or takes it.
+ */
 static __always_inline void
-read_packet(struct __sk_buff *skb, struct packet *p, const int from)
+read_packet(struct __sk_buff *skb, struct packet *p, const int from, bool local)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	p->now = now;
-	p->netns = netns_of(skb);
+	p->netns = netns_of(skb, local);
 	p->ifindex = skb->ifindex;
 	p->malformed = from == FROM_ETHER ? parse_frame(skb, p) :
 					    parse_packet(skb, 0, p);
