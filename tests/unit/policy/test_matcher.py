@@ -252,3 +252,20 @@ def test_ranked_lists_every_rule_that_matches_best_first() -> None:
     texts = [rule.text for rule in policy.ranked(from_text("ab.x.com"))]
 
     assert texts == ["deny ab.x.com", "allow a*.x.com", "allow *.x.com", "deny .com"]
+
+
+def test_row_87_a_search_domain_behind_a_name_is_another_name() -> None:
+    policy = role("allow github.com", "allow .corp.example")
+
+    assert not allowed(policy, "github.com.evil-search.test")
+    assert not allowed(policy, "github.com.corp")
+    assert allowed(policy, "github.com.corp.example")  # what that rule says, and no other
+
+
+def test_row_90_case_and_final_dots_make_no_other_name() -> None:
+    policy = role("allow GITHUB.com.", "deny *.GitHub.COM")
+
+    assert allowed(policy, "github.com")
+    assert allowed(policy, "GITHUB.com.")
+    assert not allowed(policy, "a.github.com")
+    assert not allowed(policy, ".")
