@@ -36,7 +36,9 @@ def find(wanted: str | Path) -> Path:
     top = root()
     text = str(wanted)
     device = top.stat().st_dev
-    for path in (Path(text), top / text.lstrip("/")):
+    asked = Path(text)
+    elsewhere = mounts.seen_elsewhere(asked) if asked.is_absolute() else []
+    for path in (asked, top / text.lstrip("/"), *elsewhere):
         with suppress(OSError):
             if path.is_dir() and path.stat().st_dev == device:
                 return path

@@ -2,7 +2,8 @@
 
 `ip netns exec` mounts a fresh sysfs over /sys, so a mount may be listed and yet be
 hidden: a candidate counts only if the directory there is really on that device.
-A hidden one is reached through the root of process 1.
+A hidden one is reached through the root of a process that still sees it: process 1,
+process 2 (the kernel's own, where a sandbox closes process 1 to us) or an ancestor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from dnsfw.errors import DatapathError
@@ -20,6 +22,8 @@ CGROUP2 = "cgroup2"
 CGROUP1 = "cgroup"
 _BPFFS_USUAL = Path("/sys/fs/bpf")
 _CLONE_NEWNS = 0x00020000
+_LASTING = ("1", "2")
+_GENERATIONS = 32  # of ancestors; deeper is no shell of an operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +54,44 @@ def parse(mountinfo: str) -> Iterator[Mount]:
         )
 
 
-def find(kind: str, proc: Path = Path("/proc")) -> Path | None:
-    """A directory where a file system of this kind can really be reached, or None."""
-    for process, prefix in (("self", Path("/")), ("1", proc / "1" / "root")):
+def find(kind: str, proc: Path = Path("/proc"), at: Path | None = None) -> Path | None:
+    """A directory where a file system of this kind can really be reached, or None.
+
+    With `at` only a mount at this very place counts.
+    """
+    for process in _relatives(proc):
         try:
             mounts = tuple(parse((proc / process / "mountinfo").read_text()))
         except OSError:
             continue
         # A mount of the whole file system first: a bind of a part shows only that part.
         for mount in sorted(mounts, key=lambda m: m.root != "/"):
-            if mount.kind != kind or mount.read_only:
+            if mount.kind != kind or mount.read_only or at not in (None, mount.point):
                 continue
-            path = prefix / mount.point.relative_to("/")
-            if _is_on(path, mount.device):
-                return path
+            inside = mount.point.relative_to("/")
+            if process == "self":
+                if _is_on(mount.point, mount.device):
+                    return mount.point
+            elif _is_on(proc / process / "root" / inside, mount.device):
+                return _keep_root(proc / process / "root") / inside
     return None
+
+
+def seen_elsewhere(path: Path) -> list[Path]:
+    """The same path as our ancestors see it, for one that `ip netns exec` hid from us."""
+    proc = Path("/proc")
+    inside = path.relative_to("/")
+    roots = (proc / process / "root" for process in _relatives(proc) if process != "self")
+    return [_keep_root(root) / inside for root in roots if _can_stat(root / inside)]
 
 
 def bpffs() -> Path:
     """The BPF file system, mounted if it was not; DatapathError where that cannot be."""
-    if (found := find(BPFFS)) is not None:
+    if (found := find(BPFFS, at=_BPFFS_USUAL)) is not None:
         return found
     _mount_bpffs()
-    if (found := find(BPFFS)) is None:
+    # Elsewhere only where it cannot be had there: others mount their own for a while.
+    if (found := find(BPFFS, at=_BPFFS_USUAL) or find(BPFFS)) is None:
         remedy = f"mount -t bpf bpf {_BPFFS_USUAL}"
         raise DatapathError(f"the BPF file system is missing; remedy: {remedy}")
     return found
@@ -93,18 +112,58 @@ def _unescape(text: str) -> str:
     return text
 
 
+def _relatives(proc: Path) -> Iterator[str]:
+    """Ourselves, those that live as long as the host, our ancestors from the nearest on."""
+    yield from ("self", *_LASTING)
+    process = "self"
+    for _ in range(_GENERATIONS):
+        try:
+            stat = (proc / process / "stat").read_text()
+        except OSError:
+            break
+        process = stat.rpartition(")")[2].split()[1]  # proc_pid_stat(5), field 4
+        if process in {"0", "1"}:
+            break
+        yield process
+
+
+@cache
+def _keep_root(root: Path) -> Path:
+    """A name for another process's root that holds after that process is gone."""
+    try:
+        fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return root
+    return Path(f"/proc/{os.getpid()}/fd/{fd}")
+
+
+def _can_stat(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def _mount_bpffs() -> None:
-    """Mounts it in the mount namespace of process 1: pins must outlive ours.
+    """Mounts it where it outlives us: the mount namespace of the host's lasting processes,
+    else of the farthest ancestor.
 
     A child does it, because a thread of a threaded process may not change its namespace.
     """
+    *_, farthest = _relatives(Path("/proc"))
     child = os.fork()
     if child == 0:  # only plain system calls from here on
         status = 1
         try:
             libc = ctypes.CDLL(None, use_errno=True)
-            fd = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            libc.setns(fd, _CLONE_NEWNS)
+            for process in (*_LASTING, farthest):
+                try:
+                    fd = os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+                except OSError:
+                    continue
+                if libc.setns(fd, _CLONE_NEWNS) == 0:
+                    break
             status = libc.mount(b"bpf", os.fsencode(_BPFFS_USUAL), b"bpf", 0, b"mode=0700")
         finally:
             os._exit(0 if status == 0 else 1)

@@ -69,7 +69,34 @@ def test_a_mount_hidden_here_is_reached_through_process_1(tmp_path: Path) -> Non
         f"34 30 {os.major(dev)}:{os.minor(dev)} / /sys rw - bpf none rw\n"
     )
 
-    assert find("bpf", fake) == outside
+    found = find("bpf", fake)
+
+    assert found is not None and found.samefile(outside)
+
+
+def test_a_mount_hidden_here_is_reached_through_an_ancestor(tmp_path: Path) -> None:
+    fake = proc(tmp_path / "proc", "")
+    outside = fake / "77" / "root" / "sys"
+    outside.mkdir(parents=True)
+    dev = outside.stat().st_dev
+    (fake / "self" / "stat").write_text("99 (a) name) S 77 99 99 0")
+    (fake / "77" / "mountinfo").write_text(
+        f"34 30 {os.major(dev)}:{os.minor(dev)} / /sys rw - bpf none rw\n"
+    )
+
+    found = find("bpf", fake)
+
+    assert found is not None and found.samefile(outside)
+
+
+def test_only_a_mount_at_the_wanted_place_counts(tmp_path: Path) -> None:
+    usual, other = tmp_path / "usual", tmp_path / "other"
+    usual.mkdir()
+    other.mkdir()
+    fake = proc(tmp_path / "proc", line(other, "bpf"))
+
+    assert find("bpf", fake, at=usual) is None
+    assert find("bpf", fake, at=other) == other
 
 
 def test_a_read_only_mount_is_of_no_use(tmp_path: Path) -> None:
