@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import dnsfw
 from dnsfw.datapath import cgroup as cgroups
 from dnsfw.datapath import probe_child
 from dnsfw.datapath.bpf import Map
+from dnsfw.datapath.hooks import HookState
 from dnsfw.datapath.sink import Sink
 from dnsfw.datapath.tables import PROBE_RULE
 from dnsfw.errors import DatapathError
@@ -85,12 +86,13 @@ class SelfTest:
         return tuple(t for t in self.tried if t.ok is False)
 
 
+# What is tried, and the program that alone is to refuse it.
 _REFUSALS = {
-    "connect4": "IPv4 connect to an address that nothing opened",
-    "connect6": "IPv6 connect to a port that nothing opened",
-    "sendmsg4": "IPv4 datagram to an address that nothing opened",
-    "sendmsg6": "IPv6 datagram to a port that nothing opened",
-    "egress": "packet past the address hooks",
+    "connect4": ("IPv4 connect to an address that nothing opened", "dnsfw_connect4"),
+    "connect6": ("IPv6 connect to a port that nothing opened", "dnsfw_connect6"),
+    "sendmsg4": ("IPv4 datagram to an address that nothing opened", "dnsfw_sendmsg4"),
+    "sendmsg6": ("IPv6 datagram to a port that nothing opened", "dnsfw_sendmsg6"),
+    "egress": ("packet past the address hooks", "dnsfw_cg_egress"),
 }
 _PASSES = {
     "allowed4": "IPv4 datagram to an open address",
@@ -99,12 +101,22 @@ _PASSES = {
 
 
 def self_test(
-    sink: Sink, maps: Mapping[str, Map], cgroup: Path | None, devices: Sequence[str]
+    sink: Sink,
+    maps: Mapping[str, Map],
+    cgroup: Path | None,
+    devices: Sequence[str],
+    hooks: Iterable[HookState] = (),
 ) -> SelfTest:
     """Tries the hooks that `cgroup` and `devices` say are attached.
 
-    DatapathError if the probes themselves could not run.
+    Those that `hooks` says are not (`degraded`) are left out. DatapathError if the probes
+    themselves could not run.
     """
+    absent = [hook for hook in hooks if not hook.attached]
+    programs = {hook.program for hook in absent}
+    targets = {hook.target for hook in absent}
+    tries = [name for name, (_, program) in _REFUSALS.items() if program not in programs]
+    devices = [name for name in devices if f"{name} egress" not in targets]
     before = _denials(sink)
     now = Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     grant = Grant(
@@ -118,7 +130,7 @@ def self_test(
     try:
         place = cgroups.leaf(cgroup, "dnsfw-probe") if cgroup else nullcontext(None)
         with place as leaf:
-            codes = _run(maps["dnsfw_socks"].fd, leaf, devices)
+            codes = _run(maps["dnsfw_socks"].fd, leaf, tries, devices)
     finally:
         sink.write([Entry(PROBE, addr) for addr in places])
     return SelfTest(
@@ -126,11 +138,13 @@ def self_test(
     )
 
 
-def _run(socks: int, leaf: Path | None, devices: Sequence[str]) -> dict[str, int]:
+def _run(
+    socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+) -> dict[str, int]:
     request = {
         "cgroup": str(leaf) if leaf else "",
         "socks": socks,
-        "tries": [*_REFUSALS, *_PASSES] if leaf else [],
+        "tries": [*tries, *_PASSES] if leaf else [],
         "devices": list(devices),
     }
     # The same package that we are, wherever it lies; no site-packages are needed, and -P:
@@ -160,13 +174,12 @@ def _tried(name: str, code: int) -> Tried:
     if name in _PASSES:
         got = "passed" if code in _PASSED else os.strerror(code)
         return Tried(_PASSES[name], "passed", got, _judged(code, code in _PASSED))
-    refusal = errno.EPERM
-    what = _REFUSALS.get(name)
-    if what is None:  # a frame: the queueing layer's word for a dropped packet
-        refusal = errno.ENOBUFS
+    if name in _REFUSALS:
+        what, refusal, untried = _REFUSALS[name][0], errno.EPERM, False
+    else:  # a frame: ENOBUFS is the queueing layer's word for a dropped packet
         what = f"{name.removeprefix('frame ')}: frame to an address that nothing opened"
+        refusal, untried = errno.ENOBUFS, code == errno.EPERM  # no CAP_NET_RAW
     got = "refused" if code == refusal else os.strerror(code) if code else "passed"
-    untried = what != _REFUSALS.get(name) and code == errno.EPERM  # no CAP_NET_RAW
     return Tried(what, "refused", got, None if untried else _judged(code, code == refusal))
 
 

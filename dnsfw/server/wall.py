@@ -38,6 +38,9 @@ def pin_dir(options: Options) -> Path:
 
 def remove_wall(options: Options) -> bool:
     """Take down what an ended daemon left. False if there was nothing; no daemon is needed."""
+    named = options.pin_dir or os.environ.get("DNSFW_PIN_DIR")
+    if not named and mounts.find(mounts.BPFFS) is None:
+        return False  # and no reason to mount it
     return attach.remove(pin_dir(options))
 
 
@@ -149,7 +152,13 @@ class KernelWall:
         return tuple(done)
 
     def probe(self) -> None:
-        test = self_test(self.sink, self._wall.maps, self._config.cgroup, self._config.interfaces)
+        test = self_test(
+            self.sink,
+            self._wall.maps,
+            self._config.cgroup,
+            self._config.interfaces,
+            self._wall.hooks(),
+        )
         if test.ok:
             return
         wrong = [f"{t.what}: expected {t.expected}, got {t.got}" for t in test.failures]

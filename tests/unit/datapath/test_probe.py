@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dnsfw.datapath import abi, probe
+from dnsfw.datapath.hooks import HookState
 from dnsfw.datapath.memory import MemorySink
 from dnsfw.datapath.probe import SelfTest, Tried, self_test
 from dnsfw.datapath.tables import number_key
@@ -35,7 +36,9 @@ def run(
     sink.apply(Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset()))
     open_meanwhile: list[bool] = []
 
-    def child(socks: int, leaf: Path | None, devices: Sequence[str]) -> dict[str, int]:
+    def child(
+        socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+    ) -> dict[str, int]:
         open_meanwhile.append(sink.entry(PROBE, addr_from("127.0.53.253")) is not None)
         counter = abi.Counter(0, denials, 0, 0).pack()
         sink.maps["dnsfw_counters"].update(number_key(Reason.NEVER_RESOLVED), counter)
@@ -109,14 +112,37 @@ def test_a_child_that_cannot_run_is_an_error_with_its_last_words(
     monkeypatch.setattr(probe.probe_child, "__name__", "no.such.module")
 
     with pytest.raises(DatapathError, match="No module named"):
-        probe._run(0, None, [])
+        probe._run(0, None, [], [])
 
 
 def test_a_child_that_is_no_program_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
 
     with pytest.raises(DatapathError, match="did not run"):
-        probe._run(0, None, [])
+        probe._run(0, None, [], [])
+
+
+def test_a_hook_that_degraded_left_out_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def child(
+        socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+    ) -> dict[str, int]:
+        asked.extend([tries, devices])
+        return {}
+
+    monkeypatch.setattr(probe, "_run", child)
+    sink = MemorySink()
+    absent = [
+        HookState("dnsfw_connect6", "/c", "cgroup", attached=False),
+        HookState("dnsfw_tc_egress", "eth1 egress", "tcx", attached=False),
+        HookState("dnsfw_tc_egress", "eth0 egress", "tcx", attached=True),
+    ]
+
+    socks = {"dnsfw_socks": Socks()}
+    self_test(sink, socks, None, ["eth0", "eth1"], absent)  # type: ignore[arg-type]
+
+    assert asked == [["connect4", "sendmsg4", "sendmsg6", "egress"], ["eth0"]]
 
 
 def test_each_try_says_what_it_was() -> None:
