@@ -20,6 +20,7 @@ from dnsfw.wire.codes import Ede
 from dnsfw.wire.name import from_text, to_text
 from dnsfw.wire.stream import Frames, frame
 
+DEFAULT_LISTEN = "127.0.53.53:53"  # where a policy that says nothing listens
 _PATIENCE = 6.0  # seconds: dnsfw itself gives an answer, if only SERVFAIL, within 5
 _EDE = 15  # the option's number (RFC 8914)
 _BY_POLICY = {Ede.BLOCKED, Ede.CENSORED, Ede.FILTERED, Ede.PROHIBITED}
@@ -86,7 +87,10 @@ def _question(name: str, rtype: str) -> bytes:
 def _where(server: str | None, run_dir: str | None) -> Endpoint:
     if server is not None:
         return parse_endpoint(server)
-    listening: list[str] = Client(run_dir).ask("status")["listen"]
+    try:
+        listening: list[str] = Client(run_dir).ask("status")["listen"]
+    except ConfigError:  # not for this user to know; anybody may ask, though
+        listening = [DEFAULT_LISTEN]
     endpoint = parse_endpoint(listening[0])
     if endpoint.wildcard:
         loopback = "::1" if endpoint.address.version == 6 else "127.0.0.1"

@@ -17,7 +17,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dnsfw.errors import ConfigError, DatapathError
+from dnsfw.errors import ConfigError, DatapathError, PolicyError
+from dnsfw.server.faults import Faults
 
 __all__ = ["ControlServer", "Verb", "Verbs", "failure"]
 
@@ -53,15 +54,17 @@ Verbs = Mapping[str, Verb]
 def failure(error: Exception) -> Row:
     """The last line of a reply that says no: whose fault it is decides the exit code."""
     if isinstance(error, ConfigError):
-        return {"ok": False, "error": str(error), "exit": 2}
+        policy = isinstance(error, PolicyError)
+        return {"ok": False, "error": str(error), "exit": 2, "policy": policy}
     return {"ok": False, "error": str(error), "exit": 3}
 
 
 class ControlServer:
     """Listens on `path` until closed."""
 
-    def __init__(self, path: Path, verbs: Verbs) -> None:
+    def __init__(self, path: Path, verbs: Verbs, faults: Faults) -> None:
         self.path = path
+        self._faults = faults
         self._verbs = verbs
         self._server: asyncio.Server | None = None
         self._answering: set[asyncio.Task[Any]] = set()
@@ -106,6 +109,8 @@ class ControlServer:
                 await self._answer(reader, writer)
         except asyncio.CancelledError:
             pass  # the daemon ends; nobody waits for this task
+        except Exception as error:  # the edge: one request is lost, the daemon lives
+            self._faults.caught("answering a command", error)
         finally:
             self._answering.discard(task)
             self._streaming.discard(task)

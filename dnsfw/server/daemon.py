@@ -11,9 +11,11 @@ End: Ctrl-C, `dnsfw down` and an unconfirmed `--try` remove everything. SIGTERM
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from dnsfw.datapath.abi import Mode
 from dnsfw.engine.effects import Note
@@ -66,7 +68,7 @@ class Daemon:
         options: Options,
         open_kernel: OpenKernel,
         log: Lines,
-        say: Say = print,
+        say: Say,
         now: Now = boot_now,
     ) -> None:
         self.options = options
@@ -84,6 +86,7 @@ class Daemon:
         self._notify = Notify()
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._tasks = asyncio.TaskGroup()
+        self._serving = False
 
     def take_down(self) -> None:
         """`dnsfw down`, Ctrl-C."""
@@ -116,7 +119,6 @@ class Daemon:
             self.removed.set()
             await self.control.close()
         finally:
-            self.trial.relieve()
             self.journal.close()
             lock.release()
 
@@ -127,7 +129,11 @@ class Daemon:
             done = await self.reloader.reload()
         except DnsfwError as error:
             self._log.line(Level.ERROR, f"reload failed, the old policy stays: {error}")
+        except Exception as error:  # the edge: nobody waits for this task
+            self.faults.caught("reloading", error)
         else:
+            for line in (*done.warnings, *done.changes):
+                self._log.line(Level.NOTICE, line)
             self._log.line(Level.NOTICE, f"reloaded {done.path}: {len(done.changes)} changes")
         self._notify.ready("reloaded")
 
@@ -166,6 +172,7 @@ class Daemon:
             self.trial.guard()
             self.kernel = self._open_kernel(self.options, policy, fill)
         except BaseException:
+            self.trial.relieve()
             listeners.close()
             raise
         remove = not self.kernel.adopted  # until it serves: leave things as they were found
@@ -175,6 +182,7 @@ class Daemon:
         finally:
             self._stop(loop)
             self.kernel.close(remove=remove)
+            self.trial.relieve()  # not before: if that failed, the guardian tries again
         return End.REMOVE if remove else End.LEAVE
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -192,7 +200,7 @@ class Daemon:
             for silent in await service.check_loop():
                 self._log.line(Level.WARNING, f"upstream {silent} does not answer")
             kernel.probe()
-        self.control = ControlServer(self.options.run_dir / CONTROL_NAME, verbs(self))
+        self.control = ControlServer(self.options.run_dir / CONTROL_NAME, verbs(self), self.faults)
         await self.control.start()
 
     async def _serve(self) -> End:
@@ -206,8 +214,10 @@ class Daemon:
         self.trial.start(asyncio.get_running_loop())
         self._announce()
         async with self._tasks as tasks:
+            self._serving = True
             beat = tasks.create_task(upkeep.run())
             how = await self._end
+            self._serving = False
             beat.cancel()
         return how
 
@@ -244,9 +254,19 @@ class Daemon:
     def _hear_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGINT, self.take_down)
         loop.add_signal_handler(signal.SIGTERM, self.leave)
-        loop.add_signal_handler(
-            signal.SIGHUP, lambda: self._tasks.create_task(self.reload())
-        )
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.set_exception_handler(self._loop_fault)
+
+    def _hang_up(self) -> None:
+        if self._serving:  # a start reads the file anyway
+            self._tasks.create_task(self.reload())
+
+    def _loop_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self.faults.caught("serving", error)
+        else:
+            self._log.line(Level.WARNING, str(context.get("message")))
 
     def _swapped(self, policy: Policy) -> None:
         del policy
@@ -270,4 +290,10 @@ def serve(options: Options) -> None:
 
 
 async def _serve(options: Options, open_kernel: OpenKernel, log: Log) -> None:
-    await Daemon(options, open_kernel, log).run()
+    await Daemon(options, open_kernel, log, _say).run()
+
+
+def _say(text: str) -> None:
+    """On stdout, if anybody still reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)

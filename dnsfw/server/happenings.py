@@ -8,7 +8,8 @@ watcher that reads too slowly loses lines and is told how many. Neither ever wai
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dnsfw.model import SECOND, Nanos
@@ -26,6 +27,13 @@ _MAX_WATCHERS = 16
 _WATCHER_QUEUE = 2048
 
 
+@dataclass(slots=True)
+class _Said:
+    text: str
+    since: Nanos
+    count: int = 0  # of its likes since then
+
+
 class Digest:
     """Turns a flood of happenings into lines: one a window for equal ones, few in all."""
 
@@ -33,40 +41,40 @@ class Digest:
         self.kept_back = 0  # happenings that no line of their own was spent on
         self._now = now
         self._say = say
-        self._alike: OrderedDict[str, tuple[Nanos, int]] = OrderedDict()
+        self._alike: OrderedDict[Hashable, _Said] = OrderedDict()
         self._tokens = float(BURST)
         self._filled = now()
         self._silenced = 0
 
-    def add(self, text: str) -> None:
-        """Say `text`, unless the same was said in this window or there is too much to say."""
+    def add(self, key: Hashable, text: Callable[[], str]) -> None:
+        """Say `text()`, unless its like was said in this window or there is too much to say."""
         now = self._now()
-        known = self._alike.get(text)
-        if known is not None and now - known[0] < WINDOW:
-            self._alike[text] = (known[0], known[1] + 1)
+        known = self._alike.get(key)
+        if known is not None and now - known.since < WINDOW:
+            known.count += 1
             self.kept_back += 1
             return
         if not self._may_say(now):
             self._silenced += 1
             self.kept_back += 1
             return
-        self._alike[text] = (now, 0)
-        self._alike.move_to_end(text)
+        said = text()
+        self._alike[key] = _Said(said, now)
+        self._alike.move_to_end(key)
         if len(self._alike) > _ALIKE_KEPT:
             self._alike.popitem(last=False)
-        alike = known[1] if known is not None else 0
-        self._say(f"{text} (+{alike} alike)" if alike else text)
+        self._say(f"{said} (+{known.count} alike)" if known and known.count else said)
 
     def flush(self) -> None:
         """Once a second: say the counts that no later line will carry."""
         now = self._now()
         while self._alike:
-            text, (since, alike) = next(iter(self._alike.items()))
-            if now - since < WINDOW:
+            key, known = next(iter(self._alike.items()))
+            if now - known.since < WINDOW:
                 break
-            del self._alike[text]
-            if alike and self._may_say(now):
-                self._say(f"{text} (+{alike} alike)")
+            del self._alike[key]
+            if known.count and self._may_say(now):
+                self._say(f"{known.text} (+{known.count} alike)")
         if self._silenced and self._may_say(now):
             self._say(f"{self._silenced} more events were not logged; see `dnsfw watch`")
             self._silenced = 0

@@ -8,7 +8,7 @@ kernel's new tables and the engine's, and every flow is judged before it returns
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +60,14 @@ class Reloader:
                 path = find_policy(self._wanted)
                 policy = await asyncio.to_thread(load, path)
                 changes = tuple(diff(self.policy, policy))
+                later = tuple(_at_next_start(self.policy, policy))
                 self._swap(policy)
             except Exception as error:
                 self.stale = str(error)
                 raise
             self.stale = ""
             self.path = str(path)
-            return Reloaded(self.path, changes, _texts(policy.warnings))
+            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later))
 
     def _swap(self, policy: Policy) -> None:
         """Kernel first: from its one write on, nothing passes that only the old policy allows."""
@@ -78,5 +79,13 @@ class Reloader:
         self._on_swap(policy)
 
 
-def _texts(problems: Sequence[object]) -> tuple[str, ...]:
-    return tuple(map(str, problems))
+def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:
+    """What a reload does not change: sockets and hooks stay as they are."""
+    for key, before, after in (
+        ("dns.listen", old.dns.listen, new.dns.listen),
+        ("dns.upstreams", old.dns.upstreams, new.dns.upstreams),
+        ("host.containers", old.containers, new.containers),
+        ("degraded", old.degraded, new.degraded),
+    ):
+        if before != after:
+            yield f"{key} has changed: that takes effect at the next start"

@@ -7,7 +7,8 @@ escaped by `to_text`, what a process calls itself by `safe`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 from dnsfw.datapath import abi
@@ -64,8 +65,31 @@ class Reporter:
         self._watchers = watchers
 
     def note(self, note: Note) -> None:
-        """Something the engine wants known."""
-        self._tell({
+        """Something the engine wants known. Costs little when nobody watches: a flood of
+        refused queries comes through here.
+        """
+        key = (note.kind, note.name, note.addr, note.rule)
+        self._tell(key, lambda: self._of_note(note))
+
+    def drain(self, events: EventSource) -> None:
+        """Read the ring buffer: what the kernel refused since the last time."""
+        for event in events.read():
+            if event.role != abi.RoleId.PROBE:  # our own self-test
+                self._tell(_alike(event), partial(self._of_event, event))
+
+    def said(self, kind: str, text: str) -> None:
+        """Something the daemon itself did or found."""
+        self._tell((kind, text), lambda: {"kind": kind, "text": safe(text)})
+
+    def rule_text(self, rule: RuleId | int) -> str:
+        """A rule as its policy writes it; empty for the default and for nobody's."""
+        if rule == abi.RuleId.BUILTIN:
+            return "built in: metadata services"
+        found = self._policy().rule(RuleId(rule))
+        return safe(found.text) if found is not None else ""
+
+    def _of_note(self, note: Note) -> dict[str, Any]:
+        return {
             "kind": note.kind,
             "verdict": note.verdict.name.lower(),
             "reason": reason_text(note.reason),
@@ -74,24 +98,7 @@ class Reporter:
             "rule": self.rule_text(note.rule),
             "address": addr_text(note.addr) if note.addr is not None else "",
             "text": safe(note.text),
-        })  # fmt: skip
-
-    def drain(self, events: EventSource) -> None:
-        """Read the ring buffer: what the kernel refused since the last time."""
-        for event in events.read():
-            if event.role != abi.RoleId.PROBE:  # our own self-test
-                self._tell(self._of_event(event))
-
-    def said(self, kind: str, text: str) -> None:
-        """Something the daemon itself did or found."""
-        self._tell({"kind": kind, "text": safe(text)})
-
-    def rule_text(self, rule: RuleId | int) -> str:
-        """A rule as its policy writes it; empty for the default and for nobody's."""
-        if rule == abi.RuleId.BUILTIN:
-            return "built in: metadata services"
-        found = self._policy().rule(RuleId(rule))
-        return safe(found.text) if found is not None else ""
+        }
 
     def _of_event(self, event: abi.Event) -> dict[str, Any]:
         addr = Addr(event.addr)
@@ -115,10 +122,15 @@ class Reporter:
             "hook": hook,
         }
 
-    def _tell(self, happening: dict[str, Any]) -> None:
-        self._digest.add(describe(happening))
+    def _tell(self, key: Hashable, happening: Callable[[], dict[str, Any]]) -> None:
+        self._digest.add(key, lambda: describe(happening()))
         if self._watchers:
-            self._watchers.put({"at": time.time(), **happening})
+            self._watchers.put({"at": time.time(), **happening()})
+
+
+def _alike(event: abi.Event) -> Hashable:
+    """What makes two events one line: all but the time and the local port."""
+    return (event.reason, event.verdict, event.role, event.addr, event.port, event.proto, event.pid)
 
 
 def describe(happening: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ async def test_an_allowed_name_is_answered_and_open(tmp_path: Path) -> None:
         assert judged(run.kernel) is Verdict.ALLOW
 
 
-async def test_row62_a_denied_name_sends_no_byte_upstream(tmp_path: Path) -> None:
+async def test_row_62_a_denied_name_sends_no_byte_upstream(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         before = len(dns.heard)
 
@@ -50,7 +50,7 @@ async def test_row62_a_denied_name_sends_no_byte_upstream(tmp_path: Path) -> Non
         assert len(dns.heard) == before
 
 
-async def test_row93_a_truncated_answer_is_asked_again_over_tcp(tmp_path: Path) -> None:
+async def test_row_93_a_truncated_answer_is_asked_again_over_tcp(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         dns.script(truncate)
@@ -59,7 +59,7 @@ async def test_row93_a_truncated_answer_is_asked_again_over_tcp(tmp_path: Path) 
         assert [heard[2] for heard in dns.heard[-2:]] == ["udp", "tcp"]
 
 
-async def test_row80_forged_answers_before_the_real_one_are_ignored(tmp_path: Path) -> None:
+async def test_row_80_forged_answers_before_the_real_one_are_ignored(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         dns.script(lie_then_answer())
@@ -67,7 +67,7 @@ async def test_row80_forged_answers_before_the_real_one_are_ignored(tmp_path: Pa
         assert addresses(await run.query("www.example.com")) == ["192.0.2.7"]
 
 
-async def test_row79_equal_questions_are_asked_once(tmp_path: Path) -> None:
+async def test_row_79_equal_questions_are_asked_once(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
 
@@ -77,14 +77,14 @@ async def test_row79_equal_questions_are_asked_once(tmp_path: Path) -> None:
         assert sum(name == "www.example.com" for name, _, _ in dns.heard) == 1
 
 
-async def test_row107_a_dead_upstream_is_passed_over(tmp_path: Path) -> None:
+async def test_row_107_a_dead_upstream_is_passed_over(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, ["127.0.0.1:9", dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
 
         assert addresses(await run.query("www.example.com")) == ["192.0.2.7"]
 
 
-async def test_row50_a_packet_of_death_is_one_lost_packet(
+async def test_row_50_a_packet_of_death_is_one_lost_packet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
@@ -143,7 +143,7 @@ async def test_a_probe_that_fails_is_no_ready_and_no_wall(tmp_path: Path) -> Non
     assert not run.said
 
 
-async def test_row53_a_start_that_fails_leaves_an_adopted_wall_standing(tmp_path: Path) -> None:
+async def test_row_53_a_start_that_fails_leaves_an_adopted_wall_standing(tmp_path: Path) -> None:
     run = make(tmp_path, kernel=MemoryKernel(MemoryKernel().sink))
     run.kernel.trouble = DatapathError("no")
 
@@ -154,7 +154,7 @@ async def test_row53_a_start_that_fails_leaves_an_adopted_wall_standing(tmp_path
     assert run.kernel.closed
 
 
-async def test_row52_a_second_daemon_is_refused_with_the_pid(tmp_path: Path) -> None:
+async def test_row_52_a_second_daemon_is_refused_with_the_pid(tmp_path: Path) -> None:
     async with running(tmp_path):
         second = make(tmp_path)
 
@@ -254,7 +254,7 @@ async def test_a_trial_that_is_stopped_leaves_no_wall(tmp_path: Path) -> None:
 # restart
 
 
-async def test_row48_a_restart_adopts_grants_and_their_names(tmp_path: Path) -> None:
+async def test_row_48_a_restart_adopts_grants_and_their_names(tmp_path: Path) -> None:
     async with NanoDns() as dns:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         async with running(tmp_path, [dns.endpoint]) as run:
@@ -294,7 +294,7 @@ async def test_a_reload_says_what_changes_and_closes_at_once(tmp_path: Path) -> 
         assert (await run.query("www.example.com")).header.rcode == RCODE.NXDOMAIN
 
 
-async def test_row124_a_bad_file_keeps_the_old_policy_and_says_so(tmp_path: Path) -> None:
+async def test_row_124_a_bad_file_keeps_the_old_policy_and_says_so(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         run.policy.write_text("version: 1\ndefault: den")

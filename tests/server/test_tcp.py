@@ -99,7 +99,7 @@ async def test_a_message_may_come_in_single_bytes() -> None:
         assert await receive(reader) == query(9)
 
 
-async def test_row102_a_thousand_pipelined_queries_are_all_answered() -> None:
+async def test_row_102_a_thousand_pipelined_queries_are_all_answered() -> None:
     async with listening() as one:
         reader, writer = await connect(one)
         writer.write(b"".join(framed(query(id)) for id in range(1000)))
@@ -109,7 +109,7 @@ async def test_row102_a_thousand_pipelined_queries_are_all_answered() -> None:
         assert ids == set(range(1000))
 
 
-async def test_row102_no_more_than_the_limit_is_outstanding() -> None:
+async def test_row_102_no_more_than_the_limit_is_outstanding() -> None:
     asked: list[tuple[bytes, Client]] = []
     async with listening(
         lambda wire, client: asked.append((wire, client)), TcpLimits(outstanding=4)
@@ -131,7 +131,7 @@ async def receive_nothing(reader: asyncio.StreamReader) -> None:
             await reader.read(1)
 
 
-async def test_row102_half_a_length_prefix_does_not_hold_a_connection() -> None:
+async def test_row_102_half_a_length_prefix_does_not_hold_a_connection() -> None:
     async with listening(limits=TcpLimits(idle=0.1)) as one:
         reader, writer = await connect(one)
         writer.write(b"\0")
@@ -140,7 +140,7 @@ async def test_row102_half_a_length_prefix_does_not_hold_a_connection() -> None:
         assert not one.connections
 
 
-async def test_row102_a_byte_now_and_then_does_not_count_as_activity() -> None:
+async def test_row_102_a_byte_now_and_then_does_not_count_as_activity() -> None:
     async with listening(limits=TcpLimits(idle=0.15)) as one:
         reader, writer = await connect(one)
 
@@ -154,7 +154,7 @@ async def test_row102_a_byte_now_and_then_does_not_count_as_activity() -> None:
         dripping.cancel()
 
 
-async def test_row102_a_connection_has_a_total_time() -> None:
+async def test_row_102_a_connection_has_a_total_time() -> None:
     async with listening(limits=TcpLimits(idle=10, total=0.1)) as one:
         reader, writer = await connect(one)
         writer.write(framed(query(1)))
@@ -178,7 +178,7 @@ class _Later:
         return self._loop.call_later(*args)  # type: ignore[arg-type]
 
 
-async def test_row102_the_idlest_goes_when_the_table_is_full() -> None:
+async def test_row_102_the_idlest_goes_when_the_table_is_full() -> None:
     async with listening(limits=TcpLimits(connections=3)) as one:
         active_reader, active_writer = await connect(one)
         active_writer.write(framed(query(1)))
@@ -195,7 +195,7 @@ async def test_row102_the_idlest_goes_when_the_table_is_full() -> None:
         assert await receive(active_reader) == query(3)
 
 
-async def test_row102_one_client_has_its_own_limit() -> None:
+async def test_row_102_one_client_has_its_own_limit() -> None:
     async with listening(limits=TcpLimits(connections=100, per_client=2)) as one:
         silent = [await connect(one) for _ in range(5)]
         reader, writer = await connect(one)
@@ -207,7 +207,7 @@ async def test_row102_one_client_has_its_own_limit() -> None:
         assert one.evicted == 4
 
 
-async def test_row102_a_client_that_reads_nothing_is_cut_off() -> None:
+async def test_row_102_a_client_that_reads_nothing_is_cut_off() -> None:
     big = bytes(12) + bytes(60_000)
 
     def flood(wire: bytes, client: Client) -> None:

@@ -70,7 +70,7 @@ async def test_a_question_is_answered(transport: Transport) -> None:
     assert dns.heard == [("www.example.com", "A", transport.value)]
 
 
-async def test_row78_every_question_has_a_socket_of_its_own() -> None:
+async def test_row_78_every_question_has_a_socket_of_its_own() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         for number in range(20):
             asks.ask(ask(number))
@@ -80,7 +80,7 @@ async def test_row78_every_question_has_a_socket_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("transport", list(Transport))
-async def test_row61_the_socket_is_marked_before_it_connects(transport: Transport) -> None:
+async def test_row_61_the_socket_is_marked_before_it_connects(transport: Transport) -> None:
     connected: list[bool] = []
 
     def mark(fd: int) -> None:
@@ -116,7 +116,7 @@ async def test_a_socket_that_cannot_be_marked_asks_nobody() -> None:
         assert len(asks) == 0
 
 
-async def test_row78_another_port_of_the_same_host_is_not_heard() -> None:
+async def test_row_78_another_port_of_the_same_host_is_not_heard() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         dns.script(drop)
         asks.ask(ask())
@@ -130,7 +130,7 @@ async def test_row78_another_port_of_the_same_host_is_not_heard() -> None:
         assert not heard.answers
 
 
-async def test_row80_everything_that_arrives_is_handed_on_until_it_is_forgotten() -> None:
+async def test_row_80_everything_that_arrives_is_handed_on_until_it_is_forgotten() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         dns.script(lie_then_answer(3))
         asks.ask(ask())
@@ -142,7 +142,7 @@ async def test_row80_everything_that_arrives_is_handed_on_until_it_is_forgotten(
         assert len(asks) == 0
 
 
-async def test_row78_a_forger_has_a_bounded_number_of_guesses() -> None:
+async def test_row_78_a_forger_has_a_bounded_number_of_guesses() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         dns.script(lie_then_answer(500))
         asks.ask(ask())
@@ -155,7 +155,7 @@ async def test_row78_a_forger_has_a_bounded_number_of_guesses() -> None:
 
 
 @pytest.mark.parametrize("transport", list(Transport))
-async def test_row107_a_closed_port_fails_at_once(transport: Transport) -> None:
+async def test_row_107_a_closed_port_fails_at_once(transport: Transport) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
         nobody.bind(("127.0.0.1", 0))
         dead = parse_endpoint(f"127.0.0.1:{nobody.getsockname()[1]}")

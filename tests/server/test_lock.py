@@ -1,0 +1,53 @@
+"""One daemon a directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dnsfw.errors import DatapathError
+from dnsfw.server.lock import AlreadyRunning, Lock
+
+
+def test_row_52_the_second_is_told_who_the_first_is(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+
+    with pytest.raises(AlreadyRunning) as caught:
+        Lock(tmp_path)
+
+    assert caught.value.pid == os.getpid()
+    assert "dnsfw down" in str(caught.value)
+    lock.release()
+
+
+def test_after_release_another_may(tmp_path: Path) -> None:
+    Lock(tmp_path).release()
+
+    Lock(tmp_path).release()
+
+
+def test_row_48_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from dnsfw.server.lock import Lock\n"
+        "lock = Lock(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=_path(), check=False)
+
+    Lock(tmp_path).release()
+
+
+def test_a_directory_that_cannot_be_is_the_hosts_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(DatapathError, match="--run-dir"):
+        Lock(tmp_path / "file" / "run")
+
+
+def _path() -> dict[str, str]:
+    import dnsfw
+
+    return {**os.environ, "PYTHONPATH": str(Path(dnsfw.__file__).parents[1])}
