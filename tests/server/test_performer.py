@@ -1,0 +1,189 @@
+"""Effects become acts, in order; promise 1 above all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnsfw.datapath.abi import Reason, Verdict
+from dnsfw.engine.effects import (
+    Ask,
+    AskId,
+    Client,
+    Close,
+    Cut,
+    Effect,
+    Forget,
+    Holder,
+    Note,
+    OpenThenReply,
+    Reply,
+    Transport,
+)
+from dnsfw.errors import DatapathError, GrantsFull
+from dnsfw.model import DEFAULT_RULE, HOST, Addr, Entry, Name, Nanos
+from dnsfw.server.faults import Faults
+from dnsfw.server.performer import Performer
+
+
+@dataclass
+class World:
+    """Everything around a performer, writing down what was done to it."""
+
+    done: list[Any] = field(default_factory=list)
+    refuse: Exception | None = None
+    answers: dict[str, list[Effect]] = field(default_factory=dict)  # what the engine returns
+    wanted: Nanos | None = None
+
+    def __post_init__(self) -> None:
+        self.faults = Faults(lambda text: None)
+        self.performer = Performer(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self,
+            lambda: Nanos(5),
+            self.faults,
+            lambda note: self.done.append(("note", note.kind)),
+        )
+        self.performer.connect(self, self)  # type: ignore[arg-type]
+        self.client = Client(self, HOST, Transport.UDP)
+
+    # sink, journal, asker, alarm, route
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.done.append(("write", len(entries)))
+
+    def cut(self, flows: object) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.done.append("cut")
+
+    def add(self, holders: Sequence[Holder]) -> None:
+        self.done.append(("journal", len(holders)))
+
+    def ask(self, effect: Ask) -> None:
+        self.done.append(("ask", effect.ask))
+        if effect.ask == 13:
+            self.performer.ask_failed(effect.ask, "no route")
+
+    def forget(self, ask: AskId) -> None:
+        self.done.append(("forget", ask))
+
+    def set(self, deadline: Nanos | None) -> None:
+        self.done.append(("alarm", deadline))
+
+    def send(self, wire: bytes) -> None:
+        self.done.append(("reply", wire))
+
+    # engine
+
+    def next_deadline(self) -> Nanos | None:
+        return self.wanted
+
+    def on_query(self, wire: bytes, client: Client, now: Nanos) -> list[Effect]:
+        if wire == b"death":
+            raise IndexError
+        return self.answers["query"]
+
+    def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:
+        return self.answers["failed"]
+
+    def on_open_failed(self, effect: OpenThenReply, now: Nanos) -> list[Effect]:
+        return [Reply(reply.client, b"SERVFAIL") for reply in effect.replies]
+
+    # helpers
+
+    def acts(self) -> list[Any]:
+        return [act for act in self.done if not (isinstance(act, tuple) and act[0] == "alarm")]
+
+    def opening(self) -> OpenThenReply:
+        addr = Addr(bytes(16))
+        holder = Holder(HOST, addr, Name(b"\1x\0"), DEFAULT_RULE, Nanos(9))
+        return OpenThenReply((Entry(HOST, addr),), (holder,), (Reply(self.client, b"answer"),))
+
+    def question(self, number: int) -> Ask:
+        return Ask(AskId(number), 0, Transport.UDP, b"", Nanos(9))
+
+
+def test_row_112_journal_then_kernel_then_client() -> None:
+    world = World()
+    world.performer.perform([world.opening()])
+
+    assert world.acts() == [("journal", 1), ("write", 1), ("reply", b"answer")]
+
+
+def test_row_111_what_the_kernel_did_not_take_no_client_hears() -> None:
+    world = World(refuse=GrantsFull(10))
+    world.performer.perform([world.opening()])
+
+    assert world.acts() == [("journal", 1), ("reply", b"SERVFAIL")]
+
+
+def test_a_closing_that_the_kernel_refuses_is_counted() -> None:
+    world = World(refuse=DatapathError("no"))
+    world.performer.perform([Close(()), Cut(()), Reply(world.client, b"on")])
+
+    assert world.performer.unwritten == 2
+    assert world.acts() == [("reply", b"on")]
+
+
+def test_every_kind_of_effect_goes_where_it_belongs() -> None:
+    world = World()
+    note = Note("refused", Verdict.DENY, Reason.BY_NAME, HOST, Name(b"\0"), DEFAULT_RULE)
+    world.performer.perform(
+        [world.question(1), Forget(AskId(1)), Close(()), Cut(()), note, Reply(world.client, b"r")]
+    )
+
+    assert world.acts() == [
+        ("ask", 1), ("forget", 1), ("write", 0), "cut", ("note", "refused"), ("reply", b"r"),
+    ]  # fmt: skip
+
+
+def test_an_ask_that_fails_at_once_waits_its_turn() -> None:
+    world = World(answers={"failed": [Reply(World().client, b"late")]})
+    world.answers["failed"] = [Reply(world.client, b"late")]
+    world.performer.perform([world.question(13), Reply(world.client, b"first")])
+
+    assert world.acts() == [("ask", 13), ("reply", b"first"), ("reply", b"late")]
+
+
+def test_upstreams_that_all_fail_at_once_do_not_recurse() -> None:
+    world = World()
+    left = iter(range(5000))
+    world.answers["failed"] = []
+
+    def again(ask: AskId, why: str, now: Nanos) -> list[Effect]:
+        return [world.question(13)] if next(left, None) is not None else []
+
+    world.on_ask_failed = again  # type: ignore[method-assign]
+    world.performer.perform([world.question(13)])
+
+    assert len(world.acts()) == 5001
+
+
+def test_row_50_a_query_that_breaks_the_engine_breaks_only_itself() -> None:
+    world = World(answers={})
+    world.answers["query"] = [Reply(world.client, b"fine")]
+    world.performer.query(b"death", world.client)
+    world.performer.query(b"next", world.client)
+
+    assert world.faults.count == 1
+    assert world.acts() == [("reply", b"fine")]
+
+
+def test_row_50_an_act_that_breaks_does_not_stop_the_others() -> None:
+    world = World(refuse=ZeroDivisionError())
+    world.performer.perform([world.opening(), Reply(world.client, b"other")])
+
+    assert world.faults.count == 1
+    assert world.acts() == [("journal", 1), ("reply", b"other")]  # and nobody heard the answer
+
+
+def test_the_alarm_follows_the_engine() -> None:
+    world = World(wanted=Nanos(77))
+    world.performer.perform([])
+
+    assert world.done == [("alarm", 77)]

@@ -1,0 +1,31 @@
+"""`down` without a daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dnsfw.server import wall
+from dnsfw.server.lock import AlreadyRunning, Lock
+from dnsfw.server.options import Options
+from dnsfw.server.removal import remove_left_overs
+
+
+def test_the_wall_and_the_journal_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr(wall, "remove_wall", lambda options: not asked.append(options))
+    (tmp_path / "holders").write_bytes(b"x")
+
+    assert remove_left_overs(tmp_path)
+    assert asked[0].run_dir == tmp_path
+    assert not (tmp_path / "holders").exists()
+
+
+def test_a_running_daemon_is_not_robbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall, "remove_wall", lambda options: pytest.fail("robbed"))
+    lock = Lock(tmp_path)
+
+    with pytest.raises(AlreadyRunning):
+        remove_left_overs(tmp_path)
+    lock.release()

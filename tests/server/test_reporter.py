@@ -1,0 +1,141 @@
+"""What happened, in words: row 134 and the last names of an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnsfw.datapath import abi
+from dnsfw.datapath.abi import Hook, Reason, Verdict
+from dnsfw.engine.effects import Note
+from dnsfw.model import DEFAULT_RULE, HOST, Addr, Name, Nanos, RoleId, addr_from
+from dnsfw.policy.compile import compile_text
+from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.reporter import Reporter, reason_text, role_text
+from dnsfw.wire.name import from_text
+
+POLICY = compile_text("version: 1\ndefault: deny\nrules: [{allow: '*.example.com:443'}]\n")
+
+
+class Engine:
+    """It remembers one name."""
+
+    def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
+        return (from_text(r"www.ex\027ample.com"),)
+
+
+class Ring:
+    def __init__(self, *events: abi.Event) -> None:
+        self._events = events
+
+    def fileno(self) -> int:
+        return -1
+
+    def read(self) -> Any:
+        return iter(self._events)
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.watchers = Watchers()
+        self.watcher = self.watchers.add(lambda: None)
+        digest = Digest(lambda: Nanos(0), self.lines.append)
+        self.reporter = Reporter(Engine(), lambda: POLICY, digest, self.watchers)  # type: ignore[arg-type]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        assert self.watcher is not None
+        (row,) = self.watcher.take()
+        return dict(row)
+
+
+def event(**changes: Any) -> abi.Event:
+    base = abi.Event(
+        0, 1, HOST, abi.RuleId.NONE, 4242, 2, addr_from("203.0.113.9"), 443, 40000, 6,
+        Verdict.DENY, Reason.WRONG_PORT, Hook.CONNECT, b"curl".ljust(16, b"\0"),
+    )  # fmt: skip
+    return base._replace(**changes)
+
+
+def test_a_denial_is_told_with_its_last_names() -> None:
+    desk = Desk()
+    desk.reporter.drain(Ring(event()))
+
+    assert desk.lines == [
+        r"denied 203.0.113.9:443/tcp (www.ex\027ample.com): wrong-port, by curl[4242]"
+    ]
+    row = desk.row
+    assert row.pop("at") > 0
+    assert row == {
+        "kind": "denied", "verdict": "deny", "reason": "wrong-port", "role": "host",
+        "names": [r"www.ex\027ample.com"], "address": "203.0.113.9", "port": 443,
+        "protocol": "tcp", "rule": "", "pid": 4242, "command": "curl", "hook": "connect",
+    }  # fmt: skip
+
+
+def test_row_134_a_command_cannot_write_into_the_log() -> None:
+    desk = Desk()
+    desk.reporter.drain(Ring(event(comm=b"x\n\x1b[2J\0\0\0\0\0\0\0\0\0\0")))
+
+    assert desk.lines[0].endswith(r"by x\010\027[2J[4242]")
+
+
+def test_ipv6_and_portless_protocols_are_readable() -> None:
+    desk = Desk()
+    v6 = addr_from("2001:db8::9")
+    desk.reporter.drain(Ring(event(addr=v6), event(addr=v6, proto=1, pid=0, comm=bytes(16))))
+
+    assert "denied [2001:db8::9]:443/tcp " in desk.lines[0]
+    assert "denied [2001:db8::9]/icmp " in desk.lines[1]
+    assert desk.lines[1].endswith("by ?")
+
+
+def test_an_audited_event_is_not_called_a_denial() -> None:
+    desk = Desk()
+    desk.reporter.drain(Ring(event(verdict=Verdict.ALLOW)))
+
+    assert desk.lines[0].startswith("audited ")
+
+
+def test_our_own_probes_are_no_news() -> None:
+    desk = Desk()
+    desk.reporter.drain(Ring(event(role=abi.RoleId.PROBE)))
+
+    assert desk.lines == []
+
+
+def test_numbers_of_a_newer_kernel_part_are_shown_as_numbers() -> None:
+    desk = Desk()
+    desk.reporter.drain(Ring(event(reason=200, hook=99, proto=250, role=77)))
+
+    assert "reason-200" in desk.lines[0]
+    assert desk.row["hook"] == "99"
+    assert (reason_text(200), role_text(77)) == ("reason-200", "77")
+
+
+def test_a_refused_query_is_told_with_its_rule() -> None:
+    desk = Desk()
+    rule = POLICY.host.rules[0]
+    name = from_text("a.example.com")
+    desk.reporter.note(Note("refused", Verdict.DENY, Reason.BY_NAME, HOST, name, rule.id, "because"))
+
+    assert desk.lines == [f"refused a.example.com: because, rule {rule.text}"]
+
+
+def test_a_note_about_an_address_names_it() -> None:
+    desk = Desk()
+    desk.reporter.note(
+        Note(
+            "filtered", Verdict.DENY, Reason.FILTERED, HOST, from_text("a.example"),
+            DEFAULT_RULE, "", addr_from("10.0.0.1"),
+        )  # fmt: skip
+    )
+
+    assert desk.lines == ["filtered a.example 10.0.0.1: filtered"]
+
+
+def test_what_the_daemon_does_is_told_too() -> None:
+    desk = Desk()
+    desk.reporter.said("repaired", "connect4\nis back")
+
+    assert desk.lines == [r"repaired: connect4\010is back"]
