@@ -106,14 +106,23 @@ class Wall:
         if gone:
             self._places = [p for p in self._places if p.pin not in gone]
             hooks.give_back(self._pins.current, keep=self._places)
-        new = [d for index, d in here.items() if index not in guarded]
-        for device in new:
-            places = hooks.device_places(_readable(device), tcx=self._tcx)
-            with Change() as change:
-                for place in places:
-                    self._take(place, self._pins.current, change)
+        new, failed = [], []
+        for device in (d for index, d in here.items() if index not in guarded):
+            try:
+                places = hooks.device_places(_readable(device), tcx=self._tcx)
+                with Change() as change:
+                    for place in places:
+                        self._take(place, self._pins.current, change)
+            except DatapathError as error:
+                self._places = [p for p in self._places if _device_index(p) != device.index]
+                if devices.device(device.name) == device:  # else it went away meanwhile
+                    failed.append(str(error))
+            else:
+                new.append(device.name)
         self._hold()
-        return tuple(d.name for d in new)
+        if failed:
+            raise DatapathError("; ".join(failed))
+        return tuple(new)
 
     def mend(self) -> tuple[HookState, ...]:
         """Puts back every pin and hook that somebody took away; says which are back.

@@ -8,6 +8,7 @@ kernels before 6.6, where the device itself keeps the filter.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 
 _BEFORE = 8  # BPF_F_BEFORE without a relative: the head of the chain
 _LOOPBACK_INDEX = 1
+_ROUNDABOUT = re.compile(r"^/proc/\d+/(root|fd/\d+)(?=/)")
 _MADE = "made"  # by us: goes with the wall
 _FOUND = "found"
 
@@ -90,7 +92,8 @@ class CgroupPlace:
 
     @property
     def target(self) -> str:
-        return str(self.cgroup)
+        """As an operator knows it: not by the way on which we reach a hidden mount."""
+        return _ROUNDABOUT.sub("", str(self.cgroup))
 
     @property
     def pin(self) -> str:

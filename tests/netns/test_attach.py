@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -375,6 +376,26 @@ def test_row_36_a_new_device_is_guarded_and_a_gone_one_forgotten(yard: Yard, tcx
         assert not targets(wall.hooks()) & {"eth1 egress", "eth1 ingress"}
         assert lost(wall) == []
         assert wall.cover(["eth0"]) == ()
+
+
+def test_a_device_that_cannot_be_guarded_does_not_keep_the_others_unguarded(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with yard.wall() as wall:
+        yard.here.ip("link add odd type veth peer name eth1")
+        real = attach.devices.devices
+        monkeypatch.setattr(
+            attach.devices,
+            "devices",
+            lambda: tuple(replace(d, layer=None) if d.name == "odd" else d for d in real()),
+        )
+
+        with pytest.raises(DatapathError, match="odd has a link type"):
+            wall.cover(["eth0", "odd", "eth1"])
+
+        assert targets(wall.hooks()) >= {"eth1 egress"}
+        assert not targets(wall.hooks()) & {"odd egress"}
+        assert lost(wall) == []
 
 
 def targets(states: tuple[HookState, ...]) -> set[str]:

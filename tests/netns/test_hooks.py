@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dnsfw.datapath import hooks
 from dnsfw.datapath.devices import Device, Layer
-from dnsfw.datapath.syscall import BpfError
+from dnsfw.datapath.syscall import AttachType, BpfError
 from tests.support.guarded import Yard, open_yard
 from tests.support.netlab import Lab
 
@@ -56,6 +58,14 @@ def test_a_kernel_that_cannot_list_tcx_has_none(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hooks.links, "prog_query", refuse)
 
     assert not hooks.has_tcx()
+
+
+@pytest.mark.parametrize("way", ["", "/proc/1/root", "/proc/42/fd/7"])
+def test_a_cgroup_is_shown_by_its_own_name_whatever_way_leads_there(way: str) -> None:
+    kind = AttachType.CGROUP_INET_EGRESS
+    place = hooks.CgroupPlace("dnsfw_cg_egress", kind, Path(f"{way}/sys/fs/cgroup/a"), 7)
+
+    assert place.target == "/sys/fs/cgroup/a"
 
 
 @pytest.mark.needs_root
