@@ -85,7 +85,7 @@ def _backend(name: str) -> Backend:
 
 def every_device() -> tuple[str, ...]:
     """Loopback is not guarded: what it carries is judged at the sockets."""
-    return tuple(d.name for d in devices.devices() if not d.loopback)
+    return devices.guardable()
 
 
 class KernelWall:
@@ -147,8 +147,8 @@ class KernelWall:
         broken = self._wall.mend()
         done = [f"{h.program} was removed from {h.target}; it is back" for h in broken]
         self._watch.drain()
-        if self._every_device:
-            done += [f"guarding the new device {name}" for name in self._wall.cover(every_device())]
+        wanted = every_device() if self._every_device else self._config.interfaces
+        done += [f"guarding the new device {name}" for name in self._wall.cover(wanted)]
         return tuple(done)
 
     def probe(self) -> None:
