@@ -16,10 +16,13 @@ from dnsfw.engine.effects import Note
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.limits import FAILURE_MIN, QUESTION_FAILURE_MAX, Limits
 from dnsfw.model import Nanos, RoleId
-from dnsfw.wire.message import Ede
+from dnsfw.wire.message import CD, RD, Ede, Query
 from dnsfw.wire.reply import Template
 
 _LARGEST_SHARE = 16  # one answer may fill this part of a cache; bigger ones are not kept
+
+
+KEY_FLAGS = RD | CD  # the header bits that can change an answer
 
 
 class CacheKey(NamedTuple):
@@ -29,6 +32,10 @@ class CacheKey(NamedTuple):
     key: bytes  # canonical name, type, class
     do: bool
     flags: int  # RD and CD, as they stand in the header
+
+    @classmethod
+    def of(cls, role: RoleId, query: Query) -> CacheKey:
+        return cls(role, query.key, query.do, query.flags & KEY_FLAGS)
 
 
 @dataclass(frozen=True, slots=True)

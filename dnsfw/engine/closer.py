@@ -10,9 +10,10 @@ from dnsfw.engine.closing import Closing, Closings
 from dnsfw.engine.effects import Close, Effect
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.filter import Site, claims_of
-from dnsfw.engine.ledger import Claim, Ledger
+from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.lookups import Lookups
+from dnsfw.engine.places import Claim
 from dnsfw.engine.ranges import Kind, kind
 from dnsfw.model import HOST, Name, Nanos, RoleId, Verdict
 from dnsfw.policy.policy import Policy
@@ -48,6 +49,10 @@ class Closer:
         """A client asked for a denied name."""
         if rule is not None:
             self._times.ask(role, name, rule, now)
+
+    def wants(self, item: Closing) -> bool:
+        """Whether the policy of now still asks for this look-up by itself."""
+        return item in self._times
 
     def next_due(self) -> Nanos | None:
         return self._times.next_due()

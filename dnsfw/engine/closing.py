@@ -58,6 +58,9 @@ class Closings:
     def __len__(self) -> int:
         return len(self._wanted)
 
+    def __contains__(self, item: Closing) -> bool:
+        return item in self._wanted
+
     def load(self, policy: Policy, now: Nanos) -> None:
         """Take the names from a policy; those that were there before keep their time."""
         wanted = [

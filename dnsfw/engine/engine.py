@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 
 from dnsfw.engine import notes
-from dnsfw.engine.cache import Cache, CacheKey, Front, Ready
+from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.closing import Closing
 from dnsfw.engine.effects import (
@@ -27,21 +27,22 @@ from dnsfw.engine.effects import (
 )
 from dnsfw.engine.filter import pieces_for
 from dnsfw.engine.flows import stays
-from dnsfw.engine.ledger import GrantRow, Ledger
+from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
-from dnsfw.engine.pending import Waiter
-from dnsfw.engine.refusals import any_answer, failure, instead, refusal
+from dnsfw.engine.pending import Pending, Waiter
+from dnsfw.engine.places import GrantRow
+from dnsfw.engine.refusals import any_answer, failure, instead
+from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.reload import lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
 from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy, RolePolicy
-from dnsfw.wire.message import ANY, CD, RD, Ede, Peek, Query, Rcode, Refuse, peek, read_query
+from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
 
-_KEY_FLAGS = RD | CD  # the header bits that can change an answer
 _NAMES_TOLD = 4  # enough for one line of an event
 _LATER = 1 << 62
 _NO_ROOM = "too many questions in flight"
@@ -69,13 +70,13 @@ class Engine:
         self._ledger = Ledger(limits)
         self._cache = Cache(limits)
         self._front: Front = Front(limits.front)
-        self._refusals: Front = Front(limits.refusals)
+        self._refuser = Refuser(policy, limits)
         self._lookups = Lookups(upstreams, rng, limits)
         self._lookups.trusted = trusted
         self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
         self._closer = Closer(self._ledger, self._lookups, limits)
         self._counts = dict.fromkeys(
-            ("queries", "hits", "refused", "malformed", "local", "coalesced", "failed"), 0
+            ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
         )
         self._take_settings(policy)
         self._closer.load(policy, Nanos(0))
@@ -105,7 +106,7 @@ class Engine:
 
     def _known(self, asked: Peek | Query, client: Client, now: Nanos) -> list[Effect] | None:
         """A reply that is ready; None where the question has to be looked into."""
-        key = (client.role, asked.key, asked.do, asked.flags & _KEY_FLAGS)
+        key = (client.role, asked.key, asked.do, asked.flags & KEY_FLAGS)
         ready = self._front.get(key)
         if ready is not None and now < ready.until:
             self._counts["hits"] += 1
@@ -113,8 +114,8 @@ class Engine:
             age = seconds_since(ready.born, now)
             reply = Reply(client, ready.template.render(asked, age, limit))
             return [reply, *ready.notes] if ready.notes else [reply]
-        if (ready := self._refusals.get(key)) is not None:
-            self._counts["refused"] += 1
+        if (ready := self._refuser.front.get(key)) is not None:
+            self._refuser.count += 1
             return [Reply(client, render(ready.template, asked, client)), *ready.notes]
         return None
 
@@ -124,10 +125,10 @@ class Engine:
         # 1. Without a role nobody can be judged (no mark on the packet: DESIGN, section 7).
         policy = self._policy.roles.get(role)
         if policy is None:
-            return self._refuse_plainly(query, client, Reason.DEFAULT, Ede.PROHIBITED)
+            return self._refuser.plainly(query, client, Reason.DEFAULT, Ede.PROHIBITED)
         # 2. In a lockdown nothing is told and nobody is asked.
         if self._lockdown is not Lockdown.OFF:
-            return self._refuse_plainly(query, client, Reason.LOCKDOWN, Ede.BLOCKED)
+            return self._refuser.plainly(query, client, Reason.LOCKDOWN, Ede.BLOCKED)
         # 3. Names that are nobody's business but ours: before RD and before policy.
         if (local := local_answer(name, query.qtype, policy)) is not None:
             self._counts["local"] += 1
@@ -135,17 +136,17 @@ class Engine:
             return [Reply(client, render(template, query, client))]
         # 4. RD=0 asks what the cache holds: other people's questions.
         if not query.rd:
-            return self._refuse_plainly(query, client, Reason.BY_NOTHING, Ede.PROHIBITED)
+            return self._refuser.plainly(query, client, Reason.BY_NOTHING, Ede.PROHIBITED)
         # 5. Policy, before anything that could send a byte (promise 7).
         judgement = policy.judge(name)
         if not judgement.answered and policy.mode is Mode.ENFORCE:
             self._closer.asked(role, name, judgement.rule, now)
-            return self._refuse(query, client, policy)
+            return self._refuser.by_policy(query, client, policy)
         # 6. ANY would tell everything at once (RFC 8482).
         if query.qtype == ANY:
             return [Reply(client, render(any_answer(name), query, client))]
         # 7. What is known already, judged by the policy of now.
-        key = CacheKey(role, query.key, query.do, query.flags & _KEY_FLAGS)
+        key = CacheKey.of(role, query)
         if (facts := self._cache.get(key, now)) is not None:
             waiter = Waiter(client, query, now)
             if (done := self._settler.settle(key, facts, policy, (waiter,), now)) is not None:
@@ -156,27 +157,6 @@ class Engine:
             return [self._servfail(query, client, ede)]
         # 9. Ask, or wait with those who have asked.
         return self._ask(key, query, client, now)
-
-    def _refuse(self, query: Query, client: Client, policy: RolePolicy) -> list[Effect]:
-        """A denied name: the policy's own kind of refusal, which the client may cache."""
-        self._counts["refused"] += 1
-        judgement = policy.judge(query.name)
-        how = self._policy.dns.refuse
-        template = refusal(query.name, query.qtype, how, judgement.reason, judgement.rule)
-        note = notes.refused(client.role, query.name, judgement.reason, judgement.rule)
-        if judgement.rule is None or judgement.rule.close is None:  # else each asking counts
-            key = CacheKey(client.role, query.key, query.do, query.flags & _KEY_FLAGS)
-            self._refusals.put(key, Ready(template, Nanos(0), Nanos(_LATER), (note,)))
-        return [Reply(client, render(template, query, client)), note]
-
-    def _refuse_plainly(
-        self, query: Query, client: Client, reason: Reason, ede: Ede
-    ) -> list[Effect]:
-        """REFUSED, for reasons that lie outside of any rule."""
-        self._counts["refused"] += 1
-        template = Template(query.name, Rcode.REFUSED, ede=(ede, reason.name.lower()))
-        note = notes.refused(client.role, query.name, reason, None)
-        return [Reply(client, render(template, query, client)), note]
 
     def _ask(self, key: CacheKey, query: Query, client: Client, now: Nanos) -> list[Effect]:
         asking = len(self._lookups.table)
@@ -217,19 +197,9 @@ class Engine:
         key, facts = done.pending.key, done.facts
         policy = self._policy.roles.get(key.role)
         assert facts is not None
-        if policy is None or not (policy.judge(facts.name).answered or policy.mode is Mode.AUDIT):
-            return self._refuse_waiters(done.waiters)
+        if policy is None or not _lets_ask(policy, facts.name):
+            return self._refuser.everyone(done.waiters)
         return self._settler.settle(key, facts, policy, done.waiters, now) or []
-
-    def _refuse_waiters(self, waiters: Iterable[Waiter]) -> list[Effect]:
-        effects: list[Effect] = []
-        for w in waiters:
-            policy = self._policy.roles.get(w.client.role)
-            if policy is None:
-                effects += self._refuse_plainly(w.query, w.client, Reason.DEFAULT, Ede.PROHIBITED)
-            else:
-                effects += self._refuse(w.query, w.client, policy)
-        return effects
 
     def _failed(self, done: Done, now: Nanos) -> list[Effect]:
         ede = done.pending.ede
@@ -272,12 +242,18 @@ class Engine:
         them the kernel has.
         """
         self._front.clear()
-        entries = self._ledger.revert(effect.holders, now)
+        entries = [entry for entry in effect.entries if not entry.grants]
+        entries += self._ledger.revert(effect.holders, now)
         ede = (Ede.OTHER, "the kernel refused the grant")
         replies = [Reply(r.client, instead(r.wire, ede)) for r in effect.replies]
         self._counts["failed"] += len(replies)
         told = [notes.not_opened(h.role, h.name, h.rule, h.addr) for h in effect.holders[:1]]
         return [*_close(entries), *replies, *told]
+
+    def on_close_failed(self, effect: Close) -> list[Effect]:
+        """The kernel took a closing not: fail closed, and open again for whoever asks again."""
+        self._front.clear()
+        return _close(self._ledger.lost(effect.entries))
 
     def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
         """Judge by another policy from now on; closes at once what it refuses."""
@@ -289,16 +265,24 @@ class Engine:
             return role in looser and lives(policy, role, piece)
 
         effects = _close(self._ledger.rejudge(self._pieces, keep_tail, now))
+        effects += self._closer.load(policy, now)
         for pending in self._lookups.table:
-            role = policy.roles.get(pending.key.role)
-            if pending.closing or (role is not None and role.judge(pending.name).answered):
-                continue
-            if role is not None and role.mode is Mode.AUDIT:
-                continue
-            step = self._lookups.abandon(pending)
-            assert step.done is not None
-            effects += step.effects + self._refuse_waiters(step.done.waiters)
-        return effects + self._closer.load(policy, now)
+            if not self._still_wanted(pending):
+                step = self._lookups.abandon(pending)
+                assert step.done is not None
+                effects += step.effects
+                if pending.closing:
+                    effects += self._closed(step.done, now)
+                effects += self._refuser.everyone(step.done.waiters)
+        return effects
+
+    def _still_wanted(self, pending: Pending) -> bool:
+        """Whether the policy of now would send a question that is in flight (promise 7)."""
+        role = pending.key.role
+        if pending.closing:
+            return self._closer.wants(Closing(role, pending.name, pending.qtype))
+        policy = self._policy.roles.get(role)
+        return policy is not None and _lets_ask(policy, pending.name)
 
     def judge_flows(self, flows: Iterable[Flow], now: Nanos) -> list[Effect]:
         """End the flows that the policy of now refuses; remember names the others stand on."""
@@ -328,7 +312,7 @@ class Engine:
         """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
         self._lockdown = lockdown
         self._front.clear()
-        self._refusals.clear()
+        self._refuser.front.clear()
         effects: list[Effect] = []
         if lockdown is Lockdown.OFF:
             return effects
@@ -339,7 +323,7 @@ class Engine:
             if pending.closing:
                 effects += self._closed(step.done, now)
             for w in step.done.waiters:
-                effects += self._refuse_plainly(w.query, w.client, Reason.LOCKDOWN, Ede.BLOCKED)
+                effects += self._refuser.plainly(w.query, w.client, Reason.LOCKDOWN, Ede.BLOCKED)
         return effects
 
     def set_own_addresses(self, own: Iterable[Addr]) -> None:
@@ -366,7 +350,8 @@ class Engine:
             "junk": self._lookups.junk,
             "pending": len(self._lookups.table),
             "front": len(self._front),
-            "refusals": len(self._refusals),
+            "refusals": len(self._refuser.front),
+            "refused": self._refuser.count,
             "grants": len(self._ledger),
             "names": self._ledger.names_held,
             "closings": len(self._closer),
@@ -376,7 +361,7 @@ class Engine:
 
     def _take_settings(self, policy: Policy) -> None:
         self._front.clear()
-        self._refusals.clear()
+        self._refuser.take(policy)
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"
         self._settler.site = replace(self._settler.site, private=private)
@@ -388,6 +373,10 @@ class Engine:
         if policy is None:
             return ()
         return pieces_for(addr, name, chain, policy, self._settler.site)
+
+
+def _lets_ask(policy: RolePolicy, name: Name) -> bool:
+    return policy.mode is Mode.AUDIT or policy.judge(name).answered
 
 
 def _close(entries: list[Entry]) -> list[Effect]:

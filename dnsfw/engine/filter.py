@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from dnsfw.engine.facts import Facts, covered
-from dnsfw.engine.ledger import Claim
+from dnsfw.engine.places import Claim
 from dnsfw.engine.ranges import Kind, embedded, kind
 from dnsfw.engine.slots import Piece
 from dnsfw.errors import WireError

@@ -9,51 +9,32 @@ nothing that lives makes room for it (promises 1, 2, 9).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.limits import Limits
-from dnsfw.engine.places import NEVER, Chain, Ghosts, Group, Holding, Key, NameIndex, Place
+from dnsfw.engine.places import (
+    NEVER,
+    Chain,
+    Claim,
+    Ghosts,
+    GrantRow,
+    Group,
+    Holding,
+    Key,
+    Left,
+    NameIndex,
+    Outcome,
+    Place,
+    behind,
+    report_sharing,
+)
 from dnsfw.engine.slots import Piece, barred, slots_for
 from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
 
-Claim = tuple[Piece, Nanos]
 Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
 
 _SWEEP = 1024  # places one sweep looks at: a mass expiry must not hold up the answers
-
-
-class Left(Enum):
-    """Why an address was left out."""
-
-    FULL = "the grants table is full"
-    SLOTS = "too many different port sets on one address"
-    NAME = "too many live addresses for one name"
-    CLOSED = "a denied name closes it"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of putting a name on addresses."""
-
-    held: list[Addr] = field(default_factory=list)
-    left: dict[Addr, Left] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)  # to be written, in this order
-    holders: list[Holder] = field(default_factory=list)
-    shared: list[tuple[Addr, Name]] = field(default_factory=list)  # allowed and denied at once
-    shut: bool = False  # a closing took ports away from an allowed name
-
-
-@dataclass(frozen=True, slots=True)
-class GrantRow:
-    """One slot of one place, with the names behind it, for people."""
-
-    role: RoleId
-    addr: Addr
-    names: tuple[Name, ...]
-    grant: Grant
 
 
 class Ledger:
@@ -128,7 +109,7 @@ class Ledger:
         if place is None:
             place = self._places[role, addr] = Place()
         elif len(after) > 1:
-            _report_sharing(place, name, addr, claims, before, out)
+            report_sharing(place, name, addr, claims, before, out)
         for piece, until in claims:
             self._add(place, role, addr, piece, name, until, chain)
         _write(place, role, addr, grants, out.entries)
@@ -211,6 +192,18 @@ class Ledger:
             self._settle(place, role, addr, now, entries)
             place.written = None  # this write may fail too: never rely on it
         return entries
+
+    def lost(self, entries: Sequence[Entry]) -> list[Entry]:
+        """A closing could not be written: delete instead, which never lacks room. Whoever
+        asks again is opened again. Nothing for entries that were deletions already.
+        """
+        if not any(entry.grants for entry in entries):
+            return []
+        for entry in entries:
+            place = self._places.get((entry.role, entry.addr))
+            if place is not None:
+                place.written = ()
+        return [Entry(entry.role, entry.addr) for entry in entries]
 
     def _settle(
         self, place: Place, role: RoleId, addr: Addr, now: Nanos, entries: list[Entry]
@@ -361,15 +354,7 @@ class Ledger:
         for (role, addr), place in self._places.items():
             for grant in place.written or ():
                 if grant.until > now:
-                    yield GrantRow(role, addr, _behind(place, grant), grant)
-
-
-def _behind(place: Place, grant: Grant) -> tuple[Name, ...]:
-    names: dict[Name, None] = {}
-    for piece, group in place.groups.items():
-        if piece.verdict is grant.verdict and piece.ports.intersect(grant.ports):
-            names |= dict.fromkeys(reversed(group.names))
-    return tuple(names)
+                    yield GrantRow(role, addr, behind(place, grant), grant)
 
 
 def _write(
@@ -378,22 +363,3 @@ def _write(
     if grants != place.written:
         place.written = grants
         entries.append(Entry(role, addr, grants))
-
-
-def _report_sharing(
-    place: Place,
-    name: Name,
-    addr: Addr,
-    claims: Sequence[Claim],
-    before: Iterable[Piece],
-    out: Outcome,
-) -> None:
-    """Say when an address is allowed by one name and denied by another."""
-    for other in before:
-        for piece, _ in claims:
-            if piece.verdict is other.verdict or not piece.ports.intersect(other.ports):
-                continue
-            out.shut |= piece.verdict is Verdict.DENY and not piece.yields
-            names = place.groups[other].names
-            if name not in names and names:
-                out.shared.append((addr, next(reversed(names))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.filter import Blocked, rule_id
-from dnsfw.engine.ledger import Left
+from dnsfw.engine.places import Left
 from dnsfw.model import DEFAULT_RULE, Addr, Name, Reason, RoleId, RuleId, Verdict
 from dnsfw.policy.rule import Rule
 from dnsfw.wire.name import to_text

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
+from dnsfw.engine.effects import Holder
 from dnsfw.engine.slots import Piece
-from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
+from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
 
 Chain = tuple[Name, ...]
 Key = tuple[RoleId, Addr]
+Claim = tuple[Piece, Nanos]
 
 NEVER = Nanos(0)
 _GHOST_NAMES = 8  # enough to tell an operator who held an address
@@ -145,3 +148,62 @@ class Ghosts:
     def names(self, key: Key) -> Iterator[tuple[Name, Chain]]:
         """The latest first."""
         return reversed(self._names.get(key, {}).items())
+
+
+class Left(Enum):
+    """Why an address was left out."""
+
+    FULL = "the grants table is full"
+    SLOTS = "too many different port sets on one address"
+    NAME = "too many live addresses for one name"
+    CLOSED = "a denied name closes it"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of putting a name on addresses."""
+
+    held: list[Addr] = field(default_factory=list)
+    left: dict[Addr, Left] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)  # to be written, in this order
+    holders: list[Holder] = field(default_factory=list)
+    shared: list[tuple[Addr, Name]] = field(default_factory=list)  # allowed and denied at once
+    shut: bool = False  # a closing took ports away from an allowed name
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """One slot of one place, with the names behind it, for people."""
+
+    role: RoleId
+    addr: Addr
+    names: tuple[Name, ...]
+    grant: Grant
+
+
+def behind(place: Place, grant: Grant) -> tuple[Name, ...]:
+    """The names behind one slot, the latest first."""
+    names: dict[Name, None] = {}
+    for piece, group in place.groups.items():
+        if piece.verdict is grant.verdict and piece.ports.intersect(grant.ports):
+            names |= dict.fromkeys(reversed(group.names))
+    return tuple(names)
+
+
+def report_sharing(
+    place: Place,
+    name: Name,
+    addr: Addr,
+    claims: Sequence[Claim],
+    before: Iterable[Piece],
+    out: Outcome,
+) -> None:
+    """Say when an address is allowed by one name and denied by another."""
+    for other in before:
+        for piece, _ in claims:
+            if piece.verdict is other.verdict or not piece.ports.intersect(other.ports):
+                continue
+            out.shut |= piece.verdict is Verdict.DENY and not piece.yields
+            names = place.groups[other].names
+            if name not in names and names:
+                out.shared.append((addr, next(reversed(names))))

@@ -10,9 +10,10 @@ from dnsfw.engine.cache import CacheKey, Front, Ready
 from dnsfw.engine.effects import Client, Effect, Holder, Note, OpenThenReply, Reply, Transport
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.filter import Blocked, Ruling, Site, rule_on, usable_records
-from dnsfw.engine.ledger import Ledger, Left
+from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import REFUSAL_TTL
 from dnsfw.engine.pending import Waiter
+from dnsfw.engine.places import Left
 from dnsfw.engine.refusals import failure, refusal
 from dnsfw.model import SECOND, Addr, Entry, Mode, Nanos, Reason, Verdict
 from dnsfw.policy.policy import Refusal, RolePolicy

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dnsfw.model import DEFAULT_RULE, Grant, Nanos, PortSet, RuleId, Verdict, abi
+from dnsfw.model import DEFAULT_RULE, Grant, Nanos, PortRange, PortSet, RuleId, Verdict, abi
 from dnsfw.policy.ports import ANY
 
 _REMEMBERED = 4096  # differences of port sets: policies have few, answers ask often
@@ -59,8 +59,8 @@ def slots_for(pieces: Mapping[Piece, Nanos]) -> tuple[Grant, ...]:
     return tuple(g for g in grants if not any(_covers(h, g) for h in grants if h is not g))
 
 
-def _order(grant: Grant) -> tuple[int, int, int, PortSet]:
-    return (-grant.verdict, -grant.until, grant.rule, grant.ports)
+def _order(grant: Grant) -> tuple[int, int, int, tuple[PortRange, ...]]:
+    return (-grant.verdict, -grant.until, grant.rule, grant.ports.ranges)
 
 
 def _covers(big: Grant, small: Grant) -> bool:

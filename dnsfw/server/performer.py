@@ -160,8 +160,8 @@ class Performer:
                 self._asker.forget(ask)
             case Note():
                 self._on_note(effect)
-            case Close(entries):
-                self._try(lambda: self._sink.write(entries))
+            case Close():
+                self._close(effect)
             case Cut(flows):
                 self._try(lambda: self._sink.cut(flows))
 
@@ -175,6 +175,14 @@ class Performer:
             return
         for reply in effect.replies:
             _send(reply.client, reply.wire)
+
+    def _close(self, effect: Close) -> None:
+        """Nobody waits for it; what could not be written is deleted, so that it fails closed."""
+        try:
+            self._sink.write(effect.entries)
+        except DatapathError:
+            self.unwritten += 1
+            self.perform(self.engine.on_close_failed(effect))
 
     def _try(self, act: Callable[[], None]) -> None:
         """Nobody waits for these: the kernel's own deadlines and dead rules close what stays."""

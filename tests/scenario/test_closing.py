@@ -252,8 +252,17 @@ def test_a_reload_that_allows_a_name_opens_its_addresses_again(stage: Begin) -> 
     play.swap(block("deny: other.net")).expects(Close)
 
     assert play.lets("203.0.113.9")
-    play.says(play.asking("ads.net", "AAAA"), rr("ads.net", "AAAA", "2001:db8::9")).nothing()
-    assert play.lets("2001:db8::9")
+
+
+def test_a_reload_that_allows_a_name_stops_the_look_ups_for_it(stage: Begin) -> None:
+    play = begin(stage, ADS)
+    play.after().expects(Ask, Ask)
+
+    play.swap(block("deny: other.net")).nothing()
+
+    assert not play.open_asks
+    play.after().expects(Ask, Ask)
+    assert set(play.asked_names()[2:]) == {"other.net"}
 
 
 def test_resolved_only_drops_what_was_never_handed_out(stage: Begin) -> None:

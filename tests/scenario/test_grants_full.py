@@ -52,13 +52,12 @@ def test_a_trimmed_answer_is_asked_for_again_when_there_is_room(stage: Begin) ->
 
 def test_a_write_that_fails_is_servfail_and_leaves_nothing_believed(play: Play) -> None:
     play.query("www.example.com", do=True).expects(Ask)
-    play.kernel.refuses = True
+    play.kernel.refuses = 1
 
     scene = play.answer("www.example.com", "192.0.2.7").expects(OpenThenReply, Close, Reply)
 
     assert (scene.reply.rcode, scene.reply.ede) == ("SERVFAIL", 0)
     assert scene.reply.message.edns is not None and scene.reply.message.edns.do
-    play.kernel.refuses = False
     play.query("www.example.com", do=True).expects(OpenThenReply)
     assert play.lets("192.0.2.7")
 
@@ -69,14 +68,27 @@ def test_a_failed_renewal_leaves_the_deadline_that_was_promised_before(play: Pla
     before = play.grants("192.0.2.7")
     play.after(seconds=60)
     play.query("www.example.com").expects(Ask)
-    play.kernel.refuses = True
+    play.kernel.refuses = 1
 
     play.answer("www.example.com", "192.0.2.7", ttl=600).expects(OpenThenReply, Close, Reply)
 
     assert play.grants("192.0.2.7") == before
-    play.kernel.refuses = False
     play.after(seconds=10).expects(Close)
     assert not play.kernel.entries
+
+
+def test_a_closing_that_cannot_be_written_is_a_deletion_instead(play: Play) -> None:
+    """Fail closed: nobody knows what the kernel holds, so it holds nothing."""
+    for name in ("www.example.com", "api.example.com"):
+        play.query(name).expects(Ask)
+        play.answer(name, "192.0.2.7").expects(OpenThenReply)
+    play.kernel.refuses = 1
+
+    play.swap(ALLOW_EXAMPLE.replace(":443", ":80")).expects(Close, Close)
+
+    assert not play.kernel.entries
+    play.query("www.example.com").expects(OpenThenReply)
+    assert play.lets("192.0.2.7", 80)
 
 
 def test_random_names_on_one_address_do_not_grow_memory(stage: Begin) -> None:

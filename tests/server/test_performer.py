@@ -94,6 +94,9 @@ class World:
     def on_open_failed(self, effect: OpenThenReply, now: Nanos) -> list[Effect]:
         return [Reply(reply.client, b"SERVFAIL") for reply in effect.replies]
 
+    def on_close_failed(self, effect: Close) -> list[Effect]:
+        return []
+
     # helpers
 
     def acts(self) -> list[Any]:

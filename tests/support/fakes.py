@@ -25,7 +25,7 @@ class KernelTable:
 
     capacity: int = 1 << 20
     entries: dict[tuple[RoleId, Addr], tuple[Grant, ...]] = field(default_factory=dict)
-    refuses: bool = False  # the next writes fail
+    refuses: int = 0  # so many of the next writes fail
 
     def write(self, entries: tuple[Entry, ...]) -> bool:
         """False when something could not be written; what fits is there all the same."""
@@ -34,6 +34,7 @@ class KernelTable:
             if not entry.grants:
                 self.entries.pop(key, None)
             elif self.refuses or (key not in self.entries and self.full):
+                self.refuses = max(0, self.refuses - 1)
                 return False
             else:
                 assert len(entry.grants) <= 4, "a fifth slot"

@@ -275,7 +275,10 @@ class Play:
 
     def after(self, seconds: float = 0) -> Scene:
         """Time passes; the engine is woken whenever it wants to be."""
-        until = Nanos(self.now + round(seconds * SECOND))
+        return self.until(Nanos(self.now + round(seconds * SECOND)))
+
+    def until(self, until: Nanos) -> Scene:
+        """The same, to a moment."""
         effects: list[Effect] = []
         while (due := self.engine.next_deadline()) is not None and due <= until:
             self.now = max(self.now, due)
@@ -286,6 +289,12 @@ class Play:
     def swap(self, text: str) -> Scene:
         self.policy = compile_text(text)
         return self._perform(self.engine.swap_policy(self.policy, self.now))
+
+    def forget(self) -> None:
+        """A long run: drop what was kept for the end of a script."""
+        self.unexpected.clear()
+        self.failed.clear()
+        self._kept.clear()
 
     def does(self, effects: list[Effect]) -> Scene:
         """Perform what another call of the engine returned."""
@@ -335,7 +344,9 @@ class Play:
                         self.failed.add(id(effect))
                         queue += self.engine.on_open_failed(effect, self.now)
                 case Close(entries):
-                    self.kernel.write(entries)
+                    if not self.kernel.write(entries):
+                        self.failed.add(id(effect))
+                        queue += self.engine.on_close_failed(effect)
                 case Reply():
                     self._told(effect)
                 case Ask(ask):

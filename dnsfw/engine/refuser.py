@@ -1,0 +1,65 @@
+"""Refuses queries, by policy or for reasons outside of it, and remembers how it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dnsfw.engine import notes
+from dnsfw.engine.cache import CacheKey, Front, Ready
+from dnsfw.engine.effects import Client, Effect, Reply
+from dnsfw.engine.limits import Limits
+from dnsfw.engine.pending import Waiter
+from dnsfw.engine.refusals import refusal
+from dnsfw.engine.settle import render
+from dnsfw.model import Nanos, Reason
+from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.wire.message import Ede, Query, Rcode
+from dnsfw.wire.reply import Template
+
+_BORN = Nanos(0)
+_ALWAYS = Nanos(1 << 62)  # until the policy changes: a refusal does not age
+
+
+class Refuser:
+    """Keeps its rendered refusals apart from answers: junk must not push those out."""
+
+    def __init__(self, policy: Policy, limits: Limits) -> None:
+        self.front = Front(limits.refusals)
+        self.count = 0
+        self._policy = policy
+
+    def take(self, policy: Policy) -> None:
+        """Refuse by another policy from now on."""
+        self._policy = policy
+        self.front.clear()
+
+    def by_policy(self, query: Query, client: Client, policy: RolePolicy) -> list[Effect]:
+        """A denied name: the policy's own kind of refusal, which the client may cache."""
+        self.count += 1
+        judgement = policy.judge(query.name)
+        reason, rule = judgement.reason, judgement.rule
+        template = refusal(query.name, query.qtype, self._policy.dns.refuse, reason, rule)
+        note = notes.refused(client.role, query.name, reason, rule)
+        if rule is None or rule.close is None:  # else it matters that it was asked
+            key = CacheKey.of(client.role, query)
+            self.front.put(key, Ready(template, _BORN, _ALWAYS, (note,)))
+        return [Reply(client, render(template, query, client)), note]
+
+    def plainly(self, query: Query, client: Client, reason: Reason, ede: Ede) -> list[Effect]:
+        """REFUSED, for reasons that lie outside of any rule."""
+        self.count += 1
+        template = Template(query.name, Rcode.REFUSED, ede=(ede, reason.name.lower()))
+        note = notes.refused(client.role, query.name, reason, None)
+        return [Reply(client, render(template, query, client)), note]
+
+    def everyone(self, waiters: Iterable[Waiter]) -> list[Effect]:
+        """Those who wait for a name that the policy refuses by now."""
+        effects: list[Effect] = []
+        for waiter in waiters:
+            policy = self._policy.roles.get(waiter.client.role)
+            if policy is None:
+                ede = Ede.PROHIBITED
+                effects += self.plainly(waiter.query, waiter.client, Reason.DEFAULT, ede)
+            else:
+                effects += self.by_policy(waiter.query, waiter.client, policy)
+        return effects
