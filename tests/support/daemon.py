@@ -81,7 +81,9 @@ class Daemon:
         while not ready.wait(0.02):
             if process.poll() is not None or time.monotonic() > deadline:
                 time.sleep(0.1)  # its last words
-                raise AssertionError(f"exit {process.poll()}, not ready:\n" + "".join(self.said))
+                raise AssertionError(
+                    f"pid {process.pid}, exit {process.poll()}, not ready:\n{''.join(self.said)}"
+                )
         return self
 
     def _listen(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
