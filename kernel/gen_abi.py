@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Write dnsfw/datapath/abi.py from the BTF of kernel/abi.c's object.
 
-    gen_abi.py OBJECT [OUTPUT]
+    gen_abi.py OBJECT [OUTPUT [BTF]]
+
+`BTF` gets the type information itself, which a test holds against abi.py where no
+compiler is.
 
 abi.h is the one definition of what C and Python share. Every enum becomes an
 IntEnum (without its DNSFW_ prefix), every struct a named tuple of its fields
@@ -187,8 +190,8 @@ def emit_struct(types: list[Type], kind: Type) -> str:
     )
 
 
-def generate(obj: bytes) -> str:
-    types = read_btf(section(obj, ".BTF"))
+def generate(btf: bytes) -> str:
+    types = read_btf(btf)
     out = [HEADER]
     wanted = [t for t in types if t.name.startswith(PREFIX)]
     out += [emit_enum(t) for t in wanted if t.kind == KIND_ENUM]
@@ -198,7 +201,10 @@ def generate(obj: bytes) -> str:
 
 
 def main() -> None:
-    text = generate(Path(sys.argv[1]).read_bytes())
+    btf = section(Path(sys.argv[1]).read_bytes(), ".BTF")
+    text = generate(btf)
+    if len(sys.argv) > 3:
+        Path(sys.argv[3]).write_bytes(btf)
     if len(sys.argv) > 2:
         Path(sys.argv[2]).write_text(text)
     else:
