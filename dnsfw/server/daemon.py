@@ -31,7 +31,7 @@ from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines, Log
-from dnsfw.server.loop import raise_file_limit, run
+from dnsfw.server.loop import calm_collector, raise_file_limit, run
 from dnsfw.server.notify import Notify
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
 from dnsfw.server.reload import Reloader
@@ -282,6 +282,7 @@ def serve(options: Options) -> None:
     from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
 
     raise_file_limit()
+    calm_collector()
     log = Log()
     try:
         run(_serve(options, open_wall, log))

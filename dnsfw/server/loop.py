@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["loop_name", "raise_file_limit", "run"]
+__all__ = ["calm_collector", "loop_name", "raise_file_limit", "run"]
 
 _DESCRIPTORS = 16384  # every ask and every TCP client is one, and systemd starts with 1024
+# A full collection looks at every object while nobody is answered: 0.65 s with 60,000 grants.
+# Reference counts free what dnsfw drops, for it makes no circles; those of libraries are
+# mostly young. So the young are looked at, everything once 20 million objects have stayed.
+_COLLECT = (2_000, 10, 1_000)
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -39,3 +44,10 @@ def raise_file_limit() -> None:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def calm_collector() -> None:
+    """Keep the garbage collector's pauses at a few milliseconds. For a process that serves."""
+    gc.collect()
+    gc.freeze()  # modules stay for ever: nobody need look at them again
+    gc.set_threshold(*_COLLECT)

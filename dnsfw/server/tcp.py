@@ -94,6 +94,9 @@ class TcpListener:
         self._sweeper = loop.call_later(period, self._sweep, loop)
 
 
+_NOBODY = Client(None, role_of_mark(0), Transport.TCP)
+
+
 class TcpConnection(asyncio.Protocol):
     """One client; also the route of its queries' replies."""
 
@@ -102,7 +105,7 @@ class TcpConnection(asyncio.Protocol):
         self._listener = listener
         self._loop = loop
         self._frames = Frames()
-        self._client = Client(self, role_of_mark(0), Transport.TCP)
+        self._client = _NOBODY
         self._transport: asyncio.Transport | None = None
         self._began = self._active = loop.time()
         self._asked = 0
@@ -168,6 +171,7 @@ class TcpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._client = _NOBODY  # it holds us: a circle would wait for the rare full collection
         self._waiting.clear()
         self._listener.connections.discard(self)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import gc
 import resource
 from typing import Any
 
 import pytest
 
-from dnsfw.server.loop import loop_name, raise_file_limit, run
+from dnsfw.server.loop import calm_collector, loop_name, raise_file_limit, run
 
 
 async def which() -> str:
@@ -47,3 +48,15 @@ def test_the_descriptor_limit_goes_up_and_never_down() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_full_collections_become_rare_and_leave_out_what_is_there_already() -> None:
+    before = gc.get_threshold()
+    try:
+        calm_collector()
+
+        assert gc.get_threshold()[2] > 10 * before[2]
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -15,6 +17,7 @@ from dnsfw.engine.effects import Client, Transport
 from dnsfw.errors import ConfigError
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.tcp import TcpLimits, TcpListener
+from tests.support.until import until
 
 OnQuery = Callable[[bytes, Client], object]
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -219,9 +222,7 @@ async def test_row_102_a_client_that_reads_nothing_is_cut_off() -> None:
         one.connections.copy().pop().pause_writing = lambda: None  # type: ignore[method-assign]
         writer.write(b"".join(framed(query(id)) for id in range(500)))
         await writer.drain()
-        async with asyncio.timeout(5):
-            while one.connections:
-                await asyncio.sleep(0.01)
+        await until(lambda: not one.connections)
 
 
 async def test_replies_wait_while_the_client_does_not_read() -> None:
@@ -248,7 +249,9 @@ async def test_replies_wait_while_the_client_does_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [framed(b"short"), framed(b"\0\0\x80\0" + bytes(8)), b"\0\0"], ids=["short", "QR", "empty"]
+    "bad",
+    [framed(b"short"), framed(b"\0\0\x80\0" + bytes(8)), b"\0\0"],
+    ids=["short", "QR", "empty"],
 )
 async def test_whoever_does_not_speak_dns_is_cut_off(bad: bytes) -> None:
     async with listening() as one:
@@ -264,9 +267,7 @@ async def test_a_half_closed_client_still_gets_its_answers() -> None:
         reader, writer = await connect(one)
         writer.write(framed(query(1)) + framed(query(2)))
         writer.write_eof()
-        async with asyncio.timeout(5):
-            while len(held) < 2:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(held) >= 2)
         for wire, client in held:
             echo(wire, client)
 
@@ -280,14 +281,11 @@ async def test_a_reply_to_a_client_that_left_is_lost_quietly() -> None:
     async with listening(lambda wire, client: held.append((wire, client))) as one:
         _, writer = await connect(one)
         writer.write(framed(query(1)))
-        async with asyncio.timeout(5):
-            while not held:
-                await asyncio.sleep(0.001)
-            left = writer.get_extra_info("socket")
-            left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
-            writer.transport.abort()
-            while one.connections:
-                await asyncio.sleep(0.001)
+        await until(lambda: held)
+        left = writer.get_extra_info("socket")
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
+        writer.transport.abort()
+        await until(lambda: not one.connections)
 
         echo(*held[0])
 
@@ -314,3 +312,18 @@ async def test_a_taken_port_is_the_operators_mistake() -> None:
 
         with pytest.raises(ConfigError, match="ss -lnp"):
             TcpListener(parse_endpoint(f"{host}:{port}"))
+
+
+async def test_a_connection_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
+    async with listening() as one:
+        reader, writer = await connect(one)
+        writer.write(framed(query(1)))
+        await receive(reader)
+        gone = weakref.ref(next(iter(one.connections)))
+        gc.disable()
+        try:
+            writer.close()
+
+            await until(lambda: gone() is None)
+        finally:
+            gc.enable()
