@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.support.internet import many_addresses
+from tests.support.internet import THOUSANDS, many_addresses
 from tests.support.netlab import Capture
 from tests.support.world import World, policy_of
 
@@ -166,7 +168,8 @@ def test_row_110_of_thousands_of_addresses_every_one_that_is_told_is_open(world:
 
     told = world.dig("+tcp", "+short", "thousands.example.com", "A").split()
 
-    assert told == [] or {world.connect(address) for address in told[:: len(told) // 5]} == {"OK"}
+    assert 0 < len(told) < THOUSANDS, "a name has a cap, and the answer is trimmed to it"
+    assert {world.connect(address) for address in (*told[:3], *told[-3:])} == {"OK"}
     assert world.fetches("http://www.example.com/")
 
 
@@ -174,16 +177,13 @@ def test_row_27_a_port_limited_rule_opens_its_ports_only(world: World) -> None:
     world.guard(policy_of([{"allow": "www.example.com:443"}]))
 
     with Capture(world.internet.netns, "eth0") as capture:
-        opened = world.fetches("http://www.example.com:443/")
-        before = len(capture.to("203.0.113.11"))
-        refused = world.connect("203.0.113.11", 80)
-        after = len(capture.to("203.0.113.11"))
+        opened = world.fetches("http://www.example.com:443/", "-4")
+        refused = world.connect("203.0.113.11", 80), world.connect("2001:db8::11", 80)
+        ports = {int.from_bytes(frame[36:38], "big") for frame in capture.to("203.0.113.11")}
 
     assert opened
-    assert refused == "EPERM"
-    assert before == after or not any(
-        frame[36:38] == (80).to_bytes(2, "big") for frame in capture.to("203.0.113.11")
-    )
+    assert refused == ("EPERM", "EPERM")
+    assert ports == {443}
 
 
 def test_row_28_quic_is_refused_where_only_tcp_is_allowed(world: World) -> None:
@@ -207,9 +207,8 @@ def test_row_89_a_dot_inside_a_label_matches_no_rule(world: World) -> None:
     seen = world.dig(r"www\.example.com")
 
     assert "NXDOMAIN" in seen
-    assert world.internet.unbound_log.read_text().count("example") == 0 or (
-        "\\" not in world.internet.unbound_log.read_text()
-    )
+    assert "www" not in world.internet.unbound_log.read_text()
+    assert world.fetches("http://www.example.com/")
 
 
 def test_row_90_case_and_a_trailing_dot_do_not_matter(world: World) -> None:
@@ -248,6 +247,24 @@ def test_two_names_with_different_rules_share_one_address(world: World) -> None:
     assert world.connect("2001:db8::60", 8080) == "EPERM"
 
 
+def test_of_two_names_on_one_address_each_keeps_its_own_deadline(world: World) -> None:
+    world.guard(policy_of([
+        {"allow": "shared-a.example.com:80", "ttl": {"min": "1s", "max": "2s", "grace": "2s"}},
+        {"allow": "shared-b.example.com:443"},
+    ]))
+    for name in ("shared-a", "shared-b"):
+        world.addresses(f"{name}.example.com", "A")
+        world.addresses(f"{name}.example.com", "AAAA")
+    both = ("203.0.113.60", "2001:db8::60")
+    opened = [world.connect(address, port) for address in both for port in (80, 443)]
+
+    time.sleep(4.5)  # the shorter of the two: at most 2 s, and 2 s of grace
+
+    assert opened == ["OK"] * 4
+    assert [world.connect(address, 80) for address in both] == ["EPERM"] * 2
+    assert [world.connect(address, 443) for address in both] == ["OK"] * 2
+
+
 def test_row_99_nobody_learns_the_version(world: World) -> None:
     world.guard(EXAMPLE)
 
@@ -257,7 +274,9 @@ def test_row_99_nobody_learns_the_version(world: World) -> None:
 def test_row_100_transfers_are_refused(world: World) -> None:
     world.guard(EXAMPLE)
 
-    assert "REFUSED" in world.dig("+noidnin", "www.example.com", "MAILB") or (
-        "NXDOMAIN" not in world.dig("www.example.com", "MAILB")
-    )
-    assert "203.0.113" not in world.dig("www.example.com", "AXFR")
+    any_kind = world.dig("www.example.com", "ANY")
+    assert "HINFO" in any_kind, "RFC 8482"
+    assert "203.0.113" not in any_kind
+    assert "REFUSED" in world.dig("www.example.com", "TYPE253")  # MAILB
+    assert "Transfer failed" in world.dig("www.example.com", "AXFR")
+    assert world.addresses("www.example.com") == ["203.0.113.11"]
