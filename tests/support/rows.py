@@ -113,11 +113,7 @@ def table() -> str:
     found = rows_tested()
     lines = ["| row | attack or fault | tests |", "|---|---|---|"]
     for number, title in ROWS.items():
-        files: dict[str, int] = defaultdict(int)
-        for path, _ in found[number]:
-            files[path] += 1
-        tests = ", ".join(f"{path} ({count})" if count > 1 else path
-                          for path, count in files.items())
+        tests = ", ".join(dict.fromkeys(path for path, _ in found[number]))
         lines.append(f"| {number} | {title} | {tests or '—'} |")
     return "\n".join(lines) + "\n"
 
