@@ -92,6 +92,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return code if isinstance(code, int) else EXIT_OK
     except click.exceptions.Exit as error:
         return error.exit_code
+    except SystemExit:  # click's answer to a broken pipe, as in `dnsfw grants | head`
+        return EXIT_OK
     except click.ClickException as error:
         error.show(sys.stderr)
         return EXIT_MISTAKE
@@ -106,7 +108,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except DatapathError as error:
         _complain(f"dnsfw: {error}")
         return EXIT_HOST
-    except BrokenPipeError:  # `dnsfw watch | head`: the reader has seen enough
+    except BrokenPipeError:  # the same, at the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except Exception as error:
@@ -124,8 +126,9 @@ def _internal(error: BaseException) -> str:
         error = error.exceptions[0]
     if os.environ.get("DNSFW_DEBUG"):
         print_exc()
-    place = extract_tb(error.__traceback__)[-1]
+    frames = extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return (
-        f"internal error: {type(error).__name__}: {error} ({place.filename}:{place.lineno}); "
+        f"internal error: {type(error).__name__}: {error}{place}; "
         "please report it with the output of DNSFW_DEBUG=1"
     )

@@ -77,7 +77,7 @@ def _question(name: str, rtype: str) -> bytes:
         number = getattr(QTYPE, rtype.upper())
     except (WireError, UnicodeError) as error:
         raise ConfigError(f"{safe(name)!r} is not a domain name: {error}") from None
-    except AttributeError:
+    except DNSError:
         raise ConfigError(f"{safe(rtype)!r} is not a record type; as in A, AAAA, HTTPS") from None
     record = DNSRecord(q=DNSQuestion(labels, number))
     record.add_ar(EDNS0(udp_len=1232))

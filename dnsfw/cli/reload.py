@@ -6,6 +6,7 @@ import click
 
 from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import counts, json_option, print_json
+from dnsfw.errors import ConfigError, PolicyError
 
 
 @click.command("reload", short_help="Put the policy file in force and print what changes.")
@@ -18,7 +19,11 @@ def reload(as_json: bool, run_dir: str | None) -> None:
     force, and the exit code is 2. What the new policy refuses is closed and cut when this
     returns.
     """
-    done = Client(run_dir).ask("reload")
+    try:
+        done = Client(run_dir).ask("reload")
+    except ConfigError as error:
+        kept = "nothing has changed: the policy before it stays in force"
+        raise PolicyError(f"{error}\n{kept}") from None
     if as_json:
         print_json({key: done[key] for key in ("policy", "changes", "warnings")})
         return

@@ -83,8 +83,7 @@ def _packets(state: dict[str, Any]) -> Iterator[str]:
     if not state["packets"]:
         return
     rows = [
-        (reason, n["allowed"], n["denied"], n["audited"])
-        for reason, n in state["packets"].items()
+        (reason, n["allowed"], n["denied"], n["audited"]) for reason, n in state["packets"].items()
     ]
     lines = table(("reason", "allowed", "denied", "audited"), rows).splitlines()
     for index, line in enumerate(lines):

@@ -34,9 +34,7 @@ class Alarm:
 
     __slots__ = ("_armed", "_handle", "_loop", "_now", "_ring", "_wanted")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, now: Now, ring: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Now, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._now = now
         self._ring = ring

@@ -143,9 +143,7 @@ def compact(paths: _Paths, boot_id: bytes, now: Nanos) -> int:
     return len(data)
 
 
-def read_journal(
-    paths: Iterable[Path], boot_id: bytes, now: Nanos
-) -> dict[_Key, Holder]:
+def read_journal(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> dict[_Key, Holder]:
     """The latest record of every (role, address, name, rule) that is not over."""
     found: dict[_Key, Holder] = {}
     for path in paths:

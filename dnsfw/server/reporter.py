@@ -103,6 +103,9 @@ class Reporter:
     def _of_event(self, event: abi.Event) -> dict[str, Any]:
         addr = Addr(event.addr)
         names = self._engine.last_names(RoleId(event.role), addr)[:_NAMES_SHOWN]
+        reason = event.reason
+        if reason == Reason.NEVER_RESOLVED and names:
+            reason = Reason.EXPIRED  # the sweep was here before the packet: the table forgot
         try:
             hook = abi.Hook(event.hook).name.lower().replace("_", "-")
         except ValueError:
@@ -110,7 +113,7 @@ class Reporter:
         return {
             "kind": "audited" if event.verdict == Verdict.ALLOW else "denied",
             "verdict": "allow" if event.verdict == Verdict.ALLOW else "deny",
-            "reason": reason_text(event.reason),
+            "reason": reason_text(reason),
             "role": role_text(event.role),
             "names": [to_text(name) for name in names],
             "address": addr_text(addr),

@@ -155,5 +155,3 @@ def _prepare(sock: socket.socket, endpoint: Endpoint) -> None:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
         if endpoint.wildcard:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-

@@ -27,7 +27,17 @@ def test_every_way_to_write_an_endpoint_is_read(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "dns.example", "9.9.9", "9.9.9.9:0", "9.9.9.9:65536", "9.9.9.9:x", "[::1", "[::1]x", "::1:"],
+    [
+        "",
+        "dns.example",
+        "9.9.9",
+        "9.9.9.9:0",
+        "9.9.9.9:65536",
+        "9.9.9.9:x",
+        "[::1",
+        "[::1]x",
+        "::1:",
+    ],
 )
 def test_what_is_no_endpoint_is_the_operators_mistake(text: str) -> None:
     with pytest.raises(ConfigError):

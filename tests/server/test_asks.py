@@ -42,9 +42,7 @@ async def test_closing_twice_is_closing_once(kind: type[UdpAsk] | type[TcpAsk]) 
 async def test_row_82_path_mtu_lies_do_not_change_what_is_sent() -> None:
     async with NanoDns() as dns:
         dns.script(drop)
-        one = UdpAsk(
-            asyncio.get_running_loop(), dns.endpoint, mark, Deaf(), ask(Transport.UDP)
-        )
+        one = UdpAsk(asyncio.get_running_loop(), dns.endpoint, mark, Deaf(), ask(Transport.UDP))
 
         assert one._sock.getsockopt(socket.IPPROTO_IP, 10) == 5  # IP_PMTUDISC_OMIT
         one.close()

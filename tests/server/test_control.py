@@ -17,6 +17,7 @@ from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server import control
 from dnsfw.server.control import ControlServer, Row, Verb, failure
 from dnsfw.server.faults import Faults
+from tests.support.until import until
 
 
 async def hello(request: Row) -> Row:
@@ -111,7 +112,7 @@ async def test_garbage_is_refused_and_survived(tmp_path: Path, line: bytes) -> N
 
 async def test_a_request_without_end_is_cut(tmp_path: Path) -> None:
     async with serving(tmp_path) as (server, _):
-        reader, writer = await asyncio.open_unix_connection(str(server.path))
+        _, writer = await asyncio.open_unix_connection(str(server.path))
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(5):
                 for _ in range(10_000):
@@ -189,9 +190,7 @@ async def test_a_stream_ends_when_its_reader_goes(tmp_path: Path) -> None:
         assert json.loads(await reader.readline()) == {"row": {"first": True}}
 
         writer.close()
-        async with asyncio.timeout(5):
-            while not endless.closed:
-                await asyncio.sleep(0.002)
+        await until(lambda: endless.closed)
 
 
 async def test_a_stream_ends_with_the_daemon(tmp_path: Path) -> None:

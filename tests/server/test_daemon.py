@@ -17,6 +17,7 @@ from dnsfw.server.lock import AlreadyRunning
 from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns, lie_then_answer, truncate
 from tests.support.running import ALLOW_EXAMPLE, make, running
+from tests.support.until import until
 
 ADDR = addr_from("192.0.2.7")
 
@@ -100,7 +101,7 @@ async def test_row_50_a_packet_of_death_is_one_lost_packet(
         monkeypatch.setattr(engine, "on_query", deadly)
         for _ in range(20):
             with pytest.raises(TimeoutError):
-                await run.exchange(b"death" * 10, timeout=0.01)
+                await run.exchange(b"death" * 10, patience=0.01)
 
         assert addresses(await run.query("www.example.com")) == ["192.0.2.7"]
         assert run.daemon.faults.count == 20
@@ -112,7 +113,7 @@ async def test_garbage_on_the_listener_disturbs_nobody(tmp_path: Path) -> None:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         for size in (1, 11, 12, 13, 100, 4096, 9000):
             with pytest.raises(TimeoutError):
-                await run.exchange(b"\xff" * size, timeout=0.01)
+                await run.exchange(b"\xff" * size, patience=0.01)
 
         assert addresses(await run.query("www.example.com")) == ["192.0.2.7"]
         assert run.daemon.faults.count == 0
@@ -313,9 +314,7 @@ async def test_sighup_reloads(tmp_path: Path) -> None:
         run.policy.write_text(ALLOW_EXAMPLE.replace("example.com", "example.net"))
 
         os.kill(os.getpid(), signal.SIGHUP)
-        async with asyncio.timeout(5):
-            while "reloaded" not in run.log.text:
-                await asyncio.sleep(0.002)
+        await until(lambda: "reloaded" in run.log.text)
 
         assert "example.net" in run.daemon.reloader.policy.host.rules[0].text
 
@@ -325,9 +324,7 @@ async def test_sighup_with_a_bad_file_is_logged_and_survived(tmp_path: Path) -> 
         run.policy.write_text("no policy")
 
         os.kill(os.getpid(), signal.SIGHUP)
-        async with asyncio.timeout(5):
-            while "reload failed" not in run.log.text:
-                await asyncio.sleep(0.002)
+        await until(lambda: "reload failed" in run.log.text)
 
         assert not run.task.done()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from dnsfw.model import HOST, Nanos, RuleId, addr_from
 from dnsfw.server import journal as journal_module
 from dnsfw.server.journal import Journal
 from dnsfw.wire.name import from_text
+from tests.support.until import until
 
 ADDR = addr_from("192.0.2.7")
 
@@ -30,6 +30,10 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir())
 
 
 def reborn(tmp_path: Path, clock: Clock, boot: str = "one") -> list[Holder]:
@@ -106,12 +110,9 @@ async def test_it_is_compacted_and_loses_nothing(
     journal = Journal(tmp_path, clock, "one")
     for round_ in range(300):
         journal.add([holder(until=1000 + round_), holder(f"n{round_ % 5}.example")])
-        while journal.compacting:
-            await asyncio.sleep(0.001)
+        await until(lambda: not journal.compacting)
 
-    size = sum(path.stat().st_size for path in tmp_path.iterdir())
-
-    assert size < 300 * 60
+    assert size_of(tmp_path) < 300 * 60
     assert (tmp_path / "holders.base").exists()
     assert len(reborn(tmp_path, clock)) == 6
     assert holder(until=1299) in reborn(tmp_path, clock)

@@ -10,6 +10,7 @@ from dnsfw.errors import ConfigError
 from dnsfw.server.clock import boot_now
 from dnsfw.server.loopcheck import LoopCheck
 from tests.support.nanodns import NanoDns, drop
+from tests.support.until import until
 
 
 def mark(fd: int) -> None:
@@ -28,9 +29,7 @@ async def test_a_query_of_ours_that_comes_back_is_found() -> None:
         check = LoopCheck((dns.endpoint,))
         dns.script(drop)
         running = asyncio.ensure_future(check.run(asyncio.get_running_loop(), mark, boot_now))
-        async with asyncio.timeout(5):
-            while not dns.wires:
-                await asyncio.sleep(0.001)
+        await until(lambda: dns.wires)
 
         assert check.heard(dns.wires[0].upper())  # 0x20 on the way does not hide it
 

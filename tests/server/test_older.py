@@ -70,7 +70,10 @@ def test_row_40_under_resolved_only_nothing_was_resolved_yet() -> None:
 
 
 def test_a_cgroup_that_is_not_guarded_is_left_alone() -> None:
-    inside, outside = connection("203.0.113.9", 443, cgroup=7), connection("203.0.113.9", 80, cgroup=8)
+    inside, outside = (
+        connection("203.0.113.9", 443, cgroup=7),
+        connection("203.0.113.9", 80, cgroup=8),
+    )
 
     assert len(ends(DENY, inside, outside, guarded=frozenset({7}))) == 1
 

@@ -10,14 +10,19 @@ from dnsfw.policy.compile import compile_text
 from dnsfw.server.options import Options, listen_on, run_dir, wanted_upstreams
 
 DNS = compile_text(
-    'version: 1\ndefault: deny\nrules: [{allow: a.example}]\n'
-    'dns: {listen: ["127.0.53.1:53", "[::1]:53"], upstreams: [system, "192.0.2.1", "[2001:db8::1]:5353"]}\n'
+    "version: 1\ndefault: deny\nrules: [{allow: a.example}]\n"
+    'dns:\n  listen: ["127.0.53.1:53", "[::1]:53"]\n'
+    '  upstreams: [system, "192.0.2.1", "[2001:db8::1]:5353"]\n'
 ).dns
 
 
 def test_the_policy_says_where_to_listen_and_whom_to_ask() -> None:
     assert [str(e) for e in listen_on(Options(), DNS)] == ["127.0.53.1:53", "[::1]:53"]
-    assert list(wanted_upstreams(Options(), DNS)) == ["system", "192.0.2.1:53", "[2001:db8::1]:5353"]
+    assert list(wanted_upstreams(Options(), DNS)) == [
+        "system",
+        "192.0.2.1:53",
+        "[2001:db8::1]:5353",
+    ]
 
 
 def test_the_command_line_says_it_louder() -> None:

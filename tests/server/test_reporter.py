@@ -117,7 +117,9 @@ def test_a_refused_query_is_told_with_its_rule() -> None:
     desk = Desk()
     rule = POLICY.host.rules[0]
     name = from_text("a.example.com")
-    desk.reporter.note(Note("refused", Verdict.DENY, Reason.BY_NAME, HOST, name, rule.id, "because"))
+    desk.reporter.note(
+        Note("refused", Verdict.DENY, Reason.BY_NAME, HOST, name, rule.id, "because")
+    )
 
     assert desk.lines == [f"refused a.example.com: because, rule {rule.text}"]
 
@@ -126,9 +128,15 @@ def test_a_note_about_an_address_names_it() -> None:
     desk = Desk()
     desk.reporter.note(
         Note(
-            "filtered", Verdict.DENY, Reason.FILTERED, HOST, from_text("a.example"),
-            DEFAULT_RULE, "", addr_from("10.0.0.1"),
-        )  # fmt: skip
+            "filtered",
+            Verdict.DENY,
+            Reason.FILTERED,
+            HOST,
+            from_text("a.example"),
+            DEFAULT_RULE,
+            "",
+            addr_from("10.0.0.1"),
+        )
     )
 
     assert desk.lines == ["filtered a.example 10.0.0.1: filtered"]

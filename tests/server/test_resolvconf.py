@@ -27,7 +27,7 @@ def test_system_means_the_nameservers_of_resolv_conf(tmp_path: Path) -> None:
     path = conf(
         tmp_path,
         "resolv.conf",
-        "# by hand\nsearch a.example\nnameserver 192.0.2.1\nnameserver 2001:db8::1\noptions edns0\n",
+        "# by hand\nsearch a.example\nnameserver 192.0.2.1\nnameserver 2001:db8::1\noptions x\n",
     )
 
     assert texts(find_upstreams(["system"], OURS, path, ())) == [
@@ -40,7 +40,9 @@ def test_behind_a_stub_its_own_list_is_used(tmp_path: Path) -> None:
     stub = conf(tmp_path, "resolv.conf", "nameserver 127.0.0.53\n")
     real = conf(tmp_path, "real.conf", "nameserver 192.0.2.9\n")
 
-    assert texts(find_upstreams(["system"], OURS, stub, [tmp_path / "no", real])) == ["192.0.2.9:53"]
+    assert texts(find_upstreams(["system"], OURS, stub, [tmp_path / "no", real])) == [
+        "192.0.2.9:53"
+    ]
 
 
 @pytest.mark.parametrize("text", ["nameserver 127.0.53.53\n", "nameserver 127.0.0.53\n", ""])

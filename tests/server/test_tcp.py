@@ -20,6 +20,7 @@ from dnsfw.server.tcp import TcpLimits, TcpListener
 from tests.support.until import until
 
 OnQuery = Callable[[bytes, Client], object]
+DEFAULTS = TcpLimits()
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -37,7 +38,7 @@ def echo(wire: bytes, client: Client) -> None:
 
 @asynccontextmanager
 async def listening(
-    on_query: OnQuery = echo, limits: TcpLimits = TcpLimits(), address: str = "127.0.0.1"
+    on_query: OnQuery = echo, limits: TcpLimits = DEFAULTS, address: str = "127.0.0.1"
 ) -> AsyncIterator[TcpListener]:
     one = TcpListener(Endpoint(ip_address(address), 0), limits)
     await one.start(asyncio.get_running_loop(), on_query)

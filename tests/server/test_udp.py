@@ -126,7 +126,9 @@ async def test_a_reply_nobody_takes_is_dropped_not_queued() -> None:
 @pytest.mark.parametrize(
     "option", [None, socket.SO_REUSEADDR, socket.SO_REUSEPORT], ids=["plain", "addr", "port"]
 )
-def test_row_83_a_taken_port_is_an_error_even_where_the_other_would_share(option: int | None) -> None:
+def test_row_83_a_taken_port_is_an_error_even_where_the_other_would_share(
+    option: int | None,
+) -> None:
     with client() as other:
         if option is not None:
             other.setsockopt(socket.SOL_SOCKET, option, 1)

@@ -18,6 +18,7 @@ from dnsfw.wire.codes import A
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import write_query
 from tests.support.nanodns import NanoDns, drop, garbage, lie_then_answer
+from tests.support.until import until
 
 LATER = Nanos(1 << 62)
 
@@ -36,9 +37,7 @@ class Heard:
         self.failures.append((ask, why))
 
     async def something(self, count: int = 1) -> None:
-        async with asyncio.timeout(5):
-            while len(self.answers) + len(self.failures) < count:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(self.answers) + len(self.failures) >= count)
 
 
 def ask(number: int = 1, transport: Transport = Transport.UDP, until: Nanos = LATER) -> Ask:
@@ -120,9 +119,7 @@ async def test_row_78_another_port_of_the_same_host_is_not_heard() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         dns.script(drop)
         asks.ask(ask())
-        async with asyncio.timeout(5):
-            while not dns.peers:
-                await asyncio.sleep(0.001)
+        await until(lambda: dns.peers)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
             forger.sendto(b"forged" * 5, dns.peers[0])
         await asyncio.sleep(0.05)
@@ -146,9 +143,7 @@ async def test_row_78_a_forger_has_a_bounded_number_of_guesses() -> None:
     async with NanoDns() as dns, asking(dns.endpoint) as (asks, heard, _):
         dns.script(lie_then_answer(500))
         asks.ask(ask())
-        async with asyncio.timeout(5):
-            while not heard.failures:
-                await asyncio.sleep(0.001)
+        await until(lambda: heard.failures)
 
         assert heard.failures == [(1, "too many wrong answers")]
         assert len(heard.answers) == 64

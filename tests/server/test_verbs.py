@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.running import Running, running
+from tests.support.until import until
 
 
 async def watch(run: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -46,9 +47,7 @@ async def test_a_watcher_that_left_is_forgotten(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         _, writer = await watch(run)
         writer.close()
-        async with asyncio.timeout(5):
-            while run.daemon.watchers:
-                await asyncio.sleep(0.002)
+        await until(lambda: not run.daemon.watchers)
 
 
 async def test_too_many_watchers_are_told(tmp_path: Path) -> None:

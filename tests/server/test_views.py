@@ -55,9 +55,20 @@ async def test_flows_say_who_talks_to_whom(tmp_path: Path) -> None:
         key = abi.FlowKey(0, bytes(16), addr_from("192.0.2.7"), 40000, 443, 6, 0)
         run.kernel.sink.begin_flow(
             Flow(
-                key.pack(), HOST, DEFAULT_RULE, False, 6, addr_from("::"), 40000,
-                addr_from("192.0.2.7"), 443, now, now, FlowState.OPEN, Reason.GRANTED,
-            )  # fmt: skip
+                key.pack(),
+                HOST,
+                DEFAULT_RULE,
+                False,
+                6,
+                addr_from("::"),
+                40000,
+                addr_from("192.0.2.7"),
+                443,
+                now,
+                now,
+                FlowState.OPEN,
+                Reason.GRANTED,
+            )
         )
 
         (row,), _ = await run.control("flows")

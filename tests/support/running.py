@@ -17,6 +17,7 @@ from dnsfw.server.daemon import Daemon
 from dnsfw.server.log import Level
 from dnsfw.server.options import Options
 from tests.support.memory_kernel import MemoryKernel
+from tests.support.until import until
 
 START = 10.0  # seconds, ten times what a busy machine takes
 
@@ -73,14 +74,14 @@ class Running:
             record.add_ar(EDNS0(udp_len=1232))
         return DNSRecord.parse(await self.exchange(bytes(record.pack())))
 
-    async def exchange(self, wire: bytes, timeout: float = 5) -> bytes:
+    async def exchange(self, wire: bytes, patience: float = 5) -> bytes:
         """One datagram there and one back."""
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             await loop.sock_connect(sock, ("127.0.0.1", self.port))
             await loop.sock_sendall(sock, wire)
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 return await loop.sock_recv(sock, 65535)
 
     async def control(self, do: str, **request: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -114,9 +115,7 @@ async def running(
     run = make(tmp_path, upstreams, policy, kernel, **options)
     run.task = asyncio.ensure_future(run.daemon.run())
     try:
-        async with asyncio.timeout(START):
-            while not any(line.startswith("ready") for line in run.said) and not run.task.done():
-                await asyncio.sleep(0.002)
+        await until(lambda: run.said or run.task.done())
         if run.task.done():
             run.task.result()
         yield run

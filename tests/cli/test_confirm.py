@@ -1,0 +1,24 @@
+"""`dnsfw confirm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.commands import dnsfw_beside
+from tests.support.running import running
+
+
+async def test_a_trial_is_kept(tmp_path: Path) -> None:
+    async with running(tmp_path, trial=60.0) as run:
+        done = await dnsfw_beside("confirm", "--run-dir", str(run.run_dir))
+
+        assert (done.code, done.out) == (0, "confirmed: the wall stays\n")
+        assert run.daemon.trial.left is None
+
+
+async def test_without_a_trial_it_is_a_mistake(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        done = await dnsfw_beside("confirm", "--run-dir", str(run.run_dir))
+
+    assert done.code == 2
+    assert "nothing to confirm" in done.err

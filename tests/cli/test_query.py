@@ -1,0 +1,113 @@
+"""`dnsfw query`: what a client hears, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Done, dnsfw, dnsfw_beside
+from tests.support.nanodns import NanoDns
+from tests.support.running import Running, running
+
+
+async def ask(run: Running, *argv: str) -> Done:
+    return await dnsfw_beside("query", "--run-dir", str(run.run_dir), *argv)
+
+
+async def test_an_allowed_name_is_exit_0_with_its_addresses(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        dns.zone["www.example.com", "AAAA"] = ["2001:db8::7"]
+        done = await ask(run, "www.example.com")
+        v6 = await ask(run, "WWW.example.com.", "aaaa")
+
+    assert done.code == 0
+    assert done.out.startswith("www.example.com A: allowed (NOERROR)\n")
+    assert "192.0.2.7" in done.out
+    assert "2001:db8::7" in v6.out
+
+
+async def test_a_refused_name_is_exit_1_with_the_reason(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        done = await ask(run, "tracker.example")
+        row = json.loads((await ask(run, "tracker.example", "--json")).out)
+
+    assert done.code == 1
+    assert done.out.startswith("tracker.example A: refused (NXDOMAIN)\n  blocked")
+    assert row["verdict"] == "refused"
+    assert row["error"]["code"] == 15
+
+
+async def test_a_name_that_is_not_there_is_exit_1(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        done = await ask(run, "no.example.com")
+
+    assert done.code == 1
+    assert "no such name" in done.out
+
+
+async def test_no_records_of_the_type_is_exit_0(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        done = await ask(run, "www.example.com", "AAAA")
+
+    assert done.code == 0
+    assert "no data" in done.out
+
+
+async def test_a_dead_upstream_is_exit_3_with_the_extended_error(tmp_path: Path) -> None:
+    async with running(tmp_path, ["127.0.0.1:9"]) as run:
+        done = await ask(run, "www.example.com")
+
+    assert done.code == 3
+    assert "failed (SERVFAIL)" in done.out
+
+
+async def test_over_tcp(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        done = await ask(run, "www.example.com", "--tcp")
+
+    assert "192.0.2.7" in done.out
+
+
+async def test_what_udp_cannot_hold_is_fetched_over_tcp(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = [f"192.0.2.{n}" for n in range(100)]
+        done = await ask(run, "www.example.com", "--json")
+
+    assert len(json.loads(done.out)["answers"]) == 100
+
+
+async def test_another_server_may_be_asked(tmp_path: Path) -> None:
+    async with NanoDns() as dns:
+        dns.zone["x.example", "A"] = ["192.0.2.9"]
+        done = await dnsfw_beside("query", "x.example", "--server", str(dns.endpoint))
+
+    assert "192.0.2.9" in done.out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["a..b"], ["x" * 64 + ".example"], ["x.example", "NOSUCH"], ["x.example", "--server", "x"]],
+)
+def test_what_cannot_be_asked_is_exit_2(argv: list[str]) -> None:
+    done = dnsfw("query", "--server", "127.0.0.1:9", *argv)
+
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+
+
+def test_row_134_a_name_on_the_command_line_cannot_steer_the_terminal() -> None:
+    done = dnsfw("query", "--server", "127.0.0.1:9", "a\x1b[2J..b")
+
+    assert "\x1b" not in done.out + done.err
+
+
+def test_nobody_there_is_exit_3() -> None:
+    done = dnsfw("query", "x.example", "--server", "127.0.0.1:9")
+
+    assert done.code == 3
+    assert "is dnsfw up?" in done.err
