@@ -69,7 +69,8 @@ def test_row_116_a_program_that_remembers_too_long_is_told_of_with_the_name(worl
 
     assert world.connect("203.0.113.30") == "EPERM"
     wait_until(
-        lambda: any("short.example.com" in line for line in daemon.said), what="the event's name"
+        lambda: any("(short.example.com): expired" in line for line in daemon.said),
+        what="the event with the name",
     )
 
 
