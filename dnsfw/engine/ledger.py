@@ -336,7 +336,9 @@ class Ledger:
         place = self._places.get((role, addr))
         seen: set[Name] = set()
         if place is not None:
-            held = [item for group in place.groups.values() for item in group.names.items()]
+            held = [
+                item for group in place.groups.values() for item in reversed(group.names.items())
+            ]
             for name, holding in sorted(held, key=lambda item: -item[1].until):
                 if name not in seen:
                     seen.add(name)
