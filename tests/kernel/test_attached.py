@@ -12,6 +12,7 @@ import errno
 import os
 import pickle
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -414,6 +415,60 @@ def test_row_15_a_forged_source_is_refused_while_the_list_is_kept(site: Site) ->
         arrives(lambda: wire.saw(b"needle-honest"))
         assert not wire.saw(b"needle-forged")
     assert site.wall.sink.counters()[Reason.SPOOFED].denied == 1
+
+
+@ONLY_CGROUP
+@pytest.mark.parametrize(("kind", "proto"), [(socket.SOCK_DGRAM, 0), (socket.SOCK_STREAM, 0),
+                                             (socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6)],
+                         ids=["udp", "tcp", "ping"])  # fmt: skip
+def test_row_15_the_kernel_answers_no_source_that_a_socket_made_up(
+    site: Site, kind: int, proto: int
+) -> None:
+    """IPV6_FREEBIND asks for no right. What goes to a closed port of lo from PEER6 would be
+    answered to PEER6: an error that quotes 1,232 bytes, an RST, an echo.
+    """
+    locals_ = site.wall.table("dnsfw_locals")
+    for address in ("::", HERE6):
+        locals_.update(abi.LocalKey(site.wall.netns, addr_from(address)).pack(), b"\1")
+    site.guarded.sysctl("net.ipv4.ping_group_range", "0 2147483647")
+    echo = bytes([128, 0, 0, 0, 0, 0, 0, 1]) + b"needle-quoted"
+
+    def send(source: str) -> Callable[[], int]:
+        def act() -> int:
+            with socket.socket(socket.AF_INET6, kind, proto) as sock:
+                sock.settimeout(NEVER)
+                sock.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND
+                sock.bind((source, 4321))
+                sock.connect(("::1", 9))
+                return sock.send(echo)
+
+        return act
+
+    with Capture(site.outside, "eth0") as wire:
+        site.inside(send(PEER6))
+        honest = site.inside(send(HERE6))
+        time.sleep(NEVER)
+        assert not wire.saw(addr_from(PEER6))
+    assert honest == (errno.ECONNREFUSED if kind == socket.SOCK_STREAM else len(echo))
+    assert site.wall.sink.counters()[Reason.SPOOFED].denied >= 1
+
+
+@ONLY_CGROUP
+def test_row_22_a_workload_is_no_neighbour_of_global_addresses(site: Site) -> None:
+    """Hop limit 255 keeps honest receivers off the link away, not an accomplice."""
+
+    def send(to: str) -> Callable[[], int]:
+        def act() -> int:
+            with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sock:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+                scope = socket.if_nametoindex("eth0")
+                return sock.sendto(bytes([135, 0]) + bytes(22), (to, 0, 0, scope))
+
+        return act
+
+    assert site.inside(send(PEER6)) == errno.EPERM
+    assert site.inside(send("ff02::1")) == 24
 
 
 @ONLY_CGROUP

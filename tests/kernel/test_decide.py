@@ -28,6 +28,8 @@ from tests.support.wall import (
     LATER,
     OTHER_RULE,
     RULE,
+    TC,
+    TC_L3,
     THIRD_RULE,
     Said,
     Wall,
@@ -36,6 +38,7 @@ from tests.support.wall import (
 HERE4, HERE6, ELSEWHERE = "192.0.2.10", "2001:db8::10", "203.0.113.9"
 BUILTIN = RuleId(abi.RuleId.BUILTIN)
 DEFAULT = RuleId(abi.RuleId.DEFAULT)
+LO = 1  # the index of lo in every network namespace
 BOTH = pytest.mark.parametrize("to", [IP4, IP6], ids=["v4", "v6"])
 To = Callable[..., Part]
 
@@ -49,8 +52,10 @@ def here(to: To) -> str:
     return HERE4 if to is IP4 else HERE6
 
 
-def said(wall: Wall, hook: str, packet: Part) -> tuple[Reason | None, bool]:
-    result = wall.judge(hook, packet)
+def said(
+    wall: Wall, hook: str, packet: Part, *, device: int | None = None
+) -> tuple[Reason | None, bool]:
+    result = wall.judge(hook, packet, device=device)
     return result.reason, result.verdict is ALLOW
 
 
@@ -314,17 +319,32 @@ def test_row_30_metadata_is_refused_though_a_name_leads_there(wall: Wall, hook: 
 
 @pytest.mark.parametrize(("to", "lo"), [(IP4, "127.0.0.1"), (IP4, "127.9.9.9"), (IP6, "::1")])
 def test_loopback_is_the_roles_own_question(wall: Wall, hook: str, to: To, lo: str) -> None:
-    assert said(wall, hook, to(lo, TCP(80))) == (Reason.LOOPBACK, True)
+    assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK, True)
 
     wall.policy(loopback_all=False)
-    assert said(wall, hook, to(lo, TCP(80))) == (Reason.NEVER_RESOLVED, False)
+    assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.NEVER_RESOLVED, False)
+
+
+@pytest.mark.parametrize("device_hook", [TC, TC_L3])
+@pytest.mark.parametrize("lockdown", [Lockdown.OFF, Lockdown.ON])
+def test_row_16_a_loopback_address_on_a_wire_is_a_stranger(
+    wall: Wall, device_hook: str, lockdown: Lockdown
+) -> None:
+    """Only a packet socket sends such a frame, and whoever listens on the link reads it."""
+    wall.listen("127.0.53.53")
+    wall.policy(lockdown=lockdown)
+
+    refused = Reason.NEVER_RESOLVED if lockdown is Lockdown.OFF else Reason.LOCKDOWN
+    for packet in (IP4("127.0.53.53", UDP(53)), IP4("127.0.0.1", UDP(9)), IP6("::1", UDP(9))):
+        assert said(wall, device_hook, packet) == (refused, False)
+        assert wall.judge(device_hook, packet, device=LO).verdict is ALLOW
 
 
 def test_an_address_rule_may_close_a_port_of_loopback(wall: Wall, hook: str) -> None:
     wall.policy(fixed={"127.0.0.1/32": [("25/tcp", DENY, RULE)]})
 
-    assert said(wall, hook, IP4("127.0.0.1", TCP(25))) == (Reason.ADDRESS_RULE, False)
-    assert said(wall, hook, IP4("127.0.0.1", TCP(26))) == (Reason.LOOPBACK, True)
+    assert said(wall, hook, IP4("127.0.0.1", TCP(25)), device=LO) == (Reason.ADDRESS_RULE, False)
+    assert said(wall, hook, IP4("127.0.0.1", TCP(26)), device=LO) == (Reason.LOOPBACK, True)
 
 
 @pytest.mark.parametrize("part", [UDP(53), TCP(53)], ids=["udp", "tcp"])
@@ -334,10 +354,10 @@ def test_a_query_to_a_listener_passes_and_carries_its_role(
     wall.policy(loopback_all=False)
     wall.listen("127.0.53.53")
 
-    result = wall.judge(hook, IP4("127.0.53.53", part))
+    result = wall.judge(hook, IP4("127.0.53.53", part), device=LO)
 
     assert result == Said(ALLOW, Reason.LISTENER, False, abi.RoleId.HOST)
-    other = wall.judge(hook, IP4("127.0.53.54", part))
+    other = wall.judge(hook, IP4("127.0.53.54", part), device=LO)
     assert (other.verdict, other.mark) == (DENY, 0)
 
 
@@ -348,9 +368,10 @@ def test_row_56_and_57_a_wildcard_listener_opens_no_other_resolver(
     wall.listen("::")
 
     away = wall.judge(hook, IP4("198.51.100.53", UDP(53)))
-    home = wall.judge(hook, IP4("198.51.100.53", UDP(53)), device=1)
+    home = wall.judge(hook, IP4("198.51.100.53", UDP(53)), device=LO)
     assert (away.reason, home.reason) == (Reason.NEVER_RESOLVED, Reason.LISTENER)
-    assert wall.judge(hook, IP4("127.0.0.1", UDP(53))).reason is Reason.LISTENER
+    query = IP4("127.0.0.1", UDP(53))
+    assert wall.judge(hook, query, device=LO).reason is Reason.LISTENER
 
 
 # lockdown, audit
@@ -367,7 +388,7 @@ def test_lockdown_goes_before_every_rule_but_spares_loopback(
     for packet in (IP4(HERE4, TCP(443, seq=2)), IP4(HERE4, TCP(443, ACK)),
                    IP4("10.0.0.1", TCP(1)), IP6("2001:db8::9", UDP(1))):
         assert said(wall, hook, packet) == (Reason.LOCKDOWN, False)
-    assert said(wall, hook, IP4("127.0.0.1", TCP(80))) == (Reason.LOOPBACK, True)
+    assert said(wall, hook, IP4("127.0.0.1", TCP(80)), device=LO) == (Reason.LOOPBACK, True)
 
 
 def test_audit_lets_pass_and_says_what_it_would_have_refused(wall: Wall, hook: str) -> None:

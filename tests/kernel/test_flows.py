@@ -206,7 +206,7 @@ def test_a_flow_belongs_to_the_rule_that_let_it_begin(wall: Wall, hook: str) -> 
 
 
 def test_a_flow_begins_nothing_and_neither_does_loopback(wall: Wall, hook: str) -> None:
-    wall.judge(hook, IP4("127.0.0.1", TCP(80)))
+    wall.judge(hook, IP4("127.0.0.1", TCP(80)), device=1)
     wall.judge(hook, out(IP4, TCP(80)))
 
     assert wall.flows() == []

@@ -9,7 +9,19 @@ from __future__ import annotations
 import pytest
 
 from dnsfw.model import Lockdown, Reason
-from tests.support.packets import ICMP6, IP4, IP6, UDP, Ether, Fragment, HopOptions, Part, Raw
+from tests.support.packets import (
+    ARP,
+    EAPOL,
+    ICMP6,
+    IP4,
+    IP6,
+    UDP,
+    Ether,
+    Fragment,
+    HopOptions,
+    Part,
+    Raw,
+)
 from tests.support.wall import DENY, EGRESS, TC, Wall, hooks_for
 
 LINK6, GROUP6 = "fe80::1", "ff02::1"
@@ -35,7 +47,11 @@ REFUSED = [
                  id="ND in fragments"),
     pytest.param(IP6("2001:db8::1", ICMP6(143), hops=64), id="MLD that routers pass on"),
     pytest.param(IP4("203.0.113.9", Raw(2), ttl=64), id="IGMP that routers pass on"),
+    pytest.param(IP6("2001:db8::1", ICMP6(143), hops=1), id="MLD to no group"),
+    pytest.param(IP4("203.0.113.9", Raw(2), ttl=1), id="IGMP to no group"),
     pytest.param(IP4("203.0.113.9", UDP(67, sport=1068)), id="DHCP from another port"),
+    pytest.param(IP4("203.0.113.9", UDP(67, bytes(600), sport=68)), id="DHCP with a payload"),
+    pytest.param(IP6("ff02::1:2", UDP(547, bytes(1300), sport=546)), id="DHCPv6 with a payload"),
     pytest.param(IP6("2001:db8::1", UDP(547, sport=546)), id="DHCPv6 off the link"),
     pytest.param(IP6(GROUP6, ICMP6(128), hops=255), id="an echo request"),
     pytest.param(IP6("2001:db8::1", ICMP6(1)), id="an ICMPv6 error of nobody's"),
@@ -61,6 +77,13 @@ def test_what_only_looks_like_upkeep_is_judged_by_policy(
     assert wall.judge(hook, packet).reason is Reason.NEVER_RESOLVED
 
 
+def test_row_22_an_arp_frame_carries_arp_alone(wall: Wall) -> None:
+    padded, stuffed = Ether(Part(ARP, bytes(46))), Ether(Part(ARP, bytes(65)))
+
+    assert wall.judge(TC, padded).reason is Reason.UPKEEP
+    assert wall.judge(TC, stuffed).reason is Reason.ETHERTYPE
+
+
 def test_a_forwarded_packet_is_nobodys_upkeep(wall: Wall) -> None:
     packet = IP4("198.51.100.1", UDP(67, sport=68))
 
@@ -71,7 +94,8 @@ def test_a_forwarded_packet_is_nobodys_upkeep(wall: Wall) -> None:
 @pytest.mark.parametrize(
     ("packet", "rate"),
     [
-        pytest.param(Ether(Part(0x0806, bytes(1400))), 1000, id="ARP"),
+        pytest.param(Ether(Part(ARP, bytes(46))), 1000, id="ARP"),
+        pytest.param(Ether(Part(EAPOL, bytes(1400))), 20, id="EAPOL"),
         pytest.param(IP6(GROUP6, ICMP6(135), hops=255), 1000, id="ND"),
         pytest.param(IP4("198.51.100.1", UDP(67, sport=68)), 20, id="DHCP"),
     ],

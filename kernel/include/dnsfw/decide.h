@@ -143,6 +143,36 @@ static __always_inline bool to_listener(const struct packet *p)
 	return map_get(dnsfw_listeners, &key) != 0;
 }
 
+/* What a device puts on a wire is not for this host, whatever address a packet
+ * socket wrote into it.
+ */
+static __always_inline bool
+stays_here(const struct packet *p, const enum dnsfw_hook hook)
+{
+	return hook != DNSFW_HOOK_TC_EGRESS || p->ifindex == LOOPBACK_IFINDEX;
+}
+
+static __always_inline bool
+is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
+{
+	__u64 x[2], y[2];
+
+	__builtin_memcpy(x, a, sizeof(x));
+	__builtin_memcpy(y, b, sizeof(y));
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+/* IPV6_FREEBIND lets anybody send from any address, so far as lo: the kernel
+ * would answer (an error that quotes the datagram, an echo) to whoever is
+ * named as the source. A transparent proxy's TCP replies begin nothing.
+ */
+static __always_inline bool makes_us_answer(const struct packet *p)
+{
+	return p->ifindex == LOOPBACK_IFINDEX && !is_loopback(&p->src) &&
+	       !is_same(&p->src, &p->dst) &&
+	       (p->proto != PROTO_TCP || is_syn(p));
+}
+
 /* A raw or packet socket writes its own source; only the host's may leave.
  * In force while the daemon says that it keeps the list.
  */
@@ -151,7 +181,8 @@ is_spoofed(const struct packet *p, const struct sender *s)
 {
 	struct dnsfw_local_key key = {};
 
-	if (!s->raw || p->forwarded || is_unspecified(&p->src))
+	if (p->forwarded || is_unspecified(&p->src) ||
+	    (!s->raw && !makes_us_answer(p)))
 		return false;
 	key.netns = p->netns;
 	if (!map_get(dnsfw_locals, &key))
@@ -163,9 +194,11 @@ is_spoofed(const struct packet *p, const struct sender *s)
 /* Nothing leaves but to this host, and answers to whom it let in */
 static __always_inline bool
 by_lockdown(const struct packet *p, const struct sender *s,
-	    const struct role *role, struct decision *d)
+	    const struct role *role, struct decision *d,
+	    const enum dnsfw_hook hook)
 {
-	if (!role->word.lockdown || is_loopback(&p->dst))
+	if (!role->word.lockdown ||
+	    (is_loopback(&p->dst) && stays_here(p, hook)))
 		return false;
 	if (role->word.lockdown == DNSFW_LOCKDOWN_ON &&
 	    p->proto == PROTO_TCP && p->frag != FRAGMENT_LATER &&
@@ -334,11 +367,11 @@ decide(const struct packet *p, const struct sender *s,
 		settle(d, DNSFW_DENY, DNSFW_SPOOFED, 0);
 		return;
 	}
-	if (to_listener(p)) {
+	if (stays_here(p, hook) && to_listener(p)) {
 		settle(d, DNSFW_ALLOW, DNSFW_LISTENER, 0);
 		return;
 	}
-	if (by_lockdown(p, s, role, d))
+	if (by_lockdown(p, s, role, d, hook))
 		return;
 	if (p->frag == FRAGMENT_LATER) {	/* its ports are elsewhere */
 		if (follows_fragment(p))
@@ -348,7 +381,8 @@ decide(const struct packet *p, const struct sender *s,
 		return;
 	}
 	if (by_conversation(p, s, d) ||
-	    by_address_rule(p, s->role, role, d) || by_loopback(p, role, d) ||
+	    by_address_rule(p, s->role, role, d) ||
+	    (stays_here(p, hook) && by_loopback(p, role, d)) ||
 	    by_grant(p, s->role, d))
 		return;
 	by_default(role, d);

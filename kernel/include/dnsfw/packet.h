@@ -17,6 +17,7 @@ enum {
 	MAX_TAGS = 2,		/* 802.1Q in 802.1ad; deeper is no one's need */
 	MAX_EXTENSIONS = 6,	/* IPv6 headers looked through (RFC 8200, 4.1) */
 	MAX_OPTIONS = 40,	/* bytes of IPv4 options */
+	MAX_ARP_BYTES = 64,	/* 28, and what a driver pads a frame with */
 	MAX_IP_BYTES = 65535,	/* past it a length field reads 0 (BIG TCP) */
 	LOOPBACK_IFINDEX = 1,	/* of lo, in every network namespace */
 };
@@ -509,8 +510,9 @@ parse_frame(struct __sk_buff *skb, struct packet *p)
 		return parse_ip4(skb, at, p);
 	if (type == TYPE_IP6)
 		return parse_ip6(skb, at, p);
-	if (type != TYPE_ARP && type != TYPE_EAPOL &&
-	    (type != TYPE_SLOW || !stays_on_link(skb)))
+	if (type == TYPE_ARP ? skb->len > at + MAX_ARP_BYTES :
+	    type == TYPE_SLOW ? !stays_on_link(skb) :
+				type != TYPE_EAPOL)
 		return DNSFW_ETHERTYPE;
 	p->link = type;
 	return DNSFW_BY_NOTHING;

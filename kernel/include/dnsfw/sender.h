@@ -31,7 +31,8 @@ struct sender {
 	__u8 known;		/* the role is a record's, not assumed */
 	__u8 raw;		/* writes its own headers */
 	__u8 listens;
-	__u8 pad[3];
+	__u8 crafts;		/* raw, and certainly no socket of the kernel's */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct sender) % 8 == 0, "forget() goes by words");
 
@@ -71,6 +72,8 @@ look_at_sender(struct __sk_buff *skb, const struct packet *p, struct sender *s)
 	if (socket_get(dnsfw_own, full))
 		s->own = 1;
 	use_record(s, socket_get(dnsfw_socks, full));
+	/* the kernel's own sockets never pass sock_create */
+	s->crafts = s->raw && (s->known || full->family == FAMILY_PACKET);
 	/* No workload can be this: the kernel makes it, without sock_create,
 	 * and a workload's raw socket has a record or another cgroup.
 	 */

@@ -10,7 +10,8 @@
 
 enum upkeep {
 	UPKEEP_NONE = 0,
-	UPKEEP_LINK,		/* ARP, EAPOL, LACP */
+	UPKEEP_ARP,
+	UPKEEP_PORT,		/* EAPOL, LACP */
 	UPKEEP_NEIGHBOR,
 	UPKEEP_GROUPS,		/* IGMP, MLD */
 	UPKEEP_DHCP,
@@ -22,6 +23,7 @@ _Static_assert(BUCKET_UPKEEP + UPKEEP_ECHO_REPLY < BUCKET_COUNT, "a bucket each"
 
 enum {
 	UPKEEP_FEW = 20,	/* a second and CPU: a lease, a group report */
+	UPKEEP_SOME = 100,	/* what others make us say */
 	UPKEEP_MANY = 1000,	/* neighbours, ends of connections */
 	SMALL = 576,		/* RFC 1122, 3.2.2: what an error need not pass */
 	SMALL_IP6 = 1280,	/* RFC 4443, 2.4 (c): errors fill the minimum MTU */
@@ -51,17 +53,31 @@ static __always_inline bool is_link_local(const struct dnsfw_addr *a)
 	       (a->b[0] == 0xff && (a->b[1] & 0x0f) == 0x02);
 }
 
-/* Hop limit 255: a receiver off this link discards it (RFC 4861, 7.1); one
- * hop: no router passes it on.
+static __always_inline bool is_group(const struct packet *p)
+{
+	return p->family == 4 ? p->dst.b[12] >> 4 == 14 : p->dst.b[0] == 0xff;
+}
+
+/* Hop limit 255: honest receivers off this link discard it (RFC 4861, 7.1),
+ * but routers pass it on to dishonest ones. So a global neighbour is only for
+ * the kernel to talk to, whose neighbours are on the link.
  */
-static __always_inline enum upkeep upkeep_icmp6(const struct packet *p)
+static __always_inline bool
+is_neighbor(const struct packet *p, const struct sender *s)
+{
+	return p->ttl == 255 && p->bytes <= SMALL &&
+	       (is_link_local(&p->dst) || !s->crafts);
+}
+
+/* One hop: no router passes a report on */
+static __always_inline enum upkeep
+upkeep_icmp6(const struct packet *p, const struct sender *s)
 {
 	if (p->icmp >= ND_FIRST && p->icmp <= ND_LAST)
-		return p->ttl == 255 && p->bytes <= SMALL ? UPKEEP_NEIGHBOR :
-							    UPKEEP_NONE;
+		return is_neighbor(p, s) ? UPKEEP_NEIGHBOR : UPKEEP_NONE;
 	if ((p->icmp >= MLD_FIRST && p->icmp <= MLD_LAST) ||
 	    p->icmp == MLD_V2_REPORT)
-		return p->ttl == 1 ? UPKEEP_GROUPS : UPKEEP_NONE;
+		return p->ttl == 1 && is_group(p) ? UPKEEP_GROUPS : UPKEEP_NONE;
 	return UPKEEP_NONE;
 }
 
@@ -84,10 +100,11 @@ upkeep_icmp_kernel(const struct packet *p, const struct decision *d)
 
 static __always_inline bool is_dhcp(const struct packet *p)
 {
-	if (p->family == 4)
-		return p->sport == DHCP_CLIENT && p->dport == DHCP_SERVER;
+	if (p->family == 4)	/* a renewal goes to any address; RFC 2131, 2 */
+		return p->sport == DHCP_CLIENT && p->dport == DHCP_SERVER &&
+		       p->bytes <= SMALL;
 	return p->sport == DHCP6_CLIENT && p->dport == DHCP6_SERVER &&
-	       is_link_local(&p->dst);
+	       p->bytes <= SMALL_IP6 && is_link_local(&p->dst);
 }
 
 /* TC alone sees these: cgroup_skb does not run without a full socket */
@@ -105,18 +122,18 @@ upkeep_kind(const struct packet *p, const struct sender *s,
 	enum upkeep kind = UPKEEP_NONE;
 
 	if (p->link)
-		return UPKEEP_LINK;
+		return p->link == TYPE_ARP ? UPKEEP_ARP : UPKEEP_PORT;
 	if (p->forwarded || p->frag)	/* RFC 6980: ND is never fragmented */
 		return UPKEEP_NONE;
 	switch (p->proto) {
 	case PROTO_ICMP:
 		if (p->family == 6)
-			kind = upkeep_icmp6(p);
+			kind = upkeep_icmp6(p, s);
 		if (!kind && s->kind == SENDER_KERNEL)
 			kind = upkeep_icmp_kernel(p, d);
 		return kind;
 	case PROTO_IGMP:
-		return p->ttl == 1 ? UPKEEP_GROUPS : UPKEEP_NONE;
+		return p->ttl == 1 && is_group(p) ? UPKEEP_GROUPS : UPKEEP_NONE;
 	case PROTO_UDP:
 		return s->role == DNSFW_ROLE_HOST && is_dhcp(p) ? UPKEEP_DHCP :
 								  UPKEEP_NONE;
@@ -128,8 +145,17 @@ upkeep_kind(const struct packet *p, const struct sender *s,
 
 static __always_inline __u32 upkeep_rate(enum upkeep kind)
 {
-	return kind == UPKEEP_DHCP || kind == UPKEEP_GROUPS ? UPKEEP_FEW :
-							      UPKEEP_MANY;
+	switch (kind) {
+	case UPKEEP_PORT:
+	case UPKEEP_GROUPS:
+	case UPKEEP_DHCP:
+		return UPKEEP_FEW;
+	case UPKEEP_ICMP_ERROR:
+	case UPKEEP_ECHO_REPLY:
+		return UPKEEP_SOME;
+	default:
+		return UPKEEP_MANY;
+	}
 }
 
 #endif
