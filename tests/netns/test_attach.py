@@ -207,7 +207,7 @@ def test_row_48_a_killed_daemon_leaves_the_wall_and_down_needs_none(yard: Yard, 
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = yard.here.run(
-        [sys.executable, "-c", code, str(yard.pin_dir), str(yard.cgroup.path)],
+        [sys.executable, "-P", "-c", code, str(yard.pin_dir), str(yard.cgroup.path)],
         env={**os.environ, "PYTHONPATH": str(Path(dnsfw.__file__).parents[1])},
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
