@@ -7,11 +7,16 @@ from typing import Any
 
 import click
 
-from dnsfw.cli.client import Client, run_dir_option
+from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.render import duration, json_option, print_json, table
 from dnsfw.errors import DatapathError
+from dnsfw.server.removal import wall_stands
 
 _LABEL = 11
+_LEFT = (
+    "the daemon does not run; the wall it left stands and opens nothing new. "
+    "`sudo dnsfw up` takes it over, `sudo dnsfw down` removes it"
+)
 
 
 @click.command("status", short_help="What is guarded, how, and what it counted.")
@@ -23,7 +28,12 @@ _LABEL = 11
 @run_dir_option
 def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
     """What is guarded, how, and what it counted. Exit 3 when dnsfw does not run."""
-    state = Client(run_dir).ask("status")
+    try:
+        state = Client(run_dir).ask("status")
+    except NoDaemon as error:
+        if wall_stands():
+            raise DatapathError(_LEFT) from None
+        raise error from None
     state.pop("ok")
     if as_json:
         print_json(state)

@@ -98,7 +98,7 @@ class Daemon:
 
     def end(self, how: End) -> None:
         """Finish the run; what was said first holds. An unconfirmed trial never leaves a wall."""
-        if self.trial.left is not None:
+        if self.trial.unconfirmed:
             how = End.REMOVE
         if not self._end.done():
             self._end.set_result(how)
@@ -212,7 +212,8 @@ class Daemon:
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
         self.trial.start(asyncio.get_running_loop())
-        self._announce()
+        if not self._end.done():  # Ctrl-C while it started
+            self._announce()
         async with self._tasks as tasks:
             self._serving = True
             beat = tasks.create_task(upkeep.run())

@@ -1,15 +1,17 @@
-"""`dnsfw down` without a daemon: takes away what one left."""
+"""What a daemon leaves when it is gone: finding it, and `dnsfw down` taking it away."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from dnsfw.datapath import mounts
 from dnsfw.server.clock import boot_now
 from dnsfw.server.journal import Journal
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
 
-__all__ = ["remove_left_overs"]
+__all__ = ["remove_left_overs", "wall_stands"]
 
 
 def remove_left_overs(run_dir: Path) -> bool:
@@ -23,3 +25,15 @@ def remove_left_overs(run_dir: Path) -> bool:
     finally:
         lock.release()
     return removed
+
+
+def wall_stands() -> bool:
+    """Is a wall pinned where one is expected? False also for who may not look."""
+    named, found = os.environ.get("DNSFW_PIN_DIR"), mounts.find(mounts.BPFFS)
+    if not named and found is None:
+        return False
+    try:
+        directory = Path(named) if named else Path(str(found)) / "dnsfw"
+        return any(path.name.startswith("abi") for path in directory.iterdir())
+    except OSError:
+        return False

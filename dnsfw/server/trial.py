@@ -19,16 +19,18 @@ class Trial:
         self._undo = undo
         self._run_dir = run_dir
         self._guardian: Guardian | None = None
+        self._confirmed = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def wanted(self) -> bool:
-        return self._seconds is not None
+    def unconfirmed(self) -> bool:
+        """Is this a trial, and has nobody said keep? Also before its time runs."""
+        return self._seconds is not None and not self._confirmed
 
     def guard(self) -> None:
         """Before the wall goes up: from here on it comes down even if this process dies."""
-        if self.wanted:
+        if self.unconfirmed:
             self._guardian = Guardian(self._run_dir)
 
     def relieve(self) -> None:
@@ -56,5 +58,6 @@ class Trial:
         if timer is None:
             return False
         timer.cancel()
+        self._confirmed = True
         self.relieve()
         return True

@@ -2,7 +2,7 @@
 
 A wake-up of the loop costs more than a query, so each one reads up to BATCH
 datagrams; a flood then waits in the socket's buffer and the kernel drops what
-does not fit, instead of Python queueing it.
+does not fit, instead of Python queueing it. Its replies go out together.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _INFO6 = struct.Struct("=16sI")  # in6_pktinfo: address, interface
 
 OnQuery = Callable[[bytes, Client], object]
 Control = tuple[int, int, bytes]
+_Held = tuple[bytes, Any, Control | None]
 
 
 def _nobody(wire: bytes, client: Client) -> None:
@@ -71,6 +72,7 @@ class UdpListener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = bytearray(_LONGEST_QUERY)
         self._view = memoryview(self._buffer)
+        self._held: list[_Held] | None = None  # replies to the batch that is being read
         self.socket = _open(endpoint)
 
     async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
@@ -85,7 +87,14 @@ class UdpListener:
         self.socket.close()
 
     def send(self, wire: bytes, peer: Any, source: Control | None) -> None:
-        """Send now or never: a client that is not there asks again (it is UDP)."""
+        """Send now, or with the rest of its batch."""
+        if self._held is not None:
+            self._held.append((wire, peer, source))
+        else:
+            self._send(wire, peer, source)
+
+    def _send(self, wire: bytes, peer: Any, source: Control | None) -> None:
+        """Now or never: a client that is not there asks again (it is UDP)."""
         try:
             if source is None:
                 self.socket.sendto(wire, peer)
@@ -95,6 +104,18 @@ class UdpListener:
             self.unsent += 1
 
     def _drain(self) -> None:
+        """Read a batch, then send its replies: to wake a client on another core costs more
+        than a query does, and one that is awake needs no waking.
+        """
+        held = self._held = []
+        try:
+            self._read_batch()
+        finally:
+            self._held = None
+            for reply in held:
+                self._send(*reply)
+
+    def _read_batch(self) -> None:
         for _ in range(BATCH):
             try:
                 size, control, flags, peer = self.socket.recvmsg_into([self._buffer], _ANCILLARY)

@@ -112,3 +112,13 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
     assert text.out.startswith("dnsfw ") and ", enforcing\n" in text.out
     assert json.loads(done.out)["enforcing"] is True
     assert "ok" not in json.loads(done.out)
+
+
+def test_a_wall_without_a_daemon_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "abi1").mkdir()
+    monkeypatch.setenv("DNSFW_PIN_DIR", str(tmp_path))
+
+    done = dnsfw("status", "--run-dir", str(tmp_path))
+
+    assert done.code == 3
+    assert "the wall it left stands" in done.err

@@ -52,10 +52,11 @@ def test_the_descriptor_limit_goes_up_and_never_down() -> None:
 
 def test_full_collections_become_rare_and_leave_out_what_is_there_already() -> None:
     before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)  # as Python starts
     try:
         calm_collector()
 
-        assert gc.get_threshold()[2] > 10 * before[2]
+        assert gc.get_threshold()[2] > 100
         assert gc.get_freeze_count() > 0
     finally:
         gc.set_threshold(*before)

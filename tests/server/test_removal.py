@@ -9,7 +9,7 @@ import pytest
 from dnsfw.server import wall
 from dnsfw.server.lock import AlreadyRunning, Lock
 from dnsfw.server.options import Options
-from dnsfw.server.removal import remove_left_overs
+from dnsfw.server.removal import remove_left_overs, wall_stands
 
 
 def test_the_wall_and_the_journal_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,14 @@ def test_a_running_daemon_is_not_robbed(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(AlreadyRunning):
         remove_left_overs(tmp_path)
     lock.release()
+
+
+@pytest.mark.parametrize(("there", "stands"), [(None, False), ("new", False), ("abi1", True)])
+def test_a_wall_stands_when_a_whole_one_is_pinned(
+    tmp_path: Path, there: str | None, stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_PIN_DIR", str(tmp_path / "pins"))
+    if there is not None:
+        (tmp_path / "pins" / there).mkdir(parents=True)
+
+    assert wall_stands() is stands

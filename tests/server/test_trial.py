@@ -13,7 +13,7 @@ async def test_without_a_time_there_is_no_trial(tmp_path: Path) -> None:
     trial.guard()
     trial.start(asyncio.get_running_loop())
 
-    assert not trial.wanted
+    assert not trial.unconfirmed
     assert trial.left is None
     assert not trial.confirm()
 
@@ -21,11 +21,13 @@ async def test_without_a_time_there_is_no_trial(tmp_path: Path) -> None:
 async def test_it_says_how_long_it_has_left(tmp_path: Path) -> None:
     trial = Trial(60.0, lambda: None, tmp_path)
     assert trial.left is None
+    assert trial.unconfirmed
     trial.start(asyncio.get_running_loop())
 
     assert trial.left is not None and 59 < trial.left <= 60
     assert trial.confirm()
     assert trial.left is None
+    assert not trial.unconfirmed
 
 
 async def test_its_end_undoes_everything(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 
 import pytest
@@ -97,6 +98,46 @@ async def test_one_wake_up_reads_a_bounded_batch() -> None:
     one._drain()
 
     assert (first, len(heard)) == (BATCH, BATCH + 10)
+    one.close()
+
+
+async def test_the_replies_of_a_batch_go_out_together_at_its_end_and_in_order() -> None:
+    one = listener()
+    early: list[bool] = []
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        for wire in (b"1", b"2", b"3"):
+            sock.send(wire)
+
+        def answer(wire: bytes, client: Client) -> None:
+            echo(wire, client)
+            early.append(bool(select.select([sock], [], [], 0)[0]))
+
+        one.on_query = answer
+        one._drain()
+
+        assert [sock.recv(100) for _ in range(3)] == [b"1", b"2", b"3"]
+    assert early == [False, False, False]
+    one.close()
+
+
+async def test_a_batch_that_breaks_off_still_sends_what_is_answered() -> None:
+    def answer(wire: bytes, client: Client) -> None:
+        echo(wire, client)
+        if wire == b"2":
+            raise RuntimeError("a fault of ours")
+
+    one = listener()
+    one.on_query = answer
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        for wire in (b"1", b"2"):
+            sock.send(wire)
+
+        with pytest.raises(RuntimeError):
+            one._drain()
+
+        assert [sock.recv(100) for _ in range(2)] == [b"1", b"2"]
     one.close()
 
 
