@@ -56,7 +56,7 @@ class _Element(ctypes.Structure):
         ("fd", ctypes.c_uint32),
         ("pad", ctypes.c_uint32),
         ("key", ctypes.c_char_p),
-        ("value", ctypes.c_void_p),
+        ("value", ctypes.c_char_p),  # bytes to be read, or the address of a buffer to be written
         ("flags", ctypes.c_uint64),
     )
 
@@ -84,7 +84,7 @@ class Map:
     def _element(self, cmd: int, key: bytes, value: bytes | None, flags: int = 0) -> int:
         if len(key) != self.key_size or (value is not None and len(value) != self.value_size):
             raise ValueError(f"{self.name}: key or value has the wrong size")
-        attr = _Element(self.fd, 0, key, address(value), flags)
+        attr = _Element(self.fd, 0, key, value, flags)
         if syscall(NUMBER, cmd, ctypes.byref(attr), _ELEMENT_SIZE) < 0:
             return ctypes.get_errno()
         return 0
