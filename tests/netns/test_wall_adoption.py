@@ -149,7 +149,8 @@ def test_row_48_kill_9_under_load_leaks_nothing(yard: Yard, tcx: bool) -> None:
     neighbours(yard)
     with yard.wall(yard.config(tcx=tcx)) as wall:
         KernelSink(wall.maps).write([grant(PEER)])
-    argv = [sys.executable, "-P", "-c", ADOPT_AND_DIE, str(yard.pin_dir), str(yard.cgroup.path), str(tcx)]
+    where = (str(yard.pin_dir), str(yard.cgroup.path), str(tcx))
+    argv = [sys.executable, "-P", "-c", ADOPT_AND_DIE, *where]
     env = {**os.environ, "PYTHONPATH": str(Path(dnsfw.__file__).parents[1])}
 
     def kill() -> None:

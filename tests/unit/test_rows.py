@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rows import BEGIN, END, README, ROWS, numbers, table, rows_tested
+from tests.support.rows import BEGIN, END, README, ROWS, numbers, rows_tested, table
 
 LIMITS = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
