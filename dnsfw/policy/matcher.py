@@ -65,13 +65,12 @@ class Matcher:
     below it the name lies: at it, one label below, or deeper. So there are three tables.
     """
 
-    __slots__ = ("_at", "_bad_label", "_below", "_default", "_one", "_refuse_odd", "rules")
+    __slots__ = ("_at", "_below", "_default", "_one", "_refuse_odd", "rules")
 
     def __init__(self, rules: Iterable[Rule], default: Verdict) -> None:
         self.rules = tuple(rule for rule in rules if isinstance(rule.what, Pattern))
         self._refuse_odd = default is Verdict.DENY
         self._default = settle([], default)
-        self._bad_label = Judgement.of((Share(KNOWN, Verdict.DENY, None, Reason.BAD_LABEL),))
         by_suffix: dict[Name, list[Rule]] = {}
         for rule in self.rules:
             by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
@@ -110,7 +109,7 @@ class Matcher:
                 found = self._default
         # Only labels in front of a policy's own suffix can be odd.
         if self._refuse_odd and not _ORDINARY(name, 0, len(name) - (len(rest) or 1)):
-            return self._bad_label
+            return _without_leave(found)
         return found
 
     def ranked(self, name: Name) -> list[Rule]:
@@ -139,6 +138,18 @@ def settle(matching: Sequence[Rule], default: Verdict) -> Judgement:
         shares += [Share(ports, rule.verdict, rule, Reason.BY_NAME) for ports in chunks(mine)]
     shares += [Share(ports, default, None, Reason.NAME_DEFAULT) for ports in chunks(left)]
     return Judgement.of(tuple(shares))
+
+
+def _without_leave(found: Judgement) -> Judgement:
+    """What is left for a name with odd octets: nothing is allowed, but what a rule denies it
+    still denies by itself, which is what stops an answer whose CNAME chain leads there.
+    """
+    denied = [s for s in found.shares if s.rule is not None and s.verdict is Verdict.DENY]
+    left = KNOWN
+    for share in denied:
+        left = left.minus(share.ports)
+    odd = [Share(ports, Verdict.DENY, None, Reason.BAD_LABEL) for ports in chunks(left)]
+    return Judgement.of((*denied, *odd))
 
 
 def _pattern(rule: Rule) -> Pattern:

@@ -48,6 +48,18 @@ def test_a_denied_name_on_the_chain_blocks_the_answer(stage: Begin) -> None:
     assert play.query("www.example.com").expects(Reply).reply.rcode == "NXDOMAIN"
 
 
+def test_row_69_odd_octets_do_not_hide_a_denied_name_on_the_chain(stage: Begin) -> None:
+    """Under `default: deny` no rule allows such a name; the one that denies it still speaks."""
+    play = stage(WITH_TRACKER)
+    play.query("www.example.com").expects(Ask)
+
+    scene = play.answer("www.example.com", "192.0.2.7", via=["x\\032y.tracker.net"]).expects(Reply)
+
+    assert (scene.reply.rcode, scene.reply.ede) == ("NXDOMAIN", 15)
+    assert scene.note("refused").reason is Reason.CHAIN_DENIED
+    assert not play.kernel.entries
+
+
 def test_a_port_denied_to_a_name_on_the_chain_is_not_opened(stage: Begin) -> None:
     play = stage(
         ALLOW_EXAMPLE.replace("com:443", "com:443,8443").replace(
