@@ -30,7 +30,9 @@ class Lock:
         self._path = directory / "lock"
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Whoever can read a file can lock it, and then no dnsfw would start.
+            os.fchmod(self._file, 0o600)
         except OSError as error:
             raise DatapathError(
                 f"cannot use {directory}: {error.strerror}; run as root, or set --run-dir"

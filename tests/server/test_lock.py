@@ -40,6 +40,16 @@ def test_row_48_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     Lock(tmp_path).release()
 
 
+def test_row_52_nobody_else_can_hold_the_lock_against_a_start(tmp_path: Path) -> None:
+    """flock(2) asks for an open file, not for the right to write it."""
+    (tmp_path / "lock").touch(0o644)
+
+    lock = Lock(tmp_path)
+
+    assert (tmp_path / "lock").stat().st_mode & 0o077 == 0
+    lock.release()
+
+
 def test_a_directory_that_cannot_be_is_the_hosts_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
