@@ -15,7 +15,7 @@
 
 #define UDP_IDLE (180 * SECOND)
 #define UDP_IDLE_NEW (30 * SECOND)	/* nothing came back yet */
-#define TCP_IDLE (7200 * SECOND)	/* RFC 5382, 5: at least 2 h 4 min kept */
+#define TCP_IDLE (7440 * SECOND)	/* RFC 5382, 5: keepalives come at 2 h */
 #define TCP_IDLE_NEW (180 * SECOND)	/* past the last SYN of Linux, 127 s */
 #define TCP_IDLE_CLOSING (60 * SECOND)	/* TIME_WAIT of Linux */
 #define FRAGMENTS_LIVE (30 * SECOND)	/* reassembly time of Linux */
