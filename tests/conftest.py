@@ -1,14 +1,15 @@
 """Markers, probes and the loud skip: what a test needs is said on the test.
 
-`needs_root`, `needs_bpf`, `needs_netns`, `needs_cgroup`, `needs_bcc` and `needs_peers`
-are probed once a run. `DNSFW_REQUIRE=bpf,netns,cgroup` turns a skip of these kinds into
-a failure, `DNSFW_REQUIRE=wheel` insists on the installed package; the last lines of a
-run list what was skipped and why.
+`needs_root`, `needs_bpf`, `needs_netns`, `needs_cgroup`, `needs_machine`, `needs_bcc` and
+`needs_peers` are probed once a run. `DNSFW_REQUIRE=bpf,netns,cgroup` turns a skip of these
+kinds into a failure, `DNSFW_REQUIRE=wheel` insists on the installed package; the last lines
+of a run list what was skipped and why.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ REQUIRED = {kind.strip() for kind in os.environ.get("DNSFW_REQUIRE", "").split("
 def pytest_configure(config: pytest.Config) -> None:
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"needs_{kind}: {meaning}")
+    # Ended from outside, a run still takes its namespaces and cgroups down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unknown = REQUIRED - set(KINDS) - {"wheel"}
     if unknown:
         raise pytest.UsageError(f"DNSFW_REQUIRE: unknown {', '.join(sorted(unknown))}")

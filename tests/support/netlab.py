@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from typing import IO, Any
 
 _CLONE_NEWNET = 0x40000000
 _NETNS_DIR = Path("/run/netns")
-_LOCK_DIR = Path("/run/lock/dnsfw-lab")
+_LABS = Path("/run/dnsfw-lab")  # one directory and one lock a test; root's alone
 _PATIENCE = 10.0  # seconds a process has to end after a signal, ten times what it needs
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -199,14 +198,22 @@ class Lab:
     def __init__(self, title: str) -> None:
         self.id = hashlib.blake2s(title.encode(), digest_size=3).hexdigest()
         self.title = title
-        _LOCK_DIR.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[str] = (_LOCK_DIR / self.id).open("w")
+        _LABS.mkdir(exist_ok=True)
+        self._lock: IO[str] = (_LABS / f"{self.id}.lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # the same test in another run: one at a time
         self._stack = contextlib.ExitStack()
-        self.scratch = Path(tempfile.mkdtemp(prefix=f"dnsfw-{self.id}-"))
-        self.scratch.chmod(0o755)  # servers that drop privileges read their files here
-        self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.scratch = _LABS / self.id
         self._bpffs: Path | None = None
+        self._clear()  # a killed run's
+        self.scratch.mkdir()
+        self._stack.callback(self._clear)
+
+    def _clear(self) -> None:
+        """Every pin goes with its file system, and every file with the directory."""
+        subprocess.run(
+            ["umount", "-l", str(self.scratch / "bpf")], capture_output=True, check=False
+        )
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def __enter__(self) -> Lab:
         return self
@@ -263,7 +270,6 @@ class Lab:
             self._bpffs = self.scratch / "bpf"
             self._bpffs.mkdir(mode=0o700)
             sh("mount", "-t", "bpf", "bpf", str(self._bpffs))
-            self._stack.callback(sh, "umount", "-l", str(self._bpffs))
         return self._bpffs
 
     def file(self, name: str, text: str) -> Path:
