@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from traceback import extract_tb, print_exc
+from traceback import print_exc
 from typing import NoReturn
 
 import click
 
 from dnsfw import __version__
 from dnsfw.errors import ConfigError, DatapathError, PolicyError, WireError
+from dnsfw.server.faults import place_of
 
 __all__ = ["EXIT_HOST", "EXIT_MISTAKE", "EXIT_NO", "EXIT_OK", "cli", "main"]
 
@@ -126,9 +127,7 @@ def _internal(error: BaseException) -> str:
         error = error.exceptions[0]
     if os.environ.get("DNSFW_DEBUG"):
         print_exc()
-    frames = extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return (
-        f"internal error: {type(error).__name__}: {error}{place}; "
+        f"internal error: {type(error).__name__}: {error} ({place_of(error)}); "
         "please report it with the output of DNSFW_DEBUG=1"
     )

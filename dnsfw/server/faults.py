@@ -10,10 +10,12 @@ others. Only here, in the daemon's own beat and at the edge of the process may
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from traceback import extract_tb
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "place_of"]
 
+_HOME = str(Path(__file__).parents[1]) + "/"
 _MAX_PLACES = 64  # in our own code: more kinds than that are one kind
 
 
@@ -28,9 +30,15 @@ class Faults:
 
     def caught(self, doing: str, error: Exception) -> None:
         self.count += 1
-        frames = extract_tb(error.__traceback__)
-        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+        place = place_of(error)
         self.last = f"{doing}: {type(error).__name__} at {place}"
         if place not in self._places and len(self._places) < _MAX_PLACES:
             self._places.add(place)
             self._tell(f"fault while {self.last}: the packet was dropped; please report this")
+
+
+def place_of(error: BaseException) -> str:
+    """`module.py:line`: where in dnsfw, not where in a library that it called."""
+    frames = extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if frame.filename.startswith(_HOME)] or frames
+    return f"{ours[-1].filename.removeprefix(_HOME)}:{ours[-1].lineno}" if ours else "?"

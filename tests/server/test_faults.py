@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dnsfw.server.faults import Faults
+from dnsfw.errors import ConfigError
+from dnsfw.server.address import parse_endpoint
+from dnsfw.server.faults import Faults, place_of
 
 
 def fail(faults: Faults, how: int) -> None:
@@ -24,7 +26,7 @@ def test_row_136_a_fault_is_told_once_a_place_and_counted_always() -> None:
 
     assert faults.count == 200
     assert len(said) == 2
-    assert "ValueError at test_faults.py:" in said[0]
+    assert "test_faults.py:" in said[0]
 
 
 def test_what_the_peer_sent_is_not_in_the_line() -> None:
@@ -33,3 +35,10 @@ def test_what_the_peer_sent_is_not_in_the_line() -> None:
     fail(Faults(said.append), 0)
 
     assert "secret" not in said[0]
+
+
+def test_the_place_is_ours_not_the_librarys() -> None:
+    try:
+        parse_endpoint("[")
+    except ConfigError as error:
+        assert place_of(error).startswith("server/address.py:")
