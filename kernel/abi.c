@@ -18,6 +18,7 @@ SHOW(enum, flow_state);
 SHOW(enum, inbound);
 SHOW(enum, lockdown);
 SHOW(enum, role_flag);
+SHOW(enum, list);
 
 SHOW(struct, grant_key);
 SHOW(struct, slot);

@@ -18,6 +18,9 @@ int dnsfw_cg_ingress(struct __sk_buff *skb)
 	find_sender(skb, &p, &s);
 	if (s.own || (p.proto == PROTO_TCP && !s.listens))
 		return 1;
+	/* where keys tell no namespaces apart, it would be taken for ours */
+	if (by_other_netns(&p, &s, DNSFW_HOOK_NONE))
+		return 1;
 	begin_inbound(&key, &p, &s);
 	return 1;
 }

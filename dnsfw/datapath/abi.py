@@ -124,6 +124,12 @@ class RoleFlag(IntEnum):
     RESOLVED_ONLY = 1
 
 
+class List(IntEnum):
+    NONE = 0
+    KEPT = 1
+    LEFT = 2
+
+
 class _GrantKeyFields(NamedTuple):
     role: int
     addr: bytes

@@ -10,7 +10,7 @@ from dnsfw.datapath.swap import Table
 from dnsfw.model import Addr
 
 _HERE = b"\x01"
-_SWITCH = Addr(bytes(16))  # its row says that the list is kept
+_STATE = Addr(bytes(16))  # its row says whether the list is kept
 
 
 class Locals:
@@ -27,17 +27,24 @@ class Locals:
         """
         wanted = {self._key(addr) for addr in addresses}
         if len(wanted) >= Limit.MAX_LOCALS:
-            self.stop()
+            self._table.delete(self._key(_STATE))
             return
-        for key in self._keys() - wanted - {self._key(_SWITCH)}:
+        for key in self._keys() - wanted - {self._key(_STATE)}:
             self._table.delete(key)
         for key in wanted:
             self._table.update(key, _HERE)
-        self._table.update(self._key(_SWITCH), _HERE)
+        self._settle(abi.List.KEPT)
 
     def stop(self) -> None:
-        """Nobody keeps the list from here on: no source is refused."""
-        self._table.delete(self._key(_SWITCH))
+        """Nobody keeps the list from here on: no source is refused.
+
+        It stays, for on older kernels it still tells this host's sockets from others'.
+        """
+        if self._table.lookup(self._key(_STATE)) is not None:
+            self._settle(abi.List.LEFT)
+
+    def _settle(self, state: abi.List) -> None:
+        self._table.update(self._key(_STATE), bytes([state]))
 
     def _keys(self) -> set[bytes]:
         keys = (key for key, _ in self._table.items())

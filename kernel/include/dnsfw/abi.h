@@ -137,6 +137,12 @@ enum dnsfw_role_flag {
 	DNSFW_RESOLVED_ONLY = 1,
 };
 
+enum dnsfw_list {
+	DNSFW_LIST_NONE = 0,	/* no list */
+	DNSFW_LIST_KEPT = 1,	/* the daemon keeps it */
+	DNSFW_LIST_LEFT = 2,	/* by a daemon that stopped */
+};
+
 /* IPv4 as ::ffff:a.b.c.d, network byte order */
 struct dnsfw_addr {
 	__u8 b[16];
@@ -289,8 +295,9 @@ struct dnsfw_listener_key {
 _Static_assert(sizeof(struct dnsfw_listener_key) == 32,
 	       "dnsfw_listener_key is ABI");
 
-/* locals: addresses that a raw or packet socket may name as its source. The
- * check is on in a namespace while the row of the all-zero address is there.
+/* locals: this host's addresses, which a raw or packet socket may name as its
+ * source. The row of the all-zero address holds a dnsfw_list: sources
+ * are checked while the list is kept.
  */
 struct dnsfw_local_key {
 	__u64 netns;

@@ -95,9 +95,28 @@ static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
 	return all >= 0;
 }
 
+/* Before Linux 6.15 nothing says whose a socket is that is older than the wall,
+ * but its source: an address that is not the host's is of another namespace,
+ * such as a container that was there before us. A forged one gains nothing: it
+ * still has to leave by a device of ours. The list may be a stopped daemon's.
+ */
+static __always_inline bool
+is_elsewhere(const struct packet *p, const struct sender *s)
+{
+	struct dnsfw_local_key key = {};
+
+	if (HAS_NETNS_COOKIE || s->kind != SENDER_SOCKET || s->raw ||
+	    p->malformed || is_unspecified(&p->src) || is_loopback(&p->src) ||
+	    !map_get(dnsfw_locals, &key))
+		return false;
+	key.addr = p->src;
+	return map_get(dnsfw_locals, &key) == 0;
+}
+
 /* Guards of other namespaces judge their own sockets */
 static __always_inline bool
-by_other_netns(const struct sender *s, const enum dnsfw_hook hook)
+by_other_netns(const struct packet *p, const struct sender *s,
+	       const enum dnsfw_hook hook)
 {
 	const struct dnsfw_settings *set;
 
@@ -105,7 +124,11 @@ by_other_netns(const struct sender *s, const enum dnsfw_hook hook)
 	if (hook == DNSFW_HOOK_TC_EGRESS)
 		return false;
 	set = settings();
-	return set && set->only_netns && s->netns && s->netns != set->netns;
+	if (!set || !set->only_netns)
+		return false;
+	if (s->netns)
+		return s->netns != set->netns;
+	return hook == DNSFW_HOOK_CGROUP_EGRESS && is_elsewhere(p, s);
 }
 
 static __always_inline bool
@@ -180,12 +203,14 @@ static __always_inline bool
 is_spoofed(const struct packet *p, const struct sender *s)
 {
 	struct dnsfw_local_key key = {};
+	const __u8 *list;
 
 	if (p->forwarded || is_unspecified(&p->src) ||
 	    (!s->raw && !makes_us_answer(p)))
 		return false;
 	key.netns = p->netns;
-	if (!map_get(dnsfw_locals, &key))
+	list = map_get(dnsfw_locals, &key);
+	if (!list || *list != DNSFW_LIST_KEPT)
 		return false;
 	key.addr = p->src;
 	return map_get(dnsfw_locals, &key) == 0;
@@ -349,7 +374,7 @@ decide(const struct packet *p, const struct sender *s,
        const struct role *role, struct decision *d,
        const enum dnsfw_hook hook)
 {
-	if (by_other_netns(s, hook)) {
+	if (by_other_netns(p, s, hook)) {
 		settle(d, DNSFW_ALLOW, DNSFW_OTHER_NETNS, 0);
 		return;
 	}

@@ -10,7 +10,7 @@ from dnsfw.model import Addr, addr_from
 
 NETNS = 77
 ONE, TWO = addr_from("192.0.2.1"), addr_from("2001:db8::1")
-SWITCH = abi.LocalKey(NETNS, bytes(16))
+STATE = abi.LocalKey(NETNS, bytes(16))
 
 
 def rows(table: MemoryMap) -> set[abi.LocalKey]:
@@ -22,8 +22,8 @@ def test_the_check_is_in_force_from_the_first_list_on() -> None:
 
     Locals(table, NETNS).refresh([ONE, TWO])
 
-    assert rows(table) == {SWITCH, abi.LocalKey(NETNS, ONE), abi.LocalKey(NETNS, TWO)}
-    assert list(table.data)[-1] == SWITCH.pack()  # last, or the first packets would be refused
+    assert rows(table) == {STATE, abi.LocalKey(NETNS, ONE), abi.LocalKey(NETNS, TWO)}
+    assert list(table.data)[-1] == STATE.pack()  # last, or the first packets would be refused
 
 
 def test_an_address_that_went_away_goes_from_the_list() -> None:
@@ -32,7 +32,7 @@ def test_an_address_that_went_away_goes_from_the_list() -> None:
 
     Locals(table, NETNS).refresh([TWO])
 
-    assert rows(table) == {SWITCH, abi.LocalKey(NETNS, TWO)}
+    assert rows(table) == {STATE, abi.LocalKey(NETNS, TWO)}
 
 
 def test_another_namespace_is_left_alone() -> None:
@@ -48,10 +48,20 @@ def test_a_list_that_nobody_keeps_refuses_nothing() -> None:
     table = MemoryMap(16)
     kept = Locals(table, NETNS)
     kept.refresh([ONE])
+    assert table.data[STATE.pack()] == bytes([abi.List.KEPT])
 
     kept.stop()
 
-    assert SWITCH not in rows(table)
+    assert table.data[STATE.pack()] == bytes([abi.List.LEFT])
+    assert abi.LocalKey(NETNS, ONE) in rows(table)  # it still tells ours from others'
+
+
+def test_a_list_that_never_was_is_not_left() -> None:
+    table = MemoryMap(16)
+
+    Locals(table, NETNS).stop()
+
+    assert rows(table) == set()
 
 
 def test_more_addresses_than_the_table_takes_switch_the_check_off() -> None:
@@ -61,4 +71,4 @@ def test_more_addresses_than_the_table_takes_switch_the_check_off() -> None:
 
     kept.refresh(Addr(i.to_bytes(16, "big")) for i in range(1, Limit.MAX_LOCALS + 1))
 
-    assert SWITCH not in rows(table)
+    assert STATE not in rows(table)
