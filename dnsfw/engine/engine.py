@@ -25,7 +25,6 @@ from dnsfw.engine.effects import (
     Reply,
     Transport,
 )
-from dnsfw.engine.filter import pieces_for
 from dnsfw.engine.flows import stays
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
@@ -35,7 +34,7 @@ from dnsfw.engine.pending import Pending, Waiter
 from dnsfw.engine.places import GrantRow
 from dnsfw.engine.refusals import any_answer, failure, instead
 from dnsfw.engine.refuser import Refuser
-from dnsfw.engine.reload import lives, only_looser
+from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
 from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
@@ -264,7 +263,7 @@ class Engine:
         def keep_tail(role: RoleId, piece: Piece) -> bool:
             return role in looser and lives(policy, role, piece)
 
-        effects = _close(self._ledger.rejudge(self._pieces, keep_tail, now))
+        effects = _close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
         effects += self._closer.load(policy, now)
         for pending in self._lookups.table:
             if not self._still_wanted(pending):
@@ -288,10 +287,15 @@ class Engine:
         """End the flows that the policy of now refuses; remember names the others stand on."""
         del now
         site = self._settler.site
+        known: dict[tuple[object, ...], bool] = {}  # many flows lead to one place
         in_use: set[tuple[RoleId, Addr]] = set()
         cut: list[Flow] = []
         for flow in flows:
-            if stays(flow, self._policy, self._ledger, site, self._lockdown):
+            where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
+            key = (*where, flow.proto, flow.remote_port)
+            if key not in known:
+                known[key] = stays(flow, self._policy, self._ledger, site, self._lockdown)
+            if known[key]:
                 in_use.add((flow.role, flow.remote))
             else:
                 cut.append(flow)
@@ -306,7 +310,8 @@ class Engine:
         def keep_tail(role: RoleId, piece: Piece) -> bool:
             return lives(self._policy, role, piece)
 
-        return _close(self._ledger.adopt(entries, holders, self._pieces, keep_tail, now))
+        judge = judging(self._policy, self._settler.site)
+        return _close(self._ledger.adopt(entries, holders, judge, keep_tail, now))
 
     def set_lockdown(self, lockdown: Lockdown, now: Nanos) -> list[Effect]:
         """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
@@ -365,14 +370,6 @@ class Engine:
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"
         self._settler.site = replace(self._settler.site, private=private)
-
-    def _pieces(
-        self, role: RoleId, addr: Addr, name: Name, chain: tuple[Name, ...]
-    ) -> tuple[Piece, ...]:
-        policy = self._policy.roles.get(role)
-        if policy is None:
-            return ()
-        return pieces_for(addr, name, chain, policy, self._settler.site)
 
 
 def _lets_ask(policy: RolePolicy, name: Name) -> bool:

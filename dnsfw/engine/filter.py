@@ -153,13 +153,16 @@ def claims_of(
 
 
 def pieces_for(
-    addr: Addr, name: Name, chain: Iterable[Name], policy: RolePolicy, site: Site
+    name: Name, chain: Iterable[Name], policy: RolePolicy, *, leave: bool
 ) -> tuple[Piece, ...]:
-    """The same without deadlines, for a name that is judged again by a policy of now."""
+    """The same without deadlines, for a name that is judged again by a policy of now.
+
+    `leave` says that its address is one that `needs_leave`.
+    """
     shares = list(policy.judge(name).shares)
     for link in chain:
         shares = _less(shares, policy.judge(link))
-    if needs_leave(addr, policy, site):
+    if leave:
         shares = _private(shares)
     return tuple(piece for piece, _ in claims_of(shares, policy, 0, Nanos(0)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnsfw.engine.filter import Site, pieces_for
+from dnsfw.engine.filter import Site, needs_leave, pieces_for
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.ranges import is_loopback
 from dnsfw.model import DEFAULT_RULE, Flow, Lockdown, Mode, Reason, Verdict
@@ -31,10 +31,11 @@ def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lock
             return False
     names = list(ledger.names(flow.role, flow.remote))
     if names:
+        leave = needs_leave(flow.remote, role, site)
         return any(
             piece.verdict is Verdict.ALLOW and piece.ports.covers(flow.proto, flow.remote_port)
             for name, chain in names
-            for piece in pieces_for(flow.remote, name, chain, role, site)
+            for piece in pieces_for(name, chain, role, leave=leave)
         )
     if flow.rule == DEFAULT_RULE:
         return role.default is Verdict.ALLOW and not role.resolved_only

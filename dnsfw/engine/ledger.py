@@ -190,7 +190,6 @@ class Ledger:
             place = self._places[role, addr]
             place.written = None
             self._settle(place, role, addr, now, entries)
-            place.written = None  # this write may fail too: never rely on it
         return entries
 
     def lost(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -257,18 +256,23 @@ class Ledger:
         """
         entries: list[Entry] = []
         for (role, addr), place in list(self._places.items()):
+            judged = {
+                name: (held, judge(role, addr, name, next(iter(held.values())).chain))
+                for name, held in place.holdings(now).items()
+            }
+            tails = [p for p, g in place.groups.items() if g.tail > now]
+            kept = [piece for piece in tails if keep_tail(role, piece)]
+            same = all(held.keys() == set(pieces) for held, pieces in judged.values())
+            if same and kept == tails:
+                continue  # most places, at most reloads
             groups: dict[Piece, Group] = {}
-            for piece, group in place.groups.items():
-                if group.tail > now and keep_tail(role, piece):
-                    groups.setdefault(piece, Group()).fold(group.tail)
-            for name in place.names():
-                held = place.held_by(name, now)
-                if not held:
-                    continue
-                chain = next(iter(held.values())).chain
+            for piece in kept:
+                groups.setdefault(piece, Group()).fold(place.groups[piece].tail)
+            for name, (held, pieces) in judged.items():
                 least = min(holding.until for holding in held.values())
-                for piece in judge(role, addr, name, chain):
+                for piece in pieces:
                     until = held[piece].until if piece in held else least
+                    chain = next(iter(held.values())).chain
                     groups.setdefault(piece, Group()).add(name, until, chain)
             self._regroup(place, role, addr, groups)
             self._settle(place, role, addr, now, entries)

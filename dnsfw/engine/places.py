@@ -72,16 +72,14 @@ class Place:
     def pieces(self, now: Nanos) -> dict[Piece, Nanos]:
         return {piece: group.until for piece, group in self.groups.items() if group.until > now}
 
-    def names(self) -> set[Name]:
-        return {name for group in self.groups.values() for name in group.names}
-
-    def held_by(self, name: Name, now: Nanos) -> dict[Piece, Holding]:
-        """What a name still holds here."""
-        return {
-            piece: held
-            for piece, group in self.groups.items()
-            if (held := group.names.get(name)) is not None and held.until > now
-        }
+    def holdings(self, now: Nanos) -> dict[Name, dict[Piece, Holding]]:
+        """What each name still holds here."""
+        found: dict[Name, dict[Piece, Holding]] = {}
+        for piece, group in self.groups.items():
+            for name, held in group.names.items():
+                if held.until > now:
+                    found.setdefault(name, {})[piece] = held
+        return found
 
     def has(self, name: Name) -> bool:
         return any(name in group.names for group in self.groups.values())

@@ -1,10 +1,30 @@
-"""What a change of policy means for grants whose names are not remembered one by one."""
+"""What a change of policy means for names that hold addresses, remembered or folded away."""
 
 from __future__ import annotations
 
+from dnsfw.engine.filter import Site, needs_leave, pieces_for
+from dnsfw.engine.ledger import Judge
+from dnsfw.engine.places import Chain
 from dnsfw.engine.slots import Piece
-from dnsfw.model import DEFAULT_RULE, RoleId, Verdict
+from dnsfw.model import DEFAULT_RULE, Addr, Name, RoleId, Verdict
 from dnsfw.policy.policy import Policy
+
+
+def judging(policy: Policy, site: Site) -> Judge:
+    """Judges held names by a policy, each question once: names hold many addresses."""
+    known: dict[tuple[RoleId, Name, Chain, bool], tuple[Piece, ...]] = {}
+
+    def judge(role: RoleId, addr: Addr, name: Name, chain: Chain) -> tuple[Piece, ...]:
+        rules = policy.roles.get(role)
+        if rules is None:
+            return ()
+        leave = needs_leave(addr, rules, site)
+        key = (role, name, chain, leave)
+        if (found := known.get(key)) is None:
+            found = known[key] = pieces_for(name, chain, rules, leave=leave)
+        return found
+
+    return judge
 
 
 def lives(policy: Policy, role: RoleId, piece: Piece) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dnsfw.model import DEFAULT_RULE, Grant, Nanos, PortRange, PortSet, RuleId, Verdict, abi
@@ -20,6 +20,14 @@ class Piece:
     ports: PortSet
     verdict: Verdict
     yields: bool = True  # a closing piece that gives way to allowed names (`shared: allow`)
+    _hash: int = field(init=False, repr=False, compare=False)  # every look-up needs it
+
+    def __post_init__(self) -> None:
+        made = hash((self.rule, self.ports, self.verdict, self.yields))
+        object.__setattr__(self, "_hash", made)
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @lru_cache(_REMEMBERED)

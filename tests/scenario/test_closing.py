@@ -141,6 +141,21 @@ def test_shared_deny_takes_the_address_out_of_cached_answers_too(stage: Begin) -
     assert play.query("good.net").expects(OpenThenReply).reply.addresses == ["203.0.113.10"]
 
 
+def test_an_answer_that_closes_a_port_takes_it_out_of_other_cached_answers(stage: Begin) -> None:
+    rules = ('deny: ".y.net"', "allow: w.y.net:25", "{deny: mail.net:25, shared: deny}")
+    play = begin(stage, block(*rules))
+    play.after().expects(Ask, Ask, Ask, Ask)
+    play.query("w.y.net").expects(Ask)
+    play.answer("w.y.net", "203.0.113.9").expects(OpenThenReply)
+    assert play.lets("203.0.113.9", 25)
+
+    play.query("mail.net").expects(Ask)
+    play.answer("mail.net", "203.0.113.9").expects(OpenThenReply)
+
+    assert not play.lets("203.0.113.9", 25)
+    assert play.query("w.y.net").expects(Reply).reply.addresses == []
+
+
 def test_an_address_that_a_rule_denies_is_not_told_here_either(stage: Begin) -> None:
     play = begin(stage, block("deny: 203.0.113.9"))
     play.query("good.net").expects(Ask)

@@ -160,23 +160,21 @@ def test_hints_that_cannot_be_used_are_taken_out_of_the_record() -> None:
 
 
 def test_names_judged_again_have_the_pieces_of_the_policy_of_now() -> None:
-    site = Site()
     chain = (from_text("t.net"),)
 
-    assert pieces_for(A1, WWW, (), role("allow: other.net"), site) == ()
-    assert pieces_for(A1, WWW, chain, role("allow: www.x.net", "deny: t.net"), site) == ()
-    (kept,) = pieces_for(A1, WWW, chain, role("allow: www.x.net"), site)
+    assert pieces_for(WWW, (), role("allow: other.net"), leave=False) == ()
+    assert pieces_for(WWW, chain, role("allow: www.x.net", "deny: t.net"), leave=False) == ()
+    (kept,) = pieces_for(WWW, chain, role("allow: www.x.net"), leave=False)
     assert kept.verdict is Verdict.ALLOW
-    denied = pieces_for(A1, WWW, (), role("deny: www.x.net", default="allow"), site)
+    denied = pieces_for(WWW, (), role("deny: www.x.net", default="allow"), leave=False)
     assert any(p.verdict is Verdict.DENY and p.ports.covers(6, 443) for p in denied)
-    private = addr_from("10.0.0.1")
-    assert pieces_for(private, WWW, (), role("allow: www.x.net"), site) == ()
-    assert pieces_for(private, WWW, (), role("{allow: www.x.net, private: true}"), site)
+    assert pieces_for(WWW, (), role("allow: www.x.net"), leave=True) == ()
+    assert pieces_for(WWW, (), role("{allow: www.x.net, private: true}"), leave=True)
 
 
 def test_shared_deny_is_a_closing_that_does_not_yield() -> None:
     policy = role("{deny: www.x.net, shared: deny}", default="allow")
 
-    closing = [p for p in pieces_for(A1, WWW, (), policy, Site()) if p.verdict is Verdict.DENY]
+    closing = [p for p in pieces_for(WWW, (), policy, leave=False) if p.verdict is Verdict.DENY]
 
     assert closing and not any(piece.yields for piece in closing)

@@ -151,3 +151,14 @@ def test_the_heap_of_deadlines_does_not_outgrow_the_places() -> None:
         ledger.hold(HOST, X, [A1], [(piece, Nanos(10_000 - n))], Nanos(1))
 
     assert len(ledger._due) <= 2 * len(ledger) + 65
+
+
+def test_a_rule_that_takes_over_gets_the_earliest_deadline_of_the_name() -> None:
+    ledger = Ledger(Limits())
+    ssh = Piece(RuleId(302), PortSet.of([PortRange(6, 22, 22)]), Verdict.ALLOW)
+    web = Piece(RuleId(303), PortSet.of([PortRange(6, 80, 80)]), Verdict.ALLOW)
+    ledger.hold(HOST, X, [A1], [(OPEN, Nanos(10)), (ssh, Nanos(20))], Nanos(1))
+
+    ledger.rejudge(lambda *_: [web, ssh], lambda *_: False, Nanos(2))
+
+    assert {g.rule: g.until for g in ledger.written(HOST, A1)} == {302: 20, 303: 10}

@@ -56,8 +56,8 @@ def test_a_place_counts_only_what_lives() -> None:
         place.groups[piece].add(X, until, ())
 
     assert place.pieces(Nanos(5)) == {SHUT: 9}
-    assert list(place.held_by(X, Nanos(5))) == [SHUT]
-    assert place.has(X) and not place.has(Y) and place.names() == {X}
+    assert list(place.holdings(Nanos(5))[X]) == [SHUT]
+    assert place.has(X) and not place.has(Y)
 
 
 def test_the_index_counts_pairs_once() -> None:
