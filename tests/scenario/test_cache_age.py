@@ -90,8 +90,8 @@ def test_a_negative_answer_is_kept_fifteen_minutes_at_most(play: Play) -> None:
     assert scene.expects(Reply).reply.soa_ttl == 900
 
 
-def test_nodata_at_the_end_of_a_chain_keeps_the_chain(play: Play) -> None:
-    """ATTACKS 121: NODATA, not NXDOMAIN, so that the other family still works."""
+def test_row_121_nodata_at_the_end_of_a_chain_keeps_the_chain(play: Play) -> None:
+    """NODATA, not NXDOMAIN, so that the other family still works."""
     ask = play.query("www.example.com", "AAAA").expects(Ask).ask
 
     scene = play.says(

@@ -77,8 +77,7 @@ def test_an_apex_is_closed_and_a_wildcard_is_not_asked_for(stage: Begin) -> None
     assert set(play.asked_names()) == {"apex.net"}
 
 
-def test_an_address_that_an_allowed_name_holds_is_not_closed(stage: Begin) -> None:
-    """ATTACKS 76."""
+def test_row_76_an_address_that_an_allowed_name_holds_is_not_closed(stage: Begin) -> None:
     play = begin(stage, ADS)
     play.query("good.net").expects(Ask)
     play.answer("good.net", "203.0.113.9", ttl=300).expects(OpenThenReply)
@@ -176,8 +175,8 @@ def test_a_denied_port_of_a_name_is_closed_and_the_rest_of_it_is_not(stage: Begi
     assert not play.lets("203.0.113.9", 25) and play.lets("203.0.113.9", 443)
 
 
-def test_private_and_special_addresses_are_never_closed(stage: Begin) -> None:
-    """ATTACKS 74: who runs a denied name must not close the router."""
+def test_row_74_private_and_special_addresses_are_never_closed(stage: Begin) -> None:
+    """Who runs a denied name must not close the router."""
     play = begin(stage, ADS)
     play.after().expects(Ask, Ask)
 

@@ -21,8 +21,7 @@ def test_a_chain_opens_its_end_for_the_name_that_was_asked(play: Play) -> None:
     assert play.lets("192.0.2.7")
 
 
-def test_the_ttl_is_the_least_of_the_chain(play: Play) -> None:
-    """ATTACKS 109."""
+def test_row_109_the_ttl_is_the_least_of_the_chain(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
 
     scene = play.says(
@@ -35,8 +34,7 @@ def test_the_ttl_is_the_least_of_the_chain(play: Play) -> None:
     assert scene.reply.ttls == [30, 30, 30]
 
 
-def test_a_denied_name_on_the_chain_blocks_the_answer(stage: Begin) -> None:
-    """ATTACKS 69."""
+def test_row_69_a_denied_name_on_the_chain_blocks_the_answer(stage: Begin) -> None:
     play = stage(WITH_TRACKER)
     play.query("www.example.com").expects(Ask)
 
@@ -73,15 +71,15 @@ def test_a_port_denied_to_a_name_on_the_chain_is_not_opened(stage: Begin) -> Non
     assert play.lets("192.0.2.7", 443) and not play.lets("192.0.2.7", 8443)
 
 
-def test_a_denied_name_does_not_become_allowed_by_leading_to_an_allowed_one(play: Play) -> None:
-    """ATTACKS 70."""
+def test_row_70_a_denied_name_does_not_become_allowed_by_leading_to_an_allowed_one(
+    play: Play,
+) -> None:
     play.query("evil.net").expects(Reply)
 
     assert play.sent == []
 
 
 def test_row_72_records_of_other_names_are_neither_learned_nor_passed_on(play: Play) -> None:
-    """ATTACKS 72."""
     ask = play.query("www.example.com").expects(Ask).ask
 
     scene = play.says(
@@ -97,8 +95,8 @@ def test_row_72_records_of_other_names_are_neither_learned_nor_passed_on(play: P
     assert len(play.kernel.entries) == 1
 
 
-def test_a_chain_with_a_gap_opens_nothing(play: Play) -> None:
-    """ATTACKS 71: the address hangs on a name that the chain does not reach."""
+def test_row_71_a_chain_with_a_gap_opens_nothing(play: Play) -> None:
+    """The address hangs on a name that the chain does not reach."""
     ask = play.query("www.example.com").expects(Ask).ask
 
     scene = play.says(
@@ -152,8 +150,10 @@ def test_a_query_for_the_cname_itself_stops_there(play: Play) -> None:
     assert scene.expects(Reply).reply.types == [5]
 
 
-def test_signatures_of_the_chain_pass_only_with_do_and_only_for_whole_sets(play: Play) -> None:
-    """ATTACKS 123: RRSIG covers A (type 1), signed by example.com."""
+def test_row_123_signatures_of_the_chain_pass_only_with_do_and_only_for_whole_sets(
+    play: Play,
+) -> None:
+    """RRSIG covers A (type 1), signed by example.com."""
     fields = b"\0\1\x08\3\0\0\1\x2c" + bytes(8) + b"\0\1"
     rrsig = rr("www.example.com", "RRSIG", fields + from_text("example.com") + b"sig")
     stray = rr("evil.net", "RRSIG", fields + from_text("evil.net") + b"sig")

@@ -8,8 +8,7 @@ from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
 from tests.support.play import Play
 
 
-def test_equal_questions_in_flight_are_asked_once(play: Play) -> None:
-    """ATTACKS 79."""
+def test_row_79_equal_questions_in_flight_are_asked_once(play: Play) -> None:
     play.query("www.example.com", client=1).expects(Ask)
     for client in range(2, 102):
         play.query("wwW.example.com", client=client).nothing()

@@ -10,7 +10,7 @@ from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
 from tests.support.play import Play
 
 
-def test_a_denied_name_goes_nowhere(play: Play) -> None:
+def test_row_62_a_denied_name_goes_nowhere(play: Play) -> None:
     play.query("c2VjcmV0.evil.test.net", "TXT").expects(Reply)
     play.query("evil.net").expects(Reply)
     play.after(seconds=60).nothing()
@@ -69,8 +69,8 @@ def test_the_error_names_the_rule_by_id_and_never_by_its_text(stage: Begin) -> N
     assert b"rule " in wire and b"*.secret" not in wire
 
 
-def test_a_label_with_a_dot_in_it_is_not_two_labels(play: Play) -> None:
-    """ATTACKS 89: the wire label `www.example.com` below evil.net, and below nothing."""
+def test_row_89_a_label_with_a_dot_in_it_is_not_two_labels(play: Play) -> None:
+    """The wire label `www.example.com` below evil.net, and below nothing."""
     scene = play.query("www\\.example\\.com").expects(Reply)
 
     assert scene.reply.rcode == "NXDOMAIN"
@@ -79,14 +79,14 @@ def test_a_label_with_a_dot_in_it_is_not_two_labels(play: Play) -> None:
     )
 
 
-def test_any_is_answered_short_if_allowed_and_refused_if_not(play: Play) -> None:
+def test_row_100_any_is_answered_short_if_allowed_and_refused_if_not(play: Play) -> None:
     """RFC 8482."""
     assert play.query("www.example.com", "ANY").expects(Reply).reply.types == [13]
     assert play.query("evil.net", "ANY").expects(Reply).reply.rcode == "NXDOMAIN"
 
 
-def test_no_recursion_desired_is_refused_even_when_the_answer_is_known(play: Play) -> None:
-    """ATTACKS 68: nobody reads the cache for other people's questions."""
+def test_row_68_no_recursion_desired_is_refused_even_when_the_answer_is_known(play: Play) -> None:
+    """Nobody reads the cache for other people's questions."""
     play.query("www.example.com").expects(Ask)
     play.answer("www.example.com", "192.0.2.7").expects(OpenThenReply)
 
@@ -99,7 +99,7 @@ def test_a_query_without_a_role_is_refused(play: Play) -> None:
     assert heard.rcode == "REFUSED"
 
 
-def test_a_malformed_query_is_answered_without_a_word_of_why(play: Play) -> None:
+def test_row_97_and_98_a_malformed_query_is_answered_without_a_word_of_why(play: Play) -> None:
     scene = play.raw(b"\x12\x34\x01\x00\x00\x02\x00\x00\x00\x00\x00\x00").expects(Reply)
 
     assert scene.reply.rcode == "FORMERR"
@@ -107,8 +107,7 @@ def test_a_malformed_query_is_answered_without_a_word_of_why(play: Play) -> None
     play.raw(b"\x12\x34\x81\x80" + bytes(8)).nothing()
 
 
-def test_a_search_suffix_does_not_make_a_name_allowed(play: Play) -> None:
-    """ATTACKS 87."""
+def test_row_87_a_search_suffix_does_not_make_a_name_allowed(play: Play) -> None:
     play.query("www.example.com.corp.net").expects(Reply)
 
     assert play.sent == []

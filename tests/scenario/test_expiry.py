@@ -28,7 +28,7 @@ SHORT = ALLOW_EXAMPLE.replace(
         (2**31 - 1, 100, 107),
     ],
 )
-def test_ttls_are_clamped(stage: Begin, ttl: int, told: int, lasts: int) -> None:
+def test_row_109_ttls_are_clamped(stage: Begin, ttl: int, told: int, lasts: int) -> None:
     play = stage(SHORT)
     play.query("www.example.com").expects(Ask)
 
@@ -72,8 +72,7 @@ def test_the_sweep_deletes_what_has_ended_and_nothing_else(play: Play) -> None:
     assert play.engine.next_deadline() is None
 
 
-def test_who_held_an_address_is_known_after_its_grant_has_ended(play: Play) -> None:
-    """ATTACKS 116."""
+def test_row_116_who_held_an_address_is_known_after_its_grant_has_ended(play: Play) -> None:
     play.query("www.example.com").expects(Ask)
     play.answer("www.example.com", "192.0.2.7", ttl=10).expects(OpenThenReply)
     play.after(seconds=3600).expects(Close)

@@ -9,7 +9,6 @@ from tests.support.play import Play, rr
 
 
 def test_row_111_a_full_table_trims_the_new_answer_and_no_live_grant(stage: Begin) -> None:
-    """ATTACKS 111."""
     play = stage(ALLOW_EXAMPLE, limits=Limits(grants=2))
     play.query("a.example.com").expects(Ask)
     play.answer("a.example.com", "192.0.2.1").expects(OpenThenReply)
@@ -91,7 +90,7 @@ def test_a_closing_that_cannot_be_written_is_a_deletion_instead(play: Play) -> N
     assert play.lets("192.0.2.7", 80)
 
 
-def test_random_names_on_one_address_do_not_grow_memory(stage: Begin) -> None:
+def test_row_106_random_names_on_one_address_do_not_grow_memory(stage: Begin) -> None:
     """Promise 9: names under an allowed wildcard are the client's to invent."""
     limits = Limits(names_per_grant=8, front=50, answer_bytes=50_000)
     play = stage(ALLOW_EXAMPLE, limits=limits)

@@ -27,7 +27,7 @@ def test_localhost_is_answered(play: Play, name: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("policy", [ALLOW_ALL, ALLOW_EXAMPLE], ids=["allow", "deny"])
-def test_names_that_do_not_exist_are_nxdomain_and_go_nowhere(
+def test_row_96_names_that_do_not_exist_are_nxdomain_and_go_nowhere(
     stage: Begin, policy: str, name: str
 ) -> None:
     play = stage(policy)
@@ -54,7 +54,7 @@ def test_a_rule_that_allows_the_name_is_asked_for_it(stage: Begin, name: str) ->
     play.query(name).expects(Ask)
 
 
-def test_a_wildcard_does_not_lift_the_canaries(stage: Begin) -> None:
+def test_row_96_a_wildcard_does_not_lift_the_canaries(stage: Begin) -> None:
     play = stage(ALLOW_EXAMPLE.replace("rules:", 'rules:\n  - allow: ".icloud.com"'))
 
     assert play.query("mask.icloud.com").expects(Reply).reply.rcode == "NXDOMAIN"

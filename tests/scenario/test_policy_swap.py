@@ -96,8 +96,7 @@ def test_the_same_policy_again_changes_nothing(play: Play) -> None:
     assert scene.reply.addresses == ["192.0.2.7"]
 
 
-def test_an_answer_in_flight_is_judged_by_the_policy_of_its_arrival(play: Play) -> None:
-    """ATTACKS 113."""
+def test_row_113_an_answer_in_flight_is_judged_by_the_policy_of_its_arrival(play: Play) -> None:
     play.query("www.example.com").expects(Ask)
 
     scene = play.swap(OTHER).expects(Reply)
@@ -149,8 +148,9 @@ def test_folded_names_close_when_a_deny_comes_and_stay_when_only_allows_come(
     assert not play.lets("192.0.2.7")
 
 
-def test_flows_that_the_policy_refuses_now_are_cut_and_others_go_on(play: Play) -> None:
-    """ATTACKS 114, 115."""
+def test_row_114_and_115_flows_that_the_policy_refuses_now_are_cut_and_others_go_on(
+    play: Play,
+) -> None:
     opened(play, "www.example.com", "192.0.2.7", ttl=10)
     opened(play, "api.example.com", "192.0.2.8", ttl=10)
     gone, stays = flow_to(play, "192.0.2.7"), flow_to(play, "192.0.2.8")

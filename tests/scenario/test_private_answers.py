@@ -34,7 +34,7 @@ def ask_for(play: Play, addr: str) -> str:
 @pytest.mark.parametrize(
     "policy", [ALLOW_EXAMPLE, PRIVATE, ALLOW_ALL], ids=["deny", "yes", "allow"]
 )
-def test_special_addresses_are_removed_from_every_answer(
+def test_row_73_special_addresses_are_removed_from_every_answer(
     stage: Begin, policy: str, addr: str
 ) -> None:
     play = stage(policy)
@@ -47,7 +47,7 @@ def test_special_addresses_are_removed_from_every_answer(
 
 
 @pytest.mark.parametrize("addr", SITE)
-def test_private_addresses_are_removed_under_default_deny(play: Play, addr: str) -> None:
+def test_row_73_private_addresses_are_removed_under_default_deny(play: Play, addr: str) -> None:
     rtype = ask_for(play, addr)
 
     heard = play.answer("www.example.com", addr, rtype=rtype).expects(Reply).reply
@@ -65,8 +65,8 @@ def test_private_true_lets_them_in(stage: Begin, addr: str) -> None:
     assert len(heard.addresses) == 1 and play.lets(addr)
 
 
-def test_private_true_does_not_lift_the_metadata_service(stage: Begin) -> None:
-    """ATTACKS 30: only a prefix inside it does."""
+def test_row_30_private_true_does_not_lift_the_metadata_service(stage: Begin) -> None:
+    """Only a prefix inside it does."""
     play = stage(PRIVATE)
     play.query("www.example.com").expects(Ask)
 
@@ -87,8 +87,7 @@ def test_an_address_rule_lets_them_in_with_its_own_ports_only(stage: Begin) -> N
     assert play.lets("10.0.0.1", 5432) and not play.lets("10.0.0.1", 443)
 
 
-def test_the_hosts_own_addresses_are_removed_under_default_deny(play: Play) -> None:
-    """ATTACKS 29."""
+def test_row_29_the_hosts_own_addresses_are_removed_under_default_deny(play: Play) -> None:
     play.engine.set_own_addresses([addr_from("198.51.100.1")])
     play.query("www.example.com").expects(Ask)
 
@@ -114,8 +113,8 @@ def test_under_default_allow_private_addresses_pass_unless_dns_private_is_deny(
 @pytest.mark.parametrize(
     "addr", ["64:ff9b::c000:207", "2002:c000:207::1", "192.0.2.7", "2001:db8::1"]
 )
-def test_ordinary_addresses_pass_in_any_form(play: Play, addr: str) -> None:
-    """ATTACKS 122: DNS64 works. Documentation prefixes are not special."""
+def test_row_122_ordinary_addresses_pass_in_any_form(play: Play, addr: str) -> None:
+    """DNS64 works. Documentation prefixes are not special."""
     rtype = ask_for(play, addr)
 
     play.answer("www.example.com", addr, rtype=rtype).expects(OpenThenReply)

@@ -35,7 +35,7 @@ def restart(play: Play, holders: list[Holder], policy: str = ALLOW_EXAMPLE) -> S
     return play.does(play.engine.restore(holders, entries, play.now))
 
 
-def test_grants_are_taken_over_as_they_are(play: Play) -> None:
+def test_row_48_grants_are_taken_over_as_they_are(play: Play) -> None:
     holders = opened(play, "www.example.com", "192.0.2.7")
     before = dict(play.kernel.entries)
 

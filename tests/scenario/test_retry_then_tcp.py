@@ -7,7 +7,7 @@ from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
 from tests.support.play import Play, rr
 
 
-def test_a_cut_answer_is_asked_again_over_tcp_and_nothing_of_it_is_used(play: Play) -> None:
+def test_row_93_a_cut_answer_is_asked_again_over_tcp_and_nothing_of_it_is_used(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
 
     scene = play.says(ask, rr("www.example.com", "A", "203.0.113.9"), tc=True)
@@ -56,7 +56,7 @@ def test_servfail_from_all_is_servfail_with_the_upstreams_own_reason(stage: Begi
     assert (scene.reply.rcode, scene.reply.ede) == ("SERVFAIL", 6)
 
 
-def test_silence_is_servfail_before_the_client_gives_up(play: Play) -> None:
+def test_row_107_silence_is_servfail_before_the_client_gives_up(play: Play) -> None:
     play.query("www.example.com").expects(Ask)
 
     scene = play.after(seconds=4.9)
@@ -73,7 +73,7 @@ def test_no_route_is_servfail_with_network_error(play: Play) -> None:
     assert (scene.reply.rcode, scene.reply.ede) == ("SERVFAIL", 23)
 
 
-def test_a_failure_is_remembered_a_second_and_then_twice_as_long(play: Play) -> None:
+def test_row_107_a_failure_is_remembered_a_second_and_then_twice_as_long(play: Play) -> None:
     """RFC 9520."""
     play.breaks(play.query("www.example.com").expects(Ask).ask).expects(Reply)
 
@@ -104,7 +104,7 @@ def test_without_upstreams_a_query_fails_at_once(stage: Begin) -> None:
     assert play.query("www.example.com").expects(Reply).reply.rcode == "SERVFAIL"
 
 
-def test_a_tcp_answer_that_is_cut_is_no_answer(play: Play) -> None:
+def test_row_93_a_tcp_answer_that_is_cut_is_no_answer(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
     over_tcp = play.says(ask, tc=True).expects(Ask).ask
 
@@ -125,8 +125,9 @@ def test_at_most_three_tries_of_one_question_are_open_at_once(stage: Begin) -> N
     play.unexpected.clear()
 
 
-def test_the_ad_bit_of_an_upstream_that_anyone_could_be_is_not_passed_on(play: Play) -> None:
-    """ATTACKS 123."""
+def test_row_123_the_ad_bit_of_an_upstream_that_anyone_could_be_is_not_passed_on(
+    play: Play,
+) -> None:
     ask = play.query("www.example.com", do=True).expects(Ask).ask
 
     scene = play.says(ask, rr("www.example.com", "A", "192.0.2.7"), ad=True)

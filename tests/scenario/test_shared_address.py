@@ -96,8 +96,7 @@ dns: {upstreams: [192.0.2.53]}
     assert len(play.grants("192.0.2.7")) == 1
 
 
-def test_one_names_flight_over_many_addresses_is_bounded(stage: Begin) -> None:
-    """ATTACKS 110."""
+def test_row_110_one_names_flight_over_many_addresses_is_bounded(stage: Begin) -> None:
     play = stage(TWO, limits=Limits(addresses_per_name=3))
     for n in range(3):
         play.query("web.example.com", cd=bool(n % 2)).expects(Ask)
@@ -113,7 +112,6 @@ def test_one_names_flight_over_many_addresses_is_bounded(stage: Begin) -> None:
 
 
 def test_row_110_an_answer_with_thousands_of_addresses_opens_its_share(stage: Begin) -> None:
-    """ATTACKS 110."""
     play = stage(TWO, limits=Limits(addresses_per_answer=10))
     addrs = [f"198.51.{n // 250}.{n % 250 + 1}" for n in range(2000)]
     play.query("web.example.com", tcp=True).expects(Ask)
@@ -122,3 +120,21 @@ def test_row_110_an_answer_with_thousands_of_addresses_opens_its_share(stage: Be
 
     assert scene.reply.addresses == addrs[:10]
     assert scene.note("table-full") and len(play.kernel.entries) == 10
+
+
+def test_row_77_an_address_that_moves_to_an_allowed_name_opens_and_closes_with_it(
+    stage: Begin,
+) -> None:
+    play = stage(
+        "version: 1\ndefault: allow\nrules:\n  - deny: bad.net\ndns: {upstreams: [192.0.2.53]}\n"
+    )
+    play.after().expects(Ask, Ask)
+    play.answer("bad.net", "203.0.113.9", ttl=600).expects(Close)
+    play.query("good.net").expects(Ask)
+    play.answer("good.net", "203.0.113.9", ttl=30).expects(OpenThenReply)
+    assert play.lets("203.0.113.9")
+
+    play.after(seconds=41)  # each holds by its own deadline: neither overwrote the other
+
+    assert not play.lets("203.0.113.9")
+    play.unexpected.clear()

@@ -16,7 +16,7 @@ def lie(ask: Ask, *, id_off: int = 0, name: str = "www.example.com") -> bytes:
     return reply.write_reply(query, 0, [rr(name, "A", "203.0.113.66")])
 
 
-def test_an_answer_with_another_id_is_ignored(play: Play) -> None:
+def test_row_78_an_answer_with_another_id_is_ignored(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
 
     play.upstream(ask, lie(ask, id_off=1)).nothing()
@@ -33,7 +33,7 @@ def test_an_answer_to_another_question_is_ignored(play: Play) -> None:
     play.answer("www.example.com", "192.0.2.7").expects(OpenThenReply)
 
 
-def test_junk_first_and_the_good_answer_after_it(play: Play) -> None:
+def test_row_80_junk_first_and_the_good_answer_after_it(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
     good = lie(ask)
 
@@ -51,7 +51,7 @@ def test_an_answer_after_the_answer_is_ignored(play: Play) -> None:
     play.upstream(ask, lie(ask)).nothing()
 
 
-def test_somebody_who_guesses_makes_us_go_on_over_tcp(play: Play) -> None:
+def test_row_78_somebody_who_guesses_makes_us_go_on_over_tcp(play: Play) -> None:
     ask = play.query("www.example.com").expects(Ask).ask
 
     for guess in range(1, MAX_JUNK):

@@ -7,7 +7,7 @@ from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
 from tests.support.play import Play, rr, svcb
 
 
-def test_hints_are_opened_like_addresses(play: Play) -> None:
+def test_row_85_hints_are_opened_like_addresses(play: Play) -> None:
     ask = play.query("www.example.com", "HTTPS").expects(Ask).ask
 
     scene = play.says(ask, svcb("www.example.com", ".", ["192.0.2.7", "2001:db8::7"]))
@@ -16,7 +16,7 @@ def test_hints_are_opened_like_addresses(play: Play) -> None:
     assert play.lets("192.0.2.7") and play.lets("2001:db8::7")
 
 
-def test_private_and_special_hints_are_removed(play: Play) -> None:
+def test_row_85_private_and_special_hints_are_removed(play: Play) -> None:
     ask = play.query("www.example.com", "HTTPS").expects(Ask).ask
 
     scene = play.says(
@@ -35,7 +35,7 @@ def test_a_record_without_hints_opens_nothing(play: Play) -> None:
     assert scene.reply.types == [65]
 
 
-def test_a_target_that_no_rule_allows_is_dropped_and_its_hints_with_it(play: Play) -> None:
+def test_row_85_a_target_that_no_rule_allows_is_dropped_and_its_hints_with_it(play: Play) -> None:
     ask = play.query("www.example.com", "HTTPS").expects(Ask).ask
 
     scene = play.says(
@@ -57,7 +57,7 @@ def test_the_hints_of_a_target_are_held_by_the_target(stage: Begin) -> None:
     assert play.lets("192.0.2.7", 8443) and not play.lets("192.0.2.7", 443)
 
 
-def test_an_alias_to_a_denied_name_blocks_the_answer(stage: Begin) -> None:
+def test_row_85_an_alias_to_a_denied_name_blocks_the_answer(stage: Begin) -> None:
     play = stage(ALLOW_EXAMPLE.replace("rules:", 'rules:\n  - deny: "*.tracker.net"'))
     ask = play.query("www.example.com", "HTTPS").expects(Ask).ask
 

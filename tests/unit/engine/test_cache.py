@@ -45,8 +45,7 @@ def test_ttl_0_is_not_kept_and_takes_the_older_answer_away() -> None:
     assert cache.get(key(), NOW) is None
 
 
-def test_roles_do_not_see_each_others_answers() -> None:
-    """ATTACKS 68."""
+def test_row_68_roles_do_not_see_each_others_answers() -> None:
     cache = Cache(Limits())
     cache.put(key(), facts(), NOW)
 
@@ -65,8 +64,7 @@ def test_a_name_that_begins_to_exist_replaces_its_absence() -> None:
     assert found is not None and found.negative
 
 
-def test_bytes_are_bounded_and_absences_push_out_no_answer() -> None:
-    """ATTACKS 105, 106."""
+def test_row_105_and_106_bytes_are_bounded_and_absences_push_out_no_answer() -> None:
     cache = Cache(Limits(answer_bytes=50_000, negative_bytes=50_000))
     cache.put(key(), facts(), NOW)
     for n in range(2000):

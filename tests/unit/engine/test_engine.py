@@ -77,8 +77,8 @@ def test_the_counters_count() -> None:
     assert {name: stats[name] for name in expected} == expected
 
 
-def test_nothing_of_a_client_reaches_the_upstream_but_name_type_do_and_cd() -> None:
-    """ATTACKS 66, 67: options, size, Z bit and the case of letters stay here."""
+def test_row_66_and_67_nothing_of_a_client_reaches_the_upstream_but_name_type_do_and_cd() -> None:
+    """Options, size, Z bit and the case of letters stay here."""
     play = begin(POLICY)
     wire = bytearray(reply.write_query(0x4242, from_text("a.x.net"), 1, size=4096))
     wire[-1] += 8

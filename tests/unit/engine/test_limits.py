@@ -20,8 +20,8 @@ def test_the_ledger_is_no_larger_than_the_kernels_table() -> None:
     assert Limits().slots == abi.Limit.SLOTS
 
 
-def test_a_client_hears_of_a_failure_before_it_gives_up_itself() -> None:
-    """ATTACKS 107: below 5 s."""
+def test_row_107_a_client_hears_of_a_failure_before_it_gives_up_itself() -> None:
+    """Below 5 s."""
     assert limits.CLIENT_PATIENCE < 5 * SECOND
     assert limits.TRY_PATIENCE + limits.TCP_PATIENCE < limits.CLIENT_PATIENCE
 
@@ -31,6 +31,6 @@ def test_failures_are_remembered_as_rfc_9520_says() -> None:
     assert limits.QUESTION_FAILURE_MAX <= limits.FAILURE_MAX <= 300 * SECOND
 
 
-def test_no_chain_is_longer_than_a_real_one() -> None:
-    """ATTACKS 71: a cap of 8 to 11."""
+def test_row_71_no_chain_is_longer_than_a_real_one() -> None:
+    """A cap of 8 to 11."""
     assert 8 <= limits.CHAIN_MAX <= 11

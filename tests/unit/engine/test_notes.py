@@ -47,8 +47,7 @@ def test_kinds_and_verdicts() -> None:
     ]
 
 
-def test_a_hostile_name_cannot_drive_a_terminal() -> None:
-    """ATTACKS 134."""
+def test_row_134_a_hostile_name_cannot_drive_a_terminal() -> None:
     hostile = from_text("\\027[2J.net")
 
     by = Blocked(hostile, Reason.CHAIN_DENIED, RULE)

@@ -53,8 +53,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0"])
-def test_what_is_not_ordinary_is_special_in_a_disguise(form: str, text: str) -> None:
-    """ATTACKS 4, 73."""
+def test_row_4_and_73_what_is_not_ordinary_is_special_in_a_disguise(form: str, text: str) -> None:
     addr = Addr(FORMS[form](IPv4Address(text).packed))
 
     assert kind(addr, ipv6=True) is Kind.SPECIAL
