@@ -64,6 +64,15 @@ def test_a_socket_with_another_address_is_left_to_its_guards(older: Wall, packet
     assert older.judge(CG_EGRESS, packet).reason is Reason.OTHER_NETNS
 
 
+def test_row_15_a_made_up_source_over_lo_is_no_container(older: Wall) -> None:
+    """The kernel would answer it, and nobody judges that answer but as upkeep."""
+    made_up = IP6("::1", UDP(9), src="2001:db8::9")
+    among_themselves = IP6(CONTAINER6, UDP(9), src=CONTAINER6)
+
+    assert older.judge(CG_EGRESS, made_up, device=1).reason is Reason.SPOOFED
+    assert older.judge(CG_EGRESS, among_themselves, device=1).reason is Reason.OTHER_NETNS
+
+
 @pytest.mark.parametrize("packet", FROM_CONTAINER)
 def test_at_the_hosts_devices_nobody_is_let_through(older: Wall, packet: Part) -> None:
     assert older.judge(TC, packet).reason is Reason.NEVER_RESOLVED

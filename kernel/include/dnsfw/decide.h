@@ -95,10 +95,31 @@ static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
 	return all >= 0;
 }
 
+static __always_inline bool
+is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
+{
+	__u64 x[2], y[2];
+
+	__builtin_memcpy(x, a, sizeof(x));
+	__builtin_memcpy(y, b, sizeof(y));
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+/* IPV6_FREEBIND lets anybody send from any address, so far as lo: the kernel
+ * would answer (an error that quotes the datagram, an echo) to whoever is
+ * named as the source. A transparent proxy's TCP replies begin nothing.
+ */
+static __always_inline bool makes_us_answer(const struct packet *p)
+{
+	return p->ifindex == LOOPBACK_IFINDEX && !is_loopback(&p->src) &&
+	       !is_same(&p->src, &p->dst) &&
+	       (p->proto != PROTO_TCP || is_syn(p));
+}
+
 /* Before Linux 6.15 nothing says whose a socket is that is older than the wall,
  * but its source: an address that is not the host's is of another namespace,
  * such as a container that was there before us. A forged one gains nothing: it
- * still has to leave by a device of ours. The list may be a stopped daemon's.
+ * still has to leave by a device of ours, and over lo it is none. The list may be a stopped daemon's.
  */
 static __always_inline bool
 is_elsewhere(const struct packet *p, const struct sender *s)
@@ -107,7 +128,7 @@ is_elsewhere(const struct packet *p, const struct sender *s)
 
 	if (HAS_NETNS_COOKIE || s->kind != SENDER_SOCKET || s->raw ||
 	    p->malformed || is_unspecified(&p->src) || is_loopback(&p->src) ||
-	    !map_get(dnsfw_locals, &key))
+	    makes_us_answer(p) || !map_get(dnsfw_locals, &key))
 		return false;
 	key.addr = p->src;
 	return map_get(dnsfw_locals, &key) == 0;
@@ -173,27 +194,6 @@ static __always_inline bool
 stays_here(const struct packet *p, const enum dnsfw_hook hook)
 {
 	return hook != DNSFW_HOOK_TC_EGRESS || p->ifindex == LOOPBACK_IFINDEX;
-}
-
-static __always_inline bool
-is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
-{
-	__u64 x[2], y[2];
-
-	__builtin_memcpy(x, a, sizeof(x));
-	__builtin_memcpy(y, b, sizeof(y));
-	return x[0] == y[0] && x[1] == y[1];
-}
-
-/* IPV6_FREEBIND lets anybody send from any address, so far as lo: the kernel
- * would answer (an error that quotes the datagram, an echo) to whoever is
- * named as the source. A transparent proxy's TCP replies begin nothing.
- */
-static __always_inline bool makes_us_answer(const struct packet *p)
-{
-	return p->ifindex == LOOPBACK_IFINDEX && !is_loopback(&p->src) &&
-	       !is_same(&p->src, &p->dst) &&
-	       (p->proto != PROTO_TCP || is_syn(p));
 }
 
 /* A raw or packet socket writes its own source; only the host's may leave.
