@@ -42,7 +42,9 @@ def find(wanted: str | Path) -> Path:
         with suppress(OSError):
             if path.is_dir() and path.stat().st_dev == device:
                 return path
-    raise ConfigError(f"no cgroup {text} in {top}; remedy: name one that `systemd-cgls` shows")
+    raise ConfigError(
+        f"no cgroup {text} in {mounts.usual(top)}; remedy: name one that `systemd-cgls` shows"
+    )
 
 
 def id_of(cgroup: Path) -> int:

@@ -59,7 +59,7 @@ class Host:
     root: Path = Path("/")
     release: str = field(default_factory=lambda: os.uname().release)
     cgroup_root: Callable[[], Path] = cgroup.root
-    find_mount: Callable[[str], Path | None] = mounts.find
+    find_mount: Callable[[str], Path | None] = mounts.where
     has_tcx: Callable[[], bool] = hooks.has_tcx
     has_netns_cookie: Callable[[], bool] = netns_cookie_in_skb_hooks
     load_library: Callable[[str], object] = ctypes.CDLL
@@ -165,7 +165,7 @@ def _lockdown_remedy(host: Host) -> str:
 def _cgroup2(host: Host) -> Check:
     lost = "EPERM at connect, and judging each socket by its cgroup"
     try:
-        top = host.cgroup_root()
+        top = mounts.usual(host.cgroup_root())
     except DatapathError as error:
         what, _, remedy = str(error).partition("; remedy: ")
         return Check("cgroup2", False, what, remedy, lost)
@@ -180,7 +180,7 @@ def _bpffs(host: Host) -> Check:
     return Check(
         "bpffs",
         found is not None,
-        str(found) if found else "not mounted; `dnsfw up` mounts it",
+        str(mounts.usual(found)) if found else "not mounted; `dnsfw up` mounts it",
         "mount -t bpf bpf /sys/fs/bpf",
         "enforcement that outlives the daemon",
     )

@@ -8,14 +8,13 @@ kernels before 6.6, where the device itself keeps the filter.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dnsfw.datapath import bpf, cgroup, links, netlink, pins
+from dnsfw.datapath import bpf, cgroup, links, mounts, netlink, pins
 from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device, Layer
@@ -24,7 +23,6 @@ from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 
 _BEFORE = 8  # BPF_F_BEFORE without a relative: the head of the chain
 _LOOPBACK_INDEX = 1
-_ROUNDABOUT = re.compile(r"^/proc/\d+/(root|fd/\d+)(?=/)")
 _MADE = "made"  # by us: goes with the wall
 _FOUND = "found"
 
@@ -93,7 +91,7 @@ class CgroupPlace:
     @property
     def target(self) -> str:
         """As an operator knows it: not by the way on which we reach a hidden mount."""
-        return _ROUNDABOUT.sub("", str(self.cgroup))
+        return str(mounts.usual(self.cgroup))
 
     @property
     def pin(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ CGROUP1 = "cgroup"
 _BPFFS_USUAL = Path("/sys/fs/bpf")
 _CLONE_NEWNS = 0x00020000
 _LASTING = ("1", "2")
+_ROUNDABOUT = re.compile(r"^/proc/\d+/(root|fd/\d+)(?=/)")
 _GENERATIONS = 32  # of ancestors; deeper is no shell of an operator
 
 
@@ -85,13 +87,21 @@ def seen_elsewhere(path: Path) -> list[Path]:
     return [_keep_root(root) / inside for root in roots if _can_stat(root / inside)]
 
 
+def where(kind: str) -> Path | None:
+    """Where to look for a file system of this kind now, or None.
+
+    Elsewhere than usual only where it is not there: others mount a bpffs of their own for
+    a while.
+    """
+    return (find(kind, at=_BPFFS_USUAL) if kind == BPFFS else None) or find(kind)
+
+
 def bpffs() -> Path:
     """The BPF file system, mounted if it was not; DatapathError where that cannot be."""
     if (found := find(BPFFS, at=_BPFFS_USUAL)) is not None:
         return found
     _mount_bpffs()
-    # Elsewhere only where it cannot be had there: others mount their own for a while.
-    if (found := find(BPFFS, at=_BPFFS_USUAL) or find(BPFFS)) is None:
+    if (found := where(BPFFS)) is None:
         remedy = f"mount -t bpf bpf {_BPFFS_USUAL}"
         raise DatapathError(f"the BPF file system is missing; remedy: {remedy}")
     return found
@@ -125,6 +135,11 @@ def _relatives(proc: Path) -> Iterator[str]:
         if process in {"0", "1"}:
             break
         yield process
+
+
+def usual(path: Path) -> Path:
+    """The path as people know it: without the descriptor that leads into another's root."""
+    return Path(_ROUNDABOUT.sub("", str(path)))
 
 
 @cache

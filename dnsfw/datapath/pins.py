@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dnsfw.datapath import bpf
+from dnsfw.datapath import bpf, mounts
 from dnsfw.datapath.abi import Abi
 from dnsfw.errors import DatapathError
 
@@ -31,6 +31,7 @@ class PinDir:
     def __init__(self, path: Path) -> None:
         """Locks it, making it if needed. DatapathError names the process that has it."""
         self.path = path
+        self._shown = mounts.usual(path)
         self.current = path / _CURRENT
         self.staging = path / _STAGING
         try:
@@ -38,7 +39,7 @@ class PinDir:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise DatapathError(
-                f"cannot use {path}: {error.strerror}; it must be in a BPF file system "
+                f"cannot use {self._shown}: {error.strerror}; it must be in a BPF file system "
                 "(mount -t bpf bpf /sys/fs/bpf) and needs root"
             ) from error
         try:
@@ -47,8 +48,8 @@ class PinDir:
             who = _holder(self._fd)
             self.release()
             raise DatapathError(
-                f"another dnsfw{who} holds {path}; remedy: `dnsfw down` first, or another pin "
-                "directory"
+                f"another dnsfw{who} holds the wall in {self._shown}; remedy: `dnsfw down` with "
+                "the --run-dir it was started with"
             ) from None
         path.chmod(_PRIVATE_DIR)
 
@@ -58,7 +59,7 @@ class PinDir:
         others = sorted(p.name for p in self.path.iterdir() if p.name.startswith("abi"))
         if [name for name in others if name != _CURRENT]:
             raise DatapathError(
-                f"{self.path} holds the wall of another dnsfw version ({', '.join(others)}, this "
+                f"{self._shown} holds the wall of another dnsfw version ({', '.join(others)}, this "
                 f"one speaks {_CURRENT}); remedy: `dnsfw down`, then start again"
             )
         return self.current.is_dir()

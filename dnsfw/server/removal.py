@@ -29,7 +29,7 @@ def remove_left_overs(run_dir: Path) -> bool:
 
 def wall_stands() -> bool:
     """Is a wall pinned where one is expected? False also for who may not look."""
-    named, found = os.environ.get("DNSFW_PIN_DIR"), mounts.find(mounts.BPFFS)
+    named, found = os.environ.get("DNSFW_PIN_DIR"), mounts.where(mounts.BPFFS)
     if not named and found is None:
         return False
     try:

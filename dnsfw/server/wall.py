@@ -39,7 +39,7 @@ def pin_dir(options: Options) -> Path:
 def remove_wall(options: Options) -> bool:
     """Take down what an ended daemon left. False if there was nothing; no daemon is needed."""
     named = options.pin_dir or os.environ.get("DNSFW_PIN_DIR")
-    if not named and mounts.find(mounts.BPFFS) is None:
+    if not named and mounts.where(mounts.BPFFS) is None:
         return False  # and no reason to mount it
     return attach.remove(pin_dir(options))
 

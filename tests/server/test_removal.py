@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsfw.datapath import mounts
 from dnsfw.server import wall
 from dnsfw.server.lock import AlreadyRunning, Lock
 from dnsfw.server.options import Options
@@ -40,3 +41,14 @@ def test_a_wall_stands_when_a_whole_one_is_pinned(
         (tmp_path / "pins" / there).mkdir(parents=True)
 
     assert wall_stands() is stands
+
+
+def test_the_wall_is_looked_for_where_up_pins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DNSFW_PIN_DIR", raising=False)
+    monkeypatch.setattr(mounts, "where", lambda kind: tmp_path)
+    monkeypatch.setattr(mounts, "find", lambda kind: tmp_path / "somebody-elses")
+    (tmp_path / "dnsfw" / "abi1").mkdir(parents=True)
+
+    assert wall_stands()

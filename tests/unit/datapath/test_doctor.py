@@ -203,3 +203,14 @@ def test_a_name_cache_is_named(host: Host) -> None:
     (host.root / "run/nscd/socket").touch()
 
     assert not check(host, "nscd").ok
+
+
+def test_a_mount_reached_round_about_is_shown_where_people_know_it(host: Host) -> None:
+    reached = replace(
+        host,
+        cgroup_root=lambda: Path("/proc/7/fd/3/sys/fs/cgroup"),
+        find_mount=lambda kind: Path("/proc/7/fd/3/sys/fs/bpf") if kind == "bpf" else None,
+    )
+
+    assert check(reached, "cgroup2").detail == "/sys/fs/cgroup"
+    assert check(reached, "bpffs").detail == "/sys/fs/bpf"

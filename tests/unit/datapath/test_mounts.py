@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dnsfw.datapath.mounts import find, parse
+import pytest
+
+from dnsfw.datapath import mounts
+from dnsfw.datapath.mounts import find, parse, usual, where
 
 HYBRID = """\
 25 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -114,3 +117,27 @@ def test_the_whole_file_system_is_preferred_to_a_part_of_it(tmp_path: Path) -> N
 
 def test_nothing_is_found_where_proc_cannot_be_read(tmp_path: Path) -> None:
     assert find("bpf", tmp_path / "no-proc") is None
+
+
+def test_the_usual_place_of_bpffs_is_preferred_to_one_that_somebody_mounted_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {Path("/sys/fs/bpf"): Path("/proc/9/fd/3/sys/fs/bpf"), None: Path("/tmp/lab/bpf")}
+    monkeypatch.setattr(mounts, "find", lambda kind, at=None: places[at])
+
+    assert where("bpf") == Path("/proc/9/fd/3/sys/fs/bpf")
+    places[Path("/sys/fs/bpf")] = None  # type: ignore[assignment]
+    assert where("bpf") == Path("/tmp/lab/bpf")
+    assert where("cgroup2") == Path("/tmp/lab/bpf")
+
+
+@pytest.mark.parametrize(
+    ("reached", "known"),
+    [
+        ("/proc/77/fd/3/sys/fs/cgroup/a", "/sys/fs/cgroup/a"),
+        ("/proc/1/root/sys/fs/bpf", "/sys/fs/bpf"),
+        ("/sys/fs/cgroup/proc/7/fd/3/x", "/sys/fs/cgroup/proc/7/fd/3/x"),
+    ],
+)
+def test_people_see_the_path_they_know(reached: str, known: str) -> None:
+    assert usual(Path(reached)) == Path(known)
