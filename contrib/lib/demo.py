@@ -150,6 +150,7 @@ def excerpt(command: str, lines: list[str]) -> None:
 def main() -> int:
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(Lab("quickstart"))
+        lab.closing(lab.forget)
         net, log = internet(lab)
         host = lab.namespace("host")
         plug_in(lab, net, host)

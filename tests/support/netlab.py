@@ -226,6 +226,12 @@ class Lab:
             self._stack.close()
         finally:
             self._lock.close()
+            with contextlib.suppress(OSError):  # locks of other labs are in it
+                _LABS.rmdir()
+
+    def forget(self) -> None:
+        """Leave no lock file either; only for a lab that nobody else waits for."""
+        (_LABS / f"{self.id}.lock").unlink(missing_ok=True)
 
     def closing(self, call: Any, *args: Any) -> None:
         """Run this when the lab closes, before what was made earlier is removed."""
