@@ -107,6 +107,7 @@ class Daemon:
         """Serve until told to end. ConfigError, PolicyError, DatapathError: it could not start."""
         loop = asyncio.get_running_loop()
         lock = Lock(self.options.run_dir)
+        how = End.LEAVE
         try:
             self._hear_signals(loop)
             how = await self._start_and_serve(loop)
@@ -120,7 +121,7 @@ class Daemon:
             await self.control.close()
         finally:
             self.journal.close()
-            lock.release()
+            lock.release(remove=how is End.REMOVE)
 
     async def reload(self) -> None:
         """SIGHUP: there is nobody to answer, so the log hears how it went."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -27,29 +28,47 @@ class Lock:
     """Held from construction to `release`. AlreadyRunning names the holder's pid."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._path = directory / "lock"
-        try:
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            # Whoever can read a file can lock it, and then no dnsfw would start.
-            os.fchmod(self._file, 0o600)
-        except OSError as error:
-            raise DatapathError(
-                f"cannot use {directory}: {error.strerror}; run as root, or set --run-dir"
-            ) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = _pid(self._file)
+        self._file = self._take()
+        while not self._is_there():  # whoever had it took the file away: take the new one
             os.close(self._file)
-            raise AlreadyRunning(directory, pid) from None
+            self._file = self._take()
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
-    def release(self) -> None:
-        """Let go; the file stays, for removing it would let two hold two files of one name."""
+    def release(self, *, remove: bool = False) -> None:
+        """Let go; `remove` takes the file away, and the directory if nothing else is in it."""
         os.ftruncate(self._file, 0)
+        if remove:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+                self._directory.rmdir()
         os.close(self._file)
+
+    def _take(self) -> int:
+        try:
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DatapathError(
+                f"cannot use {self._directory}: {error.strerror}; run as root, or set --run-dir"
+            ) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _pid(file)
+            os.close(file)
+            raise AlreadyRunning(self._directory, pid) from None
+        return file
+
+    def _is_there(self) -> bool:
+        """Is what we locked still what the next one would open?"""
+        try:
+            there, ours = self._path.stat(), os.fstat(self._file)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _pid(file: int) -> int | None:

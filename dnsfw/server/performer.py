@@ -170,7 +170,9 @@ class Performer:
         try:
             self._journal.add(effect.holders)
             self._sink.write(effect.entries)
-        except DatapathError:
+        except Exception as error:  # whatever it was: nobody knows what the kernel took
+            if not isinstance(error, DatapathError):
+                self._faults.caught("opening an answer", error)
             self.perform(self.engine.on_open_failed(effect, self._now()))
             return
         for reply in effect.replies:

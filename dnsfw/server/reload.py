@@ -44,7 +44,7 @@ class Reloader:
         on_swap: Callable[[Policy], None],
     ) -> None:
         self.policy = policy
-        self.path = str(path)
+        self.path = str(path.absolute())  # `status` is read in another directory
         self.stale = ""  # why the file on disk is not what is in force
         self._wanted = wanted
         self._sink = sink
@@ -66,15 +66,18 @@ class Reloader:
                 self.stale = str(error)
                 raise
             self.stale = ""
-            self.path = str(path)
+            self.path = str(path.absolute())
             return Reloaded(self.path, changes, (*map(str, policy.warnings), *later))
 
     def _swap(self, policy: Policy) -> None:
-        """Kernel first: from its one write on, nothing passes that only the old policy allows."""
-        self._sink.apply(policy.plan())
-        engine, now = self._performer.engine, self._now()
-        self._performer.perform(engine.swap_policy(policy, now))
-        self._performer.perform(engine.judge_flows(self._sink.flows(), now))
+        """The kernel's tables flip, the grants move to the new rules, the old rules die.
+
+        In this order an address that both policies allow is open all the time, and one that
+        the new policy refuses is shut before this returns.
+        """
+        engine, now, perform = self._performer.engine, self._now(), self._performer.perform
+        self._sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
+        perform(engine.judge_flows(self._sink.flows(), now))
         self.policy = policy
         self._on_swap(policy)
 

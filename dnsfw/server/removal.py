@@ -23,7 +23,7 @@ def remove_left_overs(run_dir: Path) -> bool:
         removed = remove_wall(Options(run_dir=run_dir))
         Journal(run_dir, boot_now).remove()
     finally:
-        lock.release()
+        lock.release(remove=True)
     return removed
 
 

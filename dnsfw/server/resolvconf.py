@@ -87,9 +87,9 @@ def system_upstreams(
         if real:
             return real
         stubs += (str(s.address) for s in servers)
-    seen = f"only {', '.join(dict.fromkeys(stubs))}" if stubs else "no nameserver"
+    only = f"only {', '.join(dict.fromkeys(stubs))}, which is a stub or dnsfw itself"
     raise ConfigError(
-        f"upstreams: system, but {resolv_conf} names {seen}, which is a stub or dnsfw itself; "
+        f"upstreams: system, but {resolv_conf} names {only if stubs else 'no nameserver'}; "
         "name a resolver: --upstream 9.9.9.9, or dns.upstreams in the policy"
     )
 

@@ -84,10 +84,10 @@ class Service:
         for listener in self.listeners:
             kernel.own(listener.socket.fileno())
         kernel.listen(self.listeners.endpoints)
-        kernel.sink.apply(policy.plan())
         self.refresh_addresses()
-        perform, engine = self.performer.perform, self.engine
-        perform(engine.restore(self._journal.restore(), kernel.sink.entries(), now))
+        perform, engine, sink = self.performer.perform, self.engine, kernel.sink
+        held = self._journal.restore()
+        sink.apply(policy.plan(), lambda: perform(engine.restore(held, sink.entries(), now)))
         perform(engine.set_lockdown(kernel.sink.locked, now))
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:

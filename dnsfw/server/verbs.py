@@ -39,7 +39,7 @@ def verbs(daemon: Daemon) -> Verbs:
 
     async def confirm(request: Row) -> Row:
         if not daemon.trial.confirm():
-            raise ConfigError("nothing to confirm: this dnsfw was not started with --try")
+            raise ConfigError("nothing to confirm: no `up --try` waits for it")
         daemon.reporter.said("confirm", "the wall stays")
         return {}
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dnsfw import __version__
 from dnsfw.datapath import abi
-from dnsfw.datapath.abi import Mode
-from dnsfw.model import SECOND, Flow, Lockdown, PortSet, addr_text
+from dnsfw.datapath.abi import Mode, Reason
+from dnsfw.model import PROBE, SECOND, Flow, Lockdown, PortSet, addr_text
 from dnsfw.server.loop import loop_name
 from dnsfw.server.reporter import protocol_text, reason_text, role_text
 from dnsfw.wire.name import to_text
@@ -59,7 +59,7 @@ def _enforcing(mode: Mode, attached: bool, locked: Lockdown) -> bool:
 
 
 def _packets(counters: dict[abi.Reason, abi.Counter]) -> dict[str, dict[str, int]]:
-    """By reason; reasons that never happened are left out."""
+    """By reason; left out are reasons that never happened, and the self-test's own packets."""
     return {
         reason_text(reason): {
             "allowed": counter.allowed,
@@ -68,7 +68,7 @@ def _packets(counters: dict[abi.Reason, abi.Counter]) -> dict[str, dict[str, int
             "sampled_out": counter.sampled_out,
         }
         for reason, counter in counters.items()
-        if any(counter)
+        if any(counter) and reason is not Reason.BY_NOTHING
     }
 
 
@@ -107,10 +107,11 @@ def grant_rows(daemon: Daemon) -> Iterator[dict[str, Any]]:
 
 
 def flow_rows(daemon: Daemon) -> Iterator[dict[str, Any]]:
-    """One row a conversation that was allowed when it began."""
+    """One row a conversation that was allowed when it began; the self-test's are nobody's."""
     now = daemon.now()
     for flow in daemon.kernel.sink.flows():
-        yield _flow_row(daemon, flow, now)
+        if flow.role != PROBE:
+            yield _flow_row(daemon, flow, now)
 
 
 def _flow_row(daemon: Daemon, flow: Flow, now: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -47,6 +48,39 @@ def test_row_52_nobody_else_can_hold_the_lock_against_a_start(tmp_path: Path) ->
     lock = Lock(tmp_path)
 
     assert (tmp_path / "lock").stat().st_mode & 0o077 == 0
+    lock.release()
+
+
+def test_who_removes_it_leaves_no_directory(tmp_path: Path) -> None:
+    Lock(tmp_path / "run").release(remove=True)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_with_other_things_in_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("")
+    Lock(tmp_path).release(remove=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+def test_row_52_a_lock_on_a_file_that_was_taken_away_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder removes the file between our open and our flock."""
+    real, calls = fcntl.flock, []
+
+    def late(file: int, how: int) -> None:
+        if not calls:
+            (tmp_path / "lock").unlink()
+        calls.append(file)
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = Lock(tmp_path)
+
+    assert len(calls) == 2
+    assert (tmp_path / "lock").read_text().strip() == str(os.getpid())
     lock.release()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsfw.datapath.tables import number_key
 from dnsfw.errors import DatapathError
 from tests.support.running import ALLOW_EXAMPLE, running
 
@@ -16,7 +17,7 @@ async def test_what_the_kernel_refuses_leaves_the_old_policy(
     async with running(tmp_path) as run:
         before = run.daemon.reloader.policy
 
-        def refuse(plan: object) -> None:
+        def refuse(plan: object, between: object) -> None:
             raise DatapathError("no room for rules")
 
         monkeypatch.setattr(run.kernel.sink, "apply", refuse)
@@ -68,3 +69,29 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
         await run.control("reload")
 
         assert order == ["apply", "swap_policy"]
+
+
+async def test_an_address_that_both_policies_allow_is_open_all_through_the_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as run:
+        await run.query("www.example.com")
+        (held,) = list(run.kernel.sink.entries())
+        rules = run.kernel.sink.maps["dnsfw_rules"]
+        shut: list[bytes] = []
+        delete = rules.delete
+
+        def spy(key: bytes) -> bool:
+            (now,) = list(run.kernel.sink.entries())
+            if all(number_key(grant.rule) == key for grant in now.grants):
+                shut.append(key)
+            return delete(key)
+
+        monkeypatch.setattr(rules, "delete", spy)
+        run.policy.write_text(ALLOW_EXAMPLE.replace("*.example.com", "www.example.com"))
+        _, last = await run.control("reload")
+
+        assert last["ok"] and last["changes"]
+        (after,) = list(run.kernel.sink.entries())
+        assert after.grants[0].rule != held.grants[0].rule
+        assert not shut, "a rule died while it was the only one behind a grant"
