@@ -7,12 +7,13 @@ happens when a table is full is the same code that runs in production.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Limit
 from dnsfw.datapath.bpf import BpfError
 from dnsfw.datapath.sink import KernelSink
+from dnsfw.datapath.swap import nothing
 from dnsfw.datapath.tables import decode_portset, number_key, same_prefix
 from dnsfw.model import (
     Addr,
@@ -85,8 +86,8 @@ class MemorySink:
         self.maps = memory_maps(capacity) if maps is None else maps
         self._sink = KernelSink(self.maps, barrier=lambda: None, capacity=capacity)
 
-    def apply(self, plan: Plan) -> None:
-        self._sink.apply(plan)
+    def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
+        self._sink.apply(plan, between)
 
     def write(self, entries: Sequence[Entry]) -> None:
         self._sink.write(entries)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.swap import PolicyTables, Table, rcu_barrier
+from dnsfw.datapath.swap import PolicyTables, Table, nothing, rcu_barrier
 from dnsfw.datapath.tables import (
     PortSets,
     PortSetsFull,
@@ -34,10 +34,12 @@ _REASONS = tuple(reason for reason in Reason if reason is not Reason.REASON_COUN
 class Sink(Protocol):
     """Where the engine's effects land: the kernel, or memory in a test."""
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         """Swaps the whole policy; when it returns, the old one judges no packet.
 
-        DatapathError leaves the old policy in force.
+        `between` is called once, when the new policy judges but the grants of rules that it
+        no longer has still count: the moment to rewrite them. DatapathError leaves the old
+        policy in force, and `between` uncalled.
         """
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -85,12 +87,12 @@ class KernelSink:
             self._portsets.adopt(int.from_bytes(key, "little"), value)
         self._policy = PolicyTables(maps, self._portsets.id_of, barrier)
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         try:
-            self._policy.apply(plan)
-        except PortSetsFull:
+            self._policy.apply(plan, between)
+        except PortSetsFull:  # before the flip: `between` was not called
             self._collect()
-            self._policy.apply(plan)
+            self._policy.apply(plan, between)
 
     def write(self, entries: Sequence[Entry]) -> None:
         grants, encode = self._grants, self._encode

@@ -44,6 +44,10 @@ class Table(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
 
 
+def nothing() -> None:
+    """What happens between the old policy and the new one, if nobody says otherwise."""
+
+
 def rcu_barrier() -> None:
     """Returns when no program that began before the call still runs.
 
@@ -85,8 +89,13 @@ class PolicyTables:
             if number != PROBE:  # the wall can be tested under lockdown too
                 self._set_role(number, role._replace(lockdown=state))
 
-    def apply(self, plan: Plan) -> None:
-        """DatapathError leaves the old policy in force, and nothing of the new one."""
+    def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
+        """DatapathError leaves the old policy in force, and nothing of the new one.
+
+        `between` runs when the new policy judges and the old rules still count: whoever
+        moves grants from an old rule to a new one does it there, and no address that both
+        policies allow is shut for a moment.
+        """
         plan = with_probe(plan)
         roles = self._build_aside(plan)
         for number, role in roles.items():
@@ -94,6 +103,7 @@ class PolicyTables:
         for number in self._roles.keys() - roles.keys():
             self._set_role(number, _NOBODY)
             del self._roles[number]
+        between()
         for rule in self._rules - plan.rules:
             self._rule_map.delete(number_key(rule))
         self._rules = set(plan.rules)

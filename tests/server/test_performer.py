@@ -182,7 +182,7 @@ def test_row_50_an_act_that_breaks_does_not_stop_the_others() -> None:
     world.performer.perform([world.opening(), Reply(world.client, b"other")])
 
     assert world.faults.count == 1
-    assert world.acts() == [("journal", 1), ("reply", b"other")]  # and nobody heard the answer
+    assert world.acts() == [("journal", 1), ("reply", b"other"), ("reply", b"SERVFAIL")]
 
 
 def test_the_alarm_follows_the_engine() -> None:

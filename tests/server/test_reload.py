@@ -8,6 +8,7 @@ import pytest
 
 from dnsfw.datapath.tables import number_key
 from dnsfw.errors import DatapathError
+from tests.support.nanodns import NanoDns
 from tests.support.running import ALLOW_EXAMPLE, running
 
 
@@ -74,7 +75,8 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
 async def test_an_address_that_both_policies_allow_is_open_all_through_the_reload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(tmp_path) as run:
+    async with NanoDns(ttl=60) as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
         await run.query("www.example.com")
         (held,) = list(run.kernel.sink.entries())
         rules = run.kernel.sink.maps["dnsfw_rules"]

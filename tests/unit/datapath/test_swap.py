@@ -113,6 +113,21 @@ def test_the_new_rules_stand_before_the_flip_and_the_old_ones_go_after_it() -> N
     ]
 
 
+def test_between_the_flip_and_the_end_of_the_old_rules_grants_can_move() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    before = live_table(log)
+    seen: list[tuple[bool, set[bytes]]] = []
+
+    def look() -> None:
+        seen.append((live_table(log) != before, set(log.maps["dnsfw_rules"].data)))
+
+    policy.apply(plan(301), look)
+
+    assert seen == [(True, {number_key(r) for r in (300, 301, PROBE_RULE)})]
+
+
 def test_a_swap_flips_the_table_and_leaves_nothing_of_the_old_one() -> None:
     log = Log()
     policy = log.policy()
