@@ -49,7 +49,9 @@ class Lock:
     def _take(self) -> int:
         try:
             self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Whoever can read a file can lock it, and then no dnsfw would start.
+            os.fchmod(file, 0o600)
         except OSError as error:
             raise DatapathError(
                 f"cannot use {self._directory}: {error.strerror}; run as root, or set --run-dir"
