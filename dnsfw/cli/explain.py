@@ -88,12 +88,17 @@ def _word(verdict: Verdict) -> str:
     return "allowed" if verdict is Verdict.ALLOW else "denied"
 
 
+def _reason(reason: Reason) -> str:
+    """In the words of `watch` and `status`."""
+    return reason.name.lower().replace("_", "-")
+
+
 def _json(found: Explanation) -> dict[str, Any]:
     return {
         "destination": found.asked.text,
         "role": found.role,
         "verdict": found.verdict.name.lower(),
-        "reason": found.best.reason.name.lower(),
+        "reason": _reason(found.best.reason),
         "rule": _rule_json(found.best.rule),
         "runner_up": _rule_json(found.runner_up),
         "why": found.why,
@@ -101,7 +106,7 @@ def _json(found: Explanation) -> dict[str, Any]:
             {
                 "ports": "any" if share.ports == KNOWN else describe(share.ports),
                 "verdict": share.verdict.name.lower(),
-                "reason": share.reason.name.lower(),
+                "reason": _reason(share.reason),
                 "rule": _rule_json(share.rule),
             }
             for share in found.shares
@@ -115,6 +120,7 @@ def _rule_json(rule: Rule | None) -> dict[str, Any] | None:
         return None
     where = rule.where
     return {
+        "id": f"{rule.id:08x}",  # what a refused query's answer says
         "text": rule.text,
         "file": where.file,
         "line": where.line,

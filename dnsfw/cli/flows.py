@@ -9,6 +9,8 @@ import click
 from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 
+_LOOPBACK = "loopback"  # leaves nothing, and would drown what does
+
 
 @click.command("flows", short_help="Conversations that were allowed.")
 @json_option
@@ -22,6 +24,7 @@ def flows(as_json: bool, run_dir: str | None) -> None:
     if not rows:
         click.echo("no flows")
         return
+    local = [row for row in rows if row["reason"] == _LOOPBACK]
     shown = [
         (
             "<-" if row["direction"] == "in" else "->",
@@ -29,12 +32,15 @@ def flows(as_json: bool, run_dir: str | None) -> None:
             row["state"],
             duration(row["age"]),
             duration(row["idle"]),
-            " ".join(row["names"]) or row["reason"],
+            " ".join(row["names"]) or f"({row['reason']})",
         )
         for row in rows
+        if row["reason"] != _LOOPBACK
     ]
-    click.echo(table(("", "PEER", "STATE", "AGE", "IDLE", "NAMES"), shown))
-    click.echo(counts(len(rows), "flow"))
+    if shown:
+        click.echo(table(("", "PEER", "STATE", "AGE", "IDLE", "NAMES"), shown))
+    within = f", and {len(local)} within this host: see --json" if local else ""
+    click.echo(f"{counts(len(shown), 'flow')}{within}")
 
 
 def _peer(row: dict[str, Any]) -> str:

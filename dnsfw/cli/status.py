@@ -31,12 +31,13 @@ def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
     try:
         state = Client(run_dir).ask("status")
     except NoDaemon as error:
-        if wall_stands():
-            raise DatapathError(_LEFT) from None
-        raise error from None
+        left = wall_stands()
+        if as_json:
+            print_json({"running": False, "wall_stands": left})
+        raise (DatapathError(_LEFT) if left else error) from None
     state.pop("ok")
     if as_json:
-        print_json(state)
+        print_json({"running": True, "wall_stands": True, **state})
     else:
         click.echo("\n".join(_lines(state)))
     if require_enforcing and not state["enforcing"]:
@@ -70,7 +71,7 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     yield from _hooks(state)
     yield from _packets(state)
     yield from _numbers("dns", state["dns"])
-    yield from _numbers("server", {k: v for k, v in state["server"].items() if v})
+    yield from _numbers("server", state["server"])
 
 
 def _field(label: str, text: str) -> str:
@@ -101,8 +102,13 @@ def _packets(state: dict[str, Any]) -> Iterator[str]:
 
 
 def _numbers(label: str, numbers: dict[str, Any]) -> Iterator[str]:
-    if numbers:
-        yield from _wrapped(label, [f"{name} {value}" for name, value in numbers.items()], ", ")
+    told = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in numbers.items()
+        if value and not name.endswith("_bytes")  # --json has all of them
+    ]
+    if told:
+        yield from _wrapped(label, told, ", ")
 
 
 def _wrapped(label: str, words: list[str], comma: str = " ", width: int = 80) -> Iterator[str]:

@@ -85,7 +85,9 @@ def test_json_says_the_same(run: Run) -> None:
     found = json.loads(result.stdout)
     assert result.exit_code == 1
     assert found["verdict"] == "deny"
+    assert found["reason"] == "by-name"  # as `watch` writes it
     assert found["rule"]["line"] == 6
+    assert len(found["rule"]["id"]) == 8
     assert found["runner_up"]["text"] == "allow *.x.com:443"
     assert found["why"].startswith("the longer suffix")
 

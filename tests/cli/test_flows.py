@@ -31,11 +31,20 @@ def test_a_row_says_who_talks_to_whom(monkeypatch: pytest.MonkeyPatch) -> None:
         == """\
     PEER                  STATE  AGE    IDLE  NAMES
 ->  192.0.2.7:443/tcp     open   1m01s  2s    www.example.com
-<-  [2001:db8::9]:22/tcp  open   1m01s  2s    inbound
-->  192.0.2.7/icmp        open   1m01s  2s    default
+<-  [2001:db8::9]:22/tcp  open   1m01s  2s    (inbound)
+->  192.0.2.7/icmp        open   1m01s  2s    (default)
 3 flows
 """
     )
+
+
+def test_loopback_does_not_drown_what_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = {**BASE, "address": "127.0.53.53", "names": [], "reason": "loopback"}
+    monkeypatch.setattr(Client, "rows", lambda self, do: iter([BASE, local]))
+
+    assert "127.0.53.53" not in dnsfw("flows").out
+    assert dnsfw("flows").out.endswith("\n1 flow, and 1 within this host: see --json\n")
+    assert len(json.loads(dnsfw("flows", "--json").out)) == 2
 
 
 def test_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,15 @@ async def test_a_refused_name_is_exit_1_with_the_reason(tmp_path: Path) -> None:
     assert row["error"]["code"] == 15
 
 
+async def test_a_rule_is_named_by_its_id_and_where_to_look_it_up(tmp_path: Path) -> None:
+    policy = "version: 1\ndefault: deny\nrules: [{deny: tracker.example}]\n"
+    async with running(tmp_path, policy=policy) as run:
+        done = await ask(run, "tracker.example")
+
+    assert "\n  blocked: rule " in done.out
+    assert "\n  `dnsfw explain tracker.example` says which rule that is\n" in done.out
+
+
 async def test_a_name_that_is_not_there_is_exit_1(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         done = await ask(run, "no.example.com")

@@ -27,7 +27,7 @@ STATE: dict[str, Any] = {
     "listen": ["127.0.53.53:53"], "upstreams": ["192.0.2.1:53", "[2001:db8::1]:53"],
     "packets": {"granted": {"allowed": 12, "denied": 0, "audited": 0, "sampled_out": 0},
                 "never-resolved": {"allowed": 0, "denied": 3, "audited": 0, "sampled_out": 1}},
-    "dns": {"queries": 9, "hits": 4},
+    "dns": {"queries": 9, "hits": 4, "failed": 0, "cache_answers": 2, "cache_answer_bytes": 90},
     "server": {"udp_unsent": 0, "faults": 0, "last_fault": ""},
 }  # fmt: skip
 
@@ -51,7 +51,7 @@ hooks      /sys/fs/cgroup: connect4 connect6 cg_egress
 packets    reason          allowed  denied  audited
            granted         12       0       0
            never-resolved  0        3       0
-dns        queries 9, hits 4
+dns        queries 9, hits 4, cache answers 2
 """
     )
 
@@ -111,6 +111,7 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
 
     assert text.out.startswith("dnsfw ") and ", enforcing\n" in text.out
     assert json.loads(done.out)["enforcing"] is True
+    assert json.loads(done.out)["running"] is True
     assert "ok" not in json.loads(done.out)
 
 
@@ -122,3 +123,17 @@ def test_a_wall_without_a_daemon_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert done.code == 3
     assert "the wall it left stands" in done.err
+    assert "`sudo dnsfw down` removes it" in done.err
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_without_a_daemon_json_says_whether_a_wall_stands(
+    stands: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("abi1" if stands else "new")).mkdir()
+    monkeypatch.setenv("DNSFW_PIN_DIR", str(tmp_path))
+
+    done = dnsfw("status", "--json", "--run-dir", str(tmp_path))
+
+    assert done.code == 3
+    assert json.loads(done.out) == {"running": False, "wall_stands": stands}

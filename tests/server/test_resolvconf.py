@@ -90,5 +90,5 @@ def test_garbage_in_resolv_conf_names_nobody(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
     path.write_bytes(b"\xff\xfe nameserver\nnameserver not.an.address\nnameserver 0.0.0.0\n")
 
-    with pytest.raises(ConfigError, match="no nameserver"):
+    with pytest.raises(ConfigError, match="names no nameserver; name a resolver"):
         find_upstreams(["system"], OURS, path, ())

@@ -19,7 +19,7 @@ def test_the_pin_directory_is_named_in_the_environment(monkeypatch: pytest.Monke
 
 def test_removing_nothing_mounts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DNSFW_PIN_DIR", raising=False)
-    monkeypatch.setattr(mounts, "find", lambda kind: None)
+    monkeypatch.setattr(mounts, "where", lambda kind: None)
     monkeypatch.setattr(mounts, "bpffs", lambda: pytest.fail("mounted"))
 
     assert not wall.remove_wall(Options())

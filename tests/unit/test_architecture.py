@@ -65,6 +65,9 @@ def complaints(where: str, source: str) -> list[str]:
             elif where == "model.py":
                 if rest not in ("datapath", "errors") and not rest.startswith("datapath.abi"):
                     found.append(f"{where} imports {name}: it imports datapath.abi only")
+            elif where == "__main__.py":
+                if not rest.startswith("cli"):
+                    found.append(f"{where} imports {name}: it is the door to cli only")
             elif target in MAY and target != layer and target not in MAY.get(layer or "", set()):
                 found.append(f"{where} imports {name}: calls go one way")
         elif top not in sys.stdlib_module_names and not any(
