@@ -20,10 +20,12 @@ from typing import Any
 
 import pytest
 
-from dnsfw.datapath import abi, own
+from dnsfw.datapath import abi, netlink, own
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.events import Events
+from dnsfw.datapath.hooks import has_tcx
 from dnsfw.datapath.links import link_create
+from dnsfw.datapath.netlink import Side
 from dnsfw.datapath.syscall import AttachType
 from dnsfw.model import Reason, addr_from
 from tests.support.netlab import Capture, Cgroup, Lab, Netns, wait_until
@@ -82,6 +84,13 @@ class Site:
         return pickle.loads(data)
 
 
+def attach_by_clsact(loaded: Loaded, device: int) -> None:
+    """Before Linux 6.6. The filters go with the namespace."""
+    netlink.add_clsact(device)
+    for name, side in (("dnsfw_tc_ingress", Side.INGRESS), ("dnsfw_tc_egress", Side.EGRESS)):
+        netlink.set_filter(device, side, loaded.programs[name].fd, name)
+
+
 @pytest.fixture(params=["cgroup", "device"])
 def site(request: pytest.FixtureRequest, loaded: Loaded, lab: Lab) -> Iterator[Site]:
     guarded, outside, cgroup = lab.namespace("in"), lab.namespace("out"), lab.cgroup()
@@ -98,8 +107,11 @@ def site(request: pytest.FixtureRequest, loaded: Loaded, lab: Lab) -> Iterator[S
         hooks = CGROUP_HOOKS if request.param == "cgroup" else DEVICE_HOOKS
         target = directory if request.param == "cgroup" else wall.device
         try:
-            for name, attach in hooks.items():
-                links.append(link_create(loaded.programs[name].fd, target, attach))
+            if request.param == "device" and not has_tcx():
+                attach_by_clsact(loaded, wall.device)
+            else:
+                for name, attach in hooks.items():
+                    links.append(link_create(loaded.programs[name].fd, target, attach))
         finally:
             os.close(directory)
     try:

@@ -22,6 +22,7 @@ _Static_assert(sizeof(struct role_word) == 8, "one load");
 
 enum {
 	FEW_RANGES = 4,		/* what most portsets have */
+	READINGS = 4,		/* of a grant that changes under our eyes */
 };
 
 struct role {
@@ -326,31 +327,39 @@ by_slots(const struct dnsfw_grant *grant, const struct packet *p,
 	return d->reason == DNSFW_GRANTED;
 }
 
-/* An update puts a new element in the old one's place, and the old one may be
- * reused for another address while we read it: slots that were never ours, or
- * half of them. So a reading counts only if the element is still in its place
- * afterwards; a grant renewed meanwhile is read again.
+static __always_inline bool same(const struct decision *a,
+				 const struct decision *b)
+{
+	return a->rule == b->rule && a->verdict == b->verdict &&
+	       a->reason == b->reason;
+}
+
+/* An update puts a new element in the old one's place, and the old one is
+ * reused for another address while we still read it: slots that were never
+ * ours, or half of them. So a reading counts when a second one, of a fresh
+ * look-up, says the same. (That the element is the same proves nothing: the
+ * last one freed is the first one used.)
  */
 static __always_inline bool
 by_grant(const struct packet *p, __u32 role_id, struct decision *d)
 {
-	const struct dnsfw_grant *grant, *again;
+	const struct dnsfw_grant *grant;
 	struct dnsfw_grant_key key;
+	struct decision before;
 	bool found = false;
 	int i;
 
 	key.role = role_id;
 	key.addr = p->dst;
-	settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
-	grant = map_get(dnsfw_grants, &key);
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < READINGS; i++) {
+		before = *d;
+		settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
+		grant = map_get(dnsfw_grants, &key);
 		if (!grant)
 			return false;
 		found = by_slots(grant, p, d);
-		again = map_get(dnsfw_grants, &key);
-		if (again == grant)
-			return found;
-		grant = again;
+		if (i && same(d, &before))
+			break;
 	}
 	return found;
 }

@@ -85,7 +85,8 @@ static __always_inline void
 report(const struct packet *p, const struct sender *s,
        const struct decision *d, const enum dnsfw_hook hook)
 {
-	__u32 reason = d->reason;
+	/* The self-test counts apart: nobody of this host asked for it. */
+	__u32 reason = s->role == DNSFW_ROLE_PROBE ? DNSFW_BY_NOTHING : d->reason;
 	struct dnsfw_counter *c;
 
 	c = map_get(dnsfw_counters, &reason);
