@@ -171,12 +171,16 @@ def _writes(lab: Lab, rounds: int) -> Table:
                 _nft(netns, f"add element inet bench open {{ {address} timeout 1h }}")
             return 1e6 * (time.perf_counter() - start) / BY_COMMAND
 
-        return contest("one grant", "µs", [
+        table = contest("one grant", "µs", [
             Contender("dnsfw, a new address", lambda: lookups.round()["write"], "nft, by netlink"),
             Contender("dnsfw, renewed", renew, "nft, by netlink"),
             Contender("nft, by netlink", by_netlink),
             Contender("nft, by command", by_command, "nft, by netlink"),
         ], rounds)
+        _opened(netns, next(numbers))
+        if len(list(sink.entries())) < BATCH:
+            raise RuntimeError("dnsfw opened less than it was timed for")
+        return table
     finally:
         loaded.close()
 
@@ -218,7 +222,7 @@ def _live(lab: Lab, rounds: int) -> Table:
         Contender("dnsmasq with nftset", through(5303)),
         Contender("dnsfw with grants", through(5301), "dnsmasq with nftset"),
     ], rounds)
-    _all_opened(netns, fresh)
+    _opened(netns, LIVE)
     return table
 
 
@@ -237,11 +241,11 @@ def _round(client: socket.socket, fresh: Iterator[int]) -> float:
     return statistics.median(took) / 1000
 
 
-def _all_opened(netns: Netns, fresh: Iterator[int]) -> None:
+def _opened(netns: Netns, at_least: int) -> None:
     """The peer did the work it was timed for."""
     shown: subprocess.CompletedProcess[str] = netns.run(["nft", "list set inet bench open"])
-    if shown.stdout.count("198.") < LIVE:
-        raise RuntimeError(f"dnsmasq opened nothing: {shown.stdout[:300]}{shown.stderr}")
+    if (found := shown.stdout.count("198.")) < at_least:
+        raise RuntimeError(f"the set holds {found} addresses, not {at_least}: {shown.stderr}")
 
 
 if __name__ == "__main__":
