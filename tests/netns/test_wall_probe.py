@@ -16,6 +16,7 @@ from dnsfw.model import (
     Lockdown,
     Mode,
     Plan,
+    Reason,
     RolePlan,
     Verdict,
 )
@@ -63,6 +64,16 @@ def test_the_probes_leave_nothing_behind_and_send_nothing_out(yard: Yard) -> Non
         assert not capture.saw(b"dnsfw self-test")
         assert list(KernelSink(wall.maps).entries()) == []
         assert sorted(p.name for p in yard.cgroup.path.iterdir()) == before
+
+
+def test_the_self_test_does_not_count_as_the_hosts_traffic(yard: Yard) -> None:
+    with yard.wall() as wall:
+        found = probe(yard, wall)
+        counters = KernelSink(wall.maps).counters()
+
+    assert found.denials == counters[Reason.BY_NOTHING].denied >= 6
+    for reason in (Reason.NEVER_RESOLVED, Reason.WRONG_PORT, Reason.GRANTED):
+        assert counters[reason] == (0, 0, 0, 0)
 
 
 def test_each_refusal_is_an_event_of_the_probes_own_role(yard: Yard) -> None:

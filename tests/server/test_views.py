@@ -9,7 +9,8 @@ import pytest
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import FlowState, Reason
-from dnsfw.model import DEFAULT_RULE, HOST, Flow, PortRange, PortSet, addr_from
+from dnsfw.datapath.tables import number_key
+from dnsfw.model import DEFAULT_RULE, HOST, PROBE, Flow, PortRange, PortSet, RoleId, addr_from
 from dnsfw.server.clock import boot_now
 from dnsfw.server.views import ports_text
 from tests.support.nanodns import NanoDns
@@ -78,6 +79,30 @@ async def test_flows_say_who_talks_to_whom(tmp_path: Path) -> None:
             "out", "tcp", "192.0.2.7", 443,
         )  # fmt: skip
         assert (row["state"], row["reason"]) == ("open", "granted")
+
+
+def flow_of(role: RoleId, port: int) -> Flow:
+    now, peer = boot_now(), addr_from("192.0.2.7")
+    key = abi.FlowKey(0, bytes(16), peer, port, 443, 6, 0).pack()
+    return Flow(
+        key, role, DEFAULT_RULE, False, 6, addr_from("::"), port, peer, 443, now, now,
+        FlowState.OPEN, Reason.GRANTED,
+    )  # fmt: skip
+
+
+async def test_what_the_self_test_sent_is_not_shown(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.kernel.sink.begin_flow(flow_of(PROBE, 40000))
+        run.kernel.sink.begin_flow(flow_of(HOST, 40001))
+        counters = run.kernel.sink.maps["dnsfw_counters"]
+        for reason in (Reason.BY_NOTHING, Reason.WRONG_PORT):
+            counters.update(number_key(reason), abi.Counter(0, 6, 0, 0).pack())
+
+        flows, _ = await run.control("flows")
+        _, state = await run.control("status")
+
+    assert [row["local_port"] for row in flows] == [40001]
+    assert list(state["packets"]) == ["wrong-port"]
 
 
 async def test_status_knows_everything_an_operator_looks_at_first(tmp_path: Path) -> None:

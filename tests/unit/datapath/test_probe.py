@@ -41,7 +41,7 @@ def run(
     ) -> dict[str, int]:
         open_meanwhile.append(sink.entry(PROBE, addr_from("127.0.53.253")) is not None)
         counter = abi.Counter(0, denials, 0, 0).pack()
-        sink.maps["dnsfw_counters"].update(number_key(Reason.NEVER_RESOLVED), counter)
+        sink.maps["dnsfw_counters"].update(number_key(Reason.BY_NOTHING), counter)
         return dict(codes)
 
     monkeypatch.setattr(probe, "_run", child)
