@@ -132,7 +132,8 @@ def tour(guest: Guest, daemon: Daemon, log: Path) -> None:
 
     title(5, "What the firewall saw")
     said = "".join(daemon.said).splitlines()
-    excerpt("dnsfw up", [line.partition(" ")[2] for line in said if " denied " in line])
+    told = (line.partition(" ")[2] for line in said)
+    excerpt("dnsfw up", [line for line in told if line.startswith(("denied", "refused"))])
     excerpt("dnsfw grants", daemon.command("grants").stdout.splitlines())
     status = daemon.command("status").stdout.splitlines()
     packets = next(at for at, line in enumerate(status) if line.startswith("packets"))
