@@ -15,7 +15,7 @@ from dnsfw.server.removal import wall_stands
 _LABEL = 11
 _LEFT = (
     "the daemon does not run; the wall it left stands and opens nothing new. "
-    "`sudo dnsfw up` takes it over, `sudo dnsfw down` removes it"
+    "`sudo dnsfw up` (with the same options) takes it over, `sudo dnsfw down` removes it"
 )
 
 
