@@ -111,6 +111,7 @@ class Note:
     rule: RuleId
     text: str = ""
     addr: Addr | None = None
+    upstream: int | None = None  # who failed; only the server knows its address
 
 
 Effect = Reply | OpenThenReply | Close | Cut | Ask | Forget | Note

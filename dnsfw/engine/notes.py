@@ -57,8 +57,8 @@ def shared(
 
 def upstream_failed(role: RoleId, name: Name, upstream: int, why: str) -> Note:
     """An upstream did not answer; others, or the same again, will be asked."""
-    text = f"upstream {upstream}: {why}"
-    return Note("upstream-failed", Verdict.DENY, Reason.BY_NOTHING, role, name, DEFAULT_RULE, text)
+    kind, reason = "upstream-failed", Reason.BY_NOTHING
+    return Note(kind, Verdict.DENY, reason, role, name, DEFAULT_RULE, why, upstream=upstream)
 
 
 def not_opened(role: RoleId, name: Name, rule: RuleId, addr: Addr) -> Note:

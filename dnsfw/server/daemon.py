@@ -189,8 +189,9 @@ class Daemon:
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
         self.reporter = Reporter(
-            service.engine, lambda: self.reloader.policy, self._digest, self.watchers
-        )
+            service.engine, lambda: self.reloader.policy, self._digest, self.watchers,
+            service.upstreams.targets,
+        )  # fmt: skip
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         if not kernel.adopted:

@@ -7,7 +7,7 @@ escaped by `to_text`, what a process calls itself by `safe`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,9 @@ class Reporter:
         policy: Callable[[], Policy],
         digest: Digest,
         watchers: Watchers,
+        upstreams: Sequence[object] = (),
     ) -> None:
+        self._upstreams = upstreams
         self._engine = engine
         self._policy = policy
         self._digest = digest
@@ -68,7 +70,7 @@ class Reporter:
         """Something the engine wants known. Costs little when nobody watches: a flood of
         refused queries comes through here.
         """
-        key = (note.kind, note.name, note.addr, note.rule)
+        key = (note.kind, note.name, note.addr, note.rule, note.upstream)
         self._tell(key, lambda: self._of_note(note))
 
     def drain(self, events: EventSource) -> None:
@@ -89,6 +91,9 @@ class Reporter:
         return safe(found.text) if found is not None else ""
 
     def _of_note(self, note: Note) -> dict[str, Any]:
+        text = note.text
+        if note.upstream is not None:
+            text = f"upstream {self._upstreams[note.upstream]}: {text}"
         return {
             "kind": note.kind,
             "verdict": note.verdict.name.lower(),
@@ -97,7 +102,7 @@ class Reporter:
             "name": to_text(note.name) if note.name else "",
             "rule": self.rule_text(note.rule),
             "address": addr_text(note.addr) if note.addr is not None else "",
-            "text": safe(note.text),
+            "text": safe(text),
         }
 
     def _of_event(self, event: abi.Event) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Hook, Reason, Verdict
+from dnsfw.engine import notes
 from dnsfw.engine.effects import Note
 from dnsfw.model import DEFAULT_RULE, HOST, Addr, Name, Nanos, RoleId, addr_from
 from dnsfw.policy.compile import compile_text
@@ -40,7 +41,13 @@ class Desk:
         self.watchers = Watchers()
         self.watcher = self.watchers.add(lambda: None)
         digest = Digest(lambda: Nanos(0), self.lines.append)
-        self.reporter = Reporter(Engine(), lambda: POLICY, digest, self.watchers)  # type: ignore[arg-type]
+        self.reporter = Reporter(
+            Engine(),  # type: ignore[arg-type]
+            lambda: POLICY,
+            digest,
+            self.watchers,
+            ("192.0.2.1:53", "9.9.9.9:53"),
+        )
 
     @property
     def row(self) -> dict[str, Any]:
@@ -95,6 +102,13 @@ def test_an_audited_event_is_not_called_a_denial() -> None:
     desk.reporter.drain(Ring(event(verdict=Verdict.ALLOW)))
 
     assert desk.lines[0].startswith("audited ")
+
+
+def test_an_upstream_that_fails_is_told_by_its_address() -> None:
+    desk = Desk()
+    desk.reporter.note(notes.upstream_failed(HOST, from_text("a.example"), 1, "no answer in time"))
+
+    assert desk.lines == ["upstream-failed a.example: upstream 9.9.9.9:53: no answer in time"]
 
 
 def test_our_own_probes_are_no_news() -> None:
