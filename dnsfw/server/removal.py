@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dnsfw.datapath import mounts
+from dnsfw.errors import DatapathError
 from dnsfw.server.clock import boot_now
 from dnsfw.server.journal import Journal
 from dnsfw.server.lock import Lock
@@ -22,6 +23,8 @@ def remove_left_overs(run_dir: Path) -> bool:
     try:
         removed = remove_wall(Options(run_dir=run_dir))
         Journal(run_dir, boot_now).remove()
+    except PermissionError as error:
+        raise DatapathError(f"cannot use {error.filename}: {error.strerror}; run as root") from None
     finally:
         lock.release(remove=True)
     return removed

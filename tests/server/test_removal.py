@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from dnsfw.datapath import mounts
+from dnsfw.errors import DatapathError
 from dnsfw.server import wall
 from dnsfw.server.lock import AlreadyRunning, Lock
 from dnsfw.server.options import Options
@@ -30,6 +32,17 @@ def test_a_running_daemon_is_not_robbed(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(AlreadyRunning):
         remove_left_overs(tmp_path)
     lock.release()
+
+
+def test_without_rights_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(options: Options) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", "/sys/fs/bpf/dnsfw")
+
+    monkeypatch.setattr(wall, "remove_wall", refused)
+
+    with pytest.raises(DatapathError, match=r"cannot use /sys/fs/bpf/dnsfw: .*; run as root"):
+        remove_left_overs(tmp_path)
+    Lock(tmp_path).release()
 
 
 @pytest.mark.parametrize(("there", "stands"), [(None, False), ("new", False), ("abi1", True)])
