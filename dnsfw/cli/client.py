@@ -66,6 +66,8 @@ class Client:
                         return
             except (TimeoutError, ConnectionError) as error:
                 raise DatapathError(f"the daemon did not answer: {error}") from None
+        if patience is None:
+            raise DatapathError("the daemon has ended; `dnsfw status` says what stands")
         raise DatapathError("the daemon ended in the middle of its answer; see its log")
 
     def _connect(self) -> socket.socket:

@@ -62,6 +62,14 @@ def test_a_daemon_that_ends_in_the_middle_is_told(tmp_path: Path, said: bytes) -
         one.ask("status")
 
 
+def test_a_watch_that_outlives_the_daemon_says_where_to_look(tmp_path: Path) -> None:
+    with (
+        speaking(tmp_path, b'{"row": {}}\n') as one,
+        pytest.raises(DatapathError, match="the daemon has ended; `dnsfw status`"),
+    ):
+        list(one.rows("watch", forever=True))
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon, match="sudo dnsfw up"):
         Client(str(tmp_path)).ask("status")
