@@ -18,6 +18,7 @@ KINDS = {
     "bpf": "may load BPF programs, with libbpf and the built object",
     "netns": "may make network namespaces",
     "cgroup": "may make cgroups on a cgroup2 mount",
+    "machine": "may guard a whole machine: one that contrib/test --kernels booted",
     "bcc": "has python3-bpfcc and kernel headers",
     "peers": "has unbound, nsd, curl, dig and ping",
 }
@@ -33,7 +34,7 @@ def why_not(kind: str) -> str | None:
     """None if the host can, else the reason, in words for the skip."""
     return {
         "root": _root, "bpf": _bpf, "netns": _netns,
-        "cgroup": _cgroup, "bcc": _bcc, "peers": _peers,
+        "cgroup": _cgroup, "machine": _machine, "bcc": _bcc, "peers": _peers,
     }[kind]()
 
 
@@ -78,6 +79,13 @@ def _cgroup() -> str | None:
     except OSError as error:
         return f"{root}: {error.strerror}"
     return None
+
+
+def _machine() -> str | None:
+    """What virtme-ng boots says so on its command line; no other machine is thrown away."""
+    if "virtme_" in Path("/proc/cmdline").read_text():
+        return None
+    return "not a kernel booted by contrib/test --kernels"
 
 
 def _bcc() -> str | None:
