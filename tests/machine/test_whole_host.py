@@ -55,6 +55,13 @@ def test_the_verifier_takes_every_program() -> None:
     assert max(verified.values()) < 1_000_000 / 2  # BPF_COMPLEXITY_LIMIT_INSNS, with room
 
 
+def test_doctor_finds_what_this_kernel_has(machine: Machine) -> None:
+    checks = {check["name"]: check for check in json.loads(machine.command("doctor", "--json"))}
+
+    assert all(check["ok"] for check in checks.values() if check["vital"]), checks
+    assert checks["TCX"]["ok"] is kernel_at_least(6, 6)
+
+
 def test_ready_means_that_every_hook_stands(guarded: Machine) -> None:
     hooks = json.loads(guarded.command("status", "--json"))["hooks"]
 
