@@ -120,7 +120,8 @@ static __always_inline bool makes_us_answer(const struct packet *p)
 /* Before Linux 6.15 nothing says whose a socket is that is older than the wall,
  * but its source: an address that is not the host's is of another namespace,
  * such as a container that was there before us. A forged one gains nothing: it
- * still has to leave by a device of ours, and over lo it is none. The list may be a stopped daemon's.
+ * still has to leave by a device of ours, and over lo it is none. The list may
+ * be a stopped daemon's.
  */
 static __always_inline bool
 is_elsewhere(const struct packet *p, const struct sender *s)
