@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NewType
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.abi import Inbound, Limit, Lockdown, Mode, Reason, Verdict
+from dnsfw.datapath.abi import Inbound, Limit, Lockdown, Loopback, Mode, Rank, Reason, Verdict
 
 __all__ = [
     "DEFAULT_RULE",
@@ -29,16 +30,20 @@ __all__ = [
     "Inbound",
     "Limit",
     "Lockdown",
+    "Loopback",
     "Mode",
     "Name",
     "Nanos",
     "Plan",
     "PortRange",
     "PortSet",
+    "Rank",
     "Reason",
     "RoleId",
     "RolePlan",
     "RuleId",
+    "Subject",
+    "SubjectKind",
     "Verdict",
     "abi",
     "addr_from",
@@ -181,8 +186,32 @@ class RolePlan:
     resolved_only: bool = False
     inbound: Inbound = Inbound.ALL
     inbound_ports: PortSet = PortSet()
-    loopback_all: bool = True
+    loopback: Loopback = Loopback.ALL
     loopback_ports: PortSet = PortSet()
+    takeover: bool = False
+
+
+class SubjectKind(Enum):
+    """What a role is assigned to; the value is the policy's key for it."""
+
+    CGROUP = "cgroup"  # and everything below it
+    EXECUTABLE = "executable"  # whoever runs this file, by inode
+    UID = "uid"
+    GID = "gid"  # the process's primary group
+    SOURCE = "source"  # forwarded traffic from a prefix
+    INTERFACE = "interface"  # forwarded traffic that comes in by it
+    VIA = "via"  # what another role sends by an interface
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One subject of one role, as the policy wrote it: what the words mean is the host's."""
+
+    role: RoleId
+    kind: SubjectKind
+    value: str  # a path or unit, a name or number, a prefix, an interface
+    interface: str = ""  # of a source: only what comes in by it
+    base: RoleId = NO_ROLE  # of a via: whose packets
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Abi(IntEnum):
-    VERSION = 1
+    VERSION = 2
 
 
 class Limit(IntEnum):
@@ -22,7 +22,15 @@ class Limit(IntEnum):
     MAX_FIXED = 65536
     MAX_FLOWS = 131072
     MAX_FRAGS = 4096
-    MAX_LISTENERS = 64
+    MAX_LISTENERS = 4096
+    MAX_NETNS = 256
+    DOORS = 4
+    MAX_ASKERS = 16384
+    MAX_CGROUPS = 4096
+    MAX_IDS = 4096
+    MAX_SOURCES = 4096
+    MAX_DEVICES = 1024
+    CGROUP_DEPTH = 16
     MAX_LOCALS = 4096
     EVENTS_BYTES = 1048576
     COMM = 16
@@ -61,35 +69,43 @@ class Reason(IntEnum):
     LOCKDOWN = 4
     LISTENER = 5
     LOOPBACK = 6
-    FLOW = 7
-    INBOUND = 8
-    ADDRESS_RULE = 9
-    BUILTIN = 10
-    CLOSED = 11
-    GRANTED = 12
-    WRONG_PORT = 13
-    EXPIRED = 14
-    NEVER_RESOLVED = 15
-    DEFAULT = 16
-    OTHER_NETNS = 17
-    AUDITED = 18
-    SHORT = 19
-    ETHERTYPE = 20
-    VLAN_DEEP = 21
-    BAD_IP = 22
-    SOURCE_ROUTE = 23
-    ROUTING_HEADER = 24
-    EXT_CHAIN = 25
-    FRAG_HEADER = 26
-    FRAG_ORPHAN = 27
-    SPOOFED = 28
-    BY_NAME = 29
-    NAME_DEFAULT = 30
-    BAD_LABEL = 31
-    CHAIN_DENIED = 32
-    FILTERED = 33
-    TABLE_FULL = 34
-    REASON_COUNT = 35
+    LOOPBACK_OTHER = 7
+    FLOW = 8
+    INBOUND = 9
+    ADDRESS_RULE = 10
+    BUILTIN = 11
+    CLOSED = 12
+    GRANTED = 13
+    WRONG_PORT = 14
+    EXPIRED = 15
+    NEVER_RESOLVED = 16
+    DEFAULT = 17
+    OTHER_NETNS = 18
+    AUDITED = 19
+    JUDGED = 20
+    TAKEN = 21
+    NO_DOOR = 22
+    BOUND = 23
+    BIND = 24
+    SHORT = 25
+    ETHERTYPE = 26
+    VLAN_DEEP = 27
+    BAD_IP = 28
+    SOURCE_ROUTE = 29
+    ROUTING_HEADER = 30
+    EXT_CHAIN = 31
+    FRAG_HEADER = 32
+    FRAG_ORPHAN = 33
+    SPOOFED = 34
+    BY_NAME = 35
+    NAME_DEFAULT = 36
+    BAD_LABEL = 37
+    CHAIN_DENIED = 38
+    FILTERED = 39
+    TABLE_FULL = 40
+    UNKNOWN_ASKER = 41
+    ASKER_RATE = 42
+    REASON_COUNT = 43
 
 
 class Hook(IntEnum):
@@ -99,6 +115,9 @@ class Hook(IntEnum):
     CGROUP_EGRESS = 3
     TC_EGRESS = 4
     DNS = 5
+    BIND = 6
+    SOCK_CREATE = 7
+    TC_GUEST = 8
 
 
 class FlowState(IntEnum):
@@ -120,8 +139,36 @@ class Lockdown(IntEnum):
     HARD = 2
 
 
+class Loopback(IntEnum):
+    PORTS = 0
+    ALL = 1
+    OWN = 2
+
+
 class RoleFlag(IntEnum):
     RESOLVED_ONLY = 1
+    TAKEOVER = 2
+
+
+class Rank(IntEnum):
+    NONE = 0
+    EXECUTABLE = 1
+    CGROUP = 2
+    ENROLLED = 3
+
+
+class IdKind(IntEnum):
+    ID_USER = 1
+    ID_GROUP = 2
+
+
+class Uses(IntEnum):
+    CGROUPS = 1
+    IDS = 2
+    SOURCES = 4
+    DEVICES = 8
+    VIA = 16
+    DOORS = 32
 
 
 class List(IntEnum):
@@ -312,7 +359,7 @@ class _RoleFields(NamedTuple):
     lockdown: int
     flags: int
     inbound: int
-    loopback_all: int
+    loopback: int
     inbound_ports: int
     loopback_ports: int
     configured: int
@@ -325,7 +372,7 @@ class Role(_RoleFields):
     LAYOUT: ClassVar[Struct] = Struct("<IBBBBBBHHB1xI4x")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.table, self.default_verdict, self.mode, self.lockdown, self.flags, self.inbound, self.loopback_all, self.inbound_ports, self.loopback_ports, self.configured, self.epoch)
+        return self.LAYOUT.pack(self.table, self.default_verdict, self.mode, self.lockdown, self.flags, self.inbound, self.loopback, self.inbound_ports, self.loopback_ports, self.configured, self.epoch)
 
     @classmethod
     def unpack(cls, data: bytes) -> Role:
@@ -403,6 +450,164 @@ class FragKey(_FragKeyFields):
         return cls(v[0], v[1], v[2], v[3], v[4])
 
 
+class _SubjectFields(NamedTuple):
+    role: int
+    rank: int
+
+
+class Subject(_SubjectFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 8
+    LAYOUT: ClassVar[Struct] = Struct("<II")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.role, self.rank)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Subject:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
+class _IdKeyFields(NamedTuple):
+    kind: int
+    id: int
+
+
+class IdKey(_IdKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 8
+    LAYOUT: ClassVar[Struct] = Struct("<II")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.kind, self.id)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> IdKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
+class _SourceKeyFields(NamedTuple):
+    prefixlen: int
+    ifindex: int
+    addr: bytes
+
+
+class SourceKey(_SourceKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 24
+    LAYOUT: ClassVar[Struct] = Struct("<II16s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.prefixlen, self.ifindex, self.addr)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SourceKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2])
+
+
+class _DeviceKeyFields(NamedTuple):
+    netns: int
+    ifindex: int
+
+
+class DeviceKey(_DeviceKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 16
+    LAYOUT: ClassVar[Struct] = Struct("<QI4x")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.netns, self.ifindex)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> DeviceKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
+class _ViaKeyFields(NamedTuple):
+    netns: int
+    ifindex: int
+    role: int
+
+
+class ViaKey(_ViaKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 16
+    LAYOUT: ClassVar[Struct] = Struct("<QII")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.netns, self.ifindex, self.role)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ViaKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2])
+
+
+class _DoorsFields(NamedTuple):
+    addr4: bytes
+    addr6: bytes
+    udp4: tuple[int, ...]
+    udp6: tuple[int, ...]
+    tcp4: int
+    tcp6: int
+
+
+class Doors(_DoorsFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 56
+    LAYOUT: ClassVar[Struct] = Struct("<16s16sHHHHHHHHHH4x")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.addr4, self.addr6, *self.udp4, *self.udp6, self.tcp4, self.tcp6)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Doors:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2:6], v[6:10], v[10], v[11])
+
+
+class _ServerFields(NamedTuple):
+    addr: bytes
+    port: int
+
+
+class Server(_ServerFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 20
+    LAYOUT: ClassVar[Struct] = Struct("<16sH2x")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.addr, self.port)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Server:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
+class _TakenFields(NamedTuple):
+    servers: tuple[int, ...]
+    next: int
+
+
+class Taken(_TakenFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 84
+    LAYOUT: ClassVar[Struct] = Struct("<16sHH16sHH16sHH16sHHI")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(*self.servers, self.next)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Taken:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0:12], v[12])
+
+
 class _ListenerKeyFields(NamedTuple):
     netns: int
     addr: bytes
@@ -446,20 +651,21 @@ class _SettingsFields(NamedTuple):
     netns: int
     only_netns: int
     dns_port: int
+    uses: int
 
 
 class Settings(_SettingsFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 16
-    LAYOUT: ClassVar[Struct] = Struct("<QIH2x")
+    LAYOUT: ClassVar[Struct] = Struct("<QIHH")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.netns, self.only_netns, self.dns_port)
+        return self.LAYOUT.pack(self.netns, self.only_netns, self.dns_port, self.uses)
 
     @classmethod
     def unpack(cls, data: bytes) -> Settings:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2])
+        return cls(v[0], v[1], v[2], v[3])
 
 
 class _SockFields(NamedTuple):

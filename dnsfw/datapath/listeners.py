@@ -35,8 +35,8 @@ class Listeners:
     def settle(self, cookie: int, *, only_netns: bool) -> bytes:
         """Says which namespace is the host's; gives what was there before, for `restore`."""
         before = self._settings.lookup(_ONLY) or bytes(abi.Settings.SIZE)
-        port = abi.Settings.unpack(before).dns_port
-        self._settings.update(_ONLY, abi.Settings(cookie, only_netns, port).pack())
+        now = abi.Settings.unpack(before)._replace(netns=cookie, only_netns=only_netns)
+        self._settings.update(_ONLY, now.pack())
         return before
 
     def restore(self, settings: bytes) -> None:

@@ -134,7 +134,9 @@ class MemorySink:
         if (fixed := self._fixed(role, state.table, addr, proto, port)) is not None:
             builtin = fixed.rule == abi.RuleId.BUILTIN
             return Verdict(fixed.verdict), Reason.BUILTIN if builtin else Reason.ADDRESS_RULE
-        if loopback and (state.loopback_all or self._covers(state.loopback_ports, proto, port)):
+        if loopback and (
+            state.loopback == abi.Loopback.ALL or self._covers(state.loopback_ports, proto, port)
+        ):
             return Verdict.ALLOW, Reason.LOOPBACK
         return self._granted(role, state, addr, proto, port, now)
 

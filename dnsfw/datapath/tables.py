@@ -36,7 +36,7 @@ from dnsfw.model import (
 PROBE_RULE = RuleId(abi.RuleId.PROBE)
 # The self-test's role: nothing is allowed but what the self-test grants itself.
 PROBE_PLAN = RolePlan(
-    role=PROBE, default=Verdict.DENY, inbound=abi.Inbound.DENY, loopback_all=False
+    role=PROBE, default=Verdict.DENY, inbound=abi.Inbound.DENY, loopback=abi.Loopback.PORTS
 )
 
 _FULL = frozenset({errno.E2BIG, errno.ENOMEM, errno.ENOSPC})
@@ -230,8 +230,9 @@ def encode_role(
         inbound=role.inbound,
         inbound_ports=id_of(role.inbound_ports),
         loopback_ports=id_of(role.loopback_ports),
-        loopback_all=role.loopback_all,
-        flags=abi.RoleFlag.RESOLVED_ONLY if role.resolved_only else 0,
+        loopback=role.loopback,
+        flags=(abi.RoleFlag.RESOLVED_ONLY if role.resolved_only else 0)
+        | (abi.RoleFlag.TAKEOVER if role.takeover else 0),
         configured=1,
     )
 

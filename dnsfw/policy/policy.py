@@ -19,6 +19,7 @@ from dnsfw.model import (
     RoleId,
     RolePlan,
     RuleId,
+    Subject,
     Verdict,
     addr_text,
 )
@@ -156,6 +157,7 @@ class Policy:
     dns: DnsSettings
     sources: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    subjects: tuple[Subject, ...] = ()  # in the file's order; their rank is the kernel's
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
 

@@ -61,9 +61,9 @@ def test_a_scan_sees_every_element_once(grants: Map, count: int) -> None:
 
 def test_a_scan_of_an_array_sees_its_zeroes_too(kernel: Loaded) -> None:
     settings = kernel.maps["dnsfw_settings"]
-    settings.update(bytes(4), abi.Settings(7, 1, 53).pack())
+    settings.update(bytes(4), abi.Settings(7, 1, 53, 0).pack())
 
-    assert list(settings.items()) == [(bytes(4), abi.Settings(7, 1, 53).pack())]
+    assert list(settings.items()) == [(bytes(4), abi.Settings(7, 1, 53, 0).pack())]
 
 
 def test_a_per_cpu_table_speaks_a_value_a_cpu(kernel: Loaded) -> None:

@@ -321,7 +321,7 @@ def test_row_30_metadata_is_refused_though_a_name_leads_there(wall: Wall, hook: 
 def test_loopback_is_the_roles_own_question(wall: Wall, hook: str, to: To, lo: str) -> None:
     assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK, True)
 
-    wall.policy(loopback_all=False)
+    wall.policy(loopback=abi.Loopback.PORTS)
     assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.NEVER_RESOLVED, False)
 
 
@@ -351,7 +351,7 @@ def test_an_address_rule_may_close_a_port_of_loopback(wall: Wall, hook: str) -> 
 def test_a_query_to_a_listener_passes_and_carries_its_role(
     wall: Wall, hook: str, part: Part
 ) -> None:
-    wall.policy(loopback_all=False)
+    wall.policy(loopback=abi.Loopback.PORTS)
     wall.listen("127.0.53.53")
 
     result = wall.judge(hook, IP4("127.0.53.53", part), device=LO)
@@ -364,7 +364,7 @@ def test_a_query_to_a_listener_passes_and_carries_its_role(
 def test_row_56_and_57_a_wildcard_listener_opens_no_other_resolver(
     wall: Wall, hook: str
 ) -> None:
-    wall.policy(loopback_all=False)
+    wall.policy(loopback=abi.Loopback.PORTS)
     wall.listen("::")
 
     away = wall.judge(hook, IP4("198.51.100.53", UDP(53)))

@@ -113,7 +113,7 @@ class Wall:
         self.policy()
 
     def settle(self, *, netns: int | None = None, only_netns: bool = False, dns: int = 0) -> None:
-        value = abi.Settings(self.netns if netns is None else netns, only_netns, dns)
+        value = abi.Settings(self.netns if netns is None else netns, only_netns, dns, 0)
         self.table("dnsfw_settings").update(bytes(4), value.pack())
 
     def table(self, name: str) -> Map:

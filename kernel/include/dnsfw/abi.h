@@ -13,7 +13,7 @@
 
 /* Raised when a pinned map of an older build can no longer be adopted. */
 enum dnsfw_abi {
-	DNSFW_ABI_VERSION = 1,
+	DNSFW_ABI_VERSION = 2,
 };
 
 enum dnsfw_limit {
@@ -27,7 +27,15 @@ enum dnsfw_limit {
 	DNSFW_MAX_FIXED = 65536,
 	DNSFW_MAX_FLOWS = 131072,
 	DNSFW_MAX_FRAGS = 4096,
-	DNSFW_MAX_LISTENERS = 64,
+	DNSFW_MAX_LISTENERS = 4096,	/* a namespace has a dozen */
+	DNSFW_MAX_NETNS = 256,		/* in which dnsfw has doors */
+	DNSFW_DOORS = 4,		/* servers that one socket may ask */
+	DNSFW_MAX_ASKERS = 16384,
+	DNSFW_MAX_CGROUPS = 4096,
+	DNSFW_MAX_IDS = 4096,
+	DNSFW_MAX_SOURCES = 4096,
+	DNSFW_MAX_DEVICES = 1024,
+	DNSFW_CGROUP_DEPTH = 16,	/* levels of ancestors looked at */
 	DNSFW_MAX_LOCALS = 4096,
 	DNSFW_EVENTS_BYTES = 1048576,
 	DNSFW_COMM = 16,
@@ -72,6 +80,7 @@ enum dnsfw_reason {
 	DNSFW_LOCKDOWN,
 	DNSFW_LISTENER,		/* a query to dnsfw itself */
 	DNSFW_LOOPBACK,
+	DNSFW_LOOPBACK_OTHER,	/* a listener of another role */
 	DNSFW_FLOW,		/* a conversation begun when it was allowed */
 	DNSFW_INBOUND,		/* a reply to an accepted conversation */
 	DNSFW_ADDRESS_RULE,
@@ -84,6 +93,11 @@ enum dnsfw_reason {
 	DNSFW_DEFAULT,
 	DNSFW_OTHER_NETNS,	/* a socket of a namespace that is not ours */
 	DNSFW_AUDITED,		/* refused, but mode audit lets it pass */
+	DNSFW_JUDGED,		/* a guest's frame, judged when it came in */
+	DNSFW_TAKEN,		/* a query for another server, sent to dnsfw */
+	DNSFW_NO_DOOR,		/* ... from a namespace where dnsfw has no socket */
+	DNSFW_BOUND,		/* ... of a socket bound to an interface */
+	DNSFW_BIND,		/* the role may not listen there */
 	/* malformed, always denied */
 	DNSFW_SHORT,		/* a header is cut */
 	DNSFW_ETHERTYPE,	/* not ARP, IPv4, IPv6 */
@@ -102,6 +116,8 @@ enum dnsfw_reason {
 	DNSFW_CHAIN_DENIED,	/* a name on the CNAME chain is denied */
 	DNSFW_FILTERED,		/* every address of the answer was removed */
 	DNSFW_TABLE_FULL,
+	DNSFW_UNKNOWN_ASKER,	/* the kernel does not say who asks */
+	DNSFW_ASKER_RATE,	/* more queries than one asker may send */
 	DNSFW_REASON_COUNT,
 };
 
@@ -112,6 +128,9 @@ enum dnsfw_hook {
 	DNSFW_HOOK_CGROUP_EGRESS,
 	DNSFW_HOOK_TC_EGRESS,
 	DNSFW_HOOK_DNS,
+	DNSFW_HOOK_BIND,
+	DNSFW_HOOK_SOCK_CREATE,
+	DNSFW_HOOK_TC_GUEST,	/* TC ingress, the host's end of a guest's link */
 };
 
 enum dnsfw_flow_state {
@@ -127,6 +146,13 @@ enum dnsfw_inbound {
 	DNSFW_INBOUND_PORTS = 3,	/* role.inbound_ports */
 };
 
+/* Whose listeners a role may reach over loopback */
+enum dnsfw_loopback {
+	DNSFW_LOOPBACK_PORTS = 0,	/* role.loopback_ports, of anybody */
+	DNSFW_LOOPBACK_ALL = 1,
+	DNSFW_LOOPBACK_OWN = 2,		/* of the same role */
+};
+
 enum dnsfw_lockdown {
 	DNSFW_LOCKDOWN_OFF = 0,
 	DNSFW_LOCKDOWN_ON = 1,
@@ -135,6 +161,7 @@ enum dnsfw_lockdown {
 
 enum dnsfw_role_flag {
 	DNSFW_RESOLVED_ONLY = 1,
+	DNSFW_TAKEOVER = 2,	/* port 53 leads to dnsfw, whatever the address */
 };
 
 enum dnsfw_list {
@@ -237,9 +264,9 @@ struct dnsfw_role {
 	__u8 flags;		/* dnsfw_role_flag */
 	/* second word: what the role may receive, and its loopback */
 	__u8 inbound;
-	__u8 loopback_all;
+	__u8 loopback;		/* dnsfw_loopback */
 	__u16 inbound_ports;	/* portset */
-	__u16 loopback_ports;	/* portset; 0 with LOOPBACK_ALL */
+	__u16 loopback_ports;	/* portset; with LOOPBACK_PORTS */
 	__u8 configured;	/* 0: nobody set this role */
 	__u8 pad;
 	__u32 epoch;		/* bumped by every policy swap */
@@ -285,6 +312,92 @@ struct dnsfw_frag_key {
 };
 _Static_assert(sizeof(struct dnsfw_frag_key) == 48, "dnsfw_frag_key is ABI");
 
+/* How a cgroup came to its role. The highest on a process's path wins; of
+ * equals the deepest.
+ */
+enum dnsfw_rank {
+	DNSFW_RANK_NONE = 0,
+	DNSFW_RANK_EXECUTABLE = 1,	/* dnsfw moved a process here on exec */
+	DNSFW_RANK_CGROUP = 2,		/* the policy names it */
+	DNSFW_RANK_ENROLLED = 3,	/* made for processes enrolled by hand */
+};
+
+/* cgroups: hash, id of a cgroup -> this */
+struct dnsfw_subject {
+	__u32 role;
+	__u32 rank;		/* dnsfw_rank */
+};
+_Static_assert(sizeof(struct dnsfw_subject) == 8, "dnsfw_subject is ABI");
+
+enum dnsfw_id_kind {
+	DNSFW_ID_USER = 1,
+	DNSFW_ID_GROUP = 2,
+};
+
+/* ids: hash -> role; numbers of the first user namespace */
+struct dnsfw_id_key {
+	__u32 kind;		/* dnsfw_id_kind */
+	__u32 id;
+};
+_Static_assert(sizeof(struct dnsfw_id_key) == 8, "dnsfw_id_key is ABI");
+
+/* sources: LPM -> role, of forwarded traffic; prefixlen = 32 + bits of addr */
+struct dnsfw_source_key {
+	__u32 prefixlen;
+	__u32 ifindex;		/* it came in by this device; 0: by any */
+	struct dnsfw_addr addr;
+};
+_Static_assert(sizeof(struct dnsfw_source_key) == 24,
+	       "dnsfw_source_key is ABI");
+
+/* devices: hash -> role of what comes in by a guest's link; what such a device
+ * lets in was judged there and passes the other devices
+ */
+struct dnsfw_device_key {
+	__u64 netns;
+	__u32 ifindex;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dnsfw_device_key) == 16,
+	       "dnsfw_device_key is ABI");
+
+/* via: hash -> the role that this role has where it leaves by this device */
+struct dnsfw_via_key {
+	__u64 netns;
+	__u32 ifindex;
+	__u32 role;
+};
+_Static_assert(sizeof(struct dnsfw_via_key) == 16, "dnsfw_via_key is ABI");
+
+/* doors: hash, netns cookie -> where dnsfw takes the queries of this namespace.
+ * An unconnected socket may ask several servers at once: each is given a door
+ * of its own, so that the reply says which one was asked. Port 0: no door.
+ */
+struct dnsfw_doors {
+	struct dnsfw_addr addr4;	/* mapped */
+	struct dnsfw_addr addr6;
+	__u16 udp4[DNSFW_DOORS];
+	__u16 udp6[DNSFW_DOORS];
+	__u16 tcp4;
+	__u16 tcp6;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dnsfw_doors) == 56, "dnsfw_doors is ABI");
+
+/* taken: sk_storage, the servers that a socket believes it asks, by door */
+struct dnsfw_server {
+	struct dnsfw_addr addr;
+	__u16 port;		/* 0: unused */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct dnsfw_server) == 20, "dnsfw_server is ABI");
+
+struct dnsfw_taken {
+	struct dnsfw_server servers[DNSFW_DOORS];
+	__u32 next;		/* the door that a fifth server gets */
+};
+_Static_assert(sizeof(struct dnsfw_taken) == 84, "dnsfw_taken is ABI");
+
 /* listeners: where dnsfw itself answers; addr all zero is a wildcard bind */
 struct dnsfw_listener_key {
 	__u64 netns;
@@ -305,12 +418,21 @@ struct dnsfw_local_key {
 };
 _Static_assert(sizeof(struct dnsfw_local_key) == 24, "dnsfw_local_key is ABI");
 
+enum dnsfw_uses {
+	DNSFW_USES_CGROUPS = 1,
+	DNSFW_USES_IDS = 2,
+	DNSFW_USES_SOURCES = 4,
+	DNSFW_USES_DEVICES = 8,
+	DNSFW_USES_VIA = 16,
+	DNSFW_USES_DOORS = 32,
+};
+
 /* settings: array of one; written at start, before the hooks are attached */
 struct dnsfw_settings {
 	__u64 netns;		/* the host's */
 	__u32 only_netns;	/* root cgroup: leave other namespaces alone */
 	__u16 dns_port;		/* quick test before the listeners look-up */
-	__u16 pad;
+	__u16 uses;		/* dnsfw_uses: which tables are not empty */
 };
 _Static_assert(sizeof(struct dnsfw_settings) == 16, "dnsfw_settings is ABI");
 

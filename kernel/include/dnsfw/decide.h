@@ -30,7 +30,7 @@ struct role {
 	__u16 inbound_ports;
 	__u16 loopback_ports;
 	__u8 inbound;
-	__u8 loopback_all;
+	__u8 loopback;
 	__u8 configured;
 	__u8 pad;
 };
@@ -48,7 +48,7 @@ static __always_inline void load_role(__u32 id, struct role *role)
 	__builtin_memcpy(&role->word, &word, sizeof(word));
 	role->inbound = live->inbound;
 	role->inbound_ports = live->inbound_ports;
-	role->loopback_all = live->loopback_all;
+	role->loopback = live->loopback;
 	role->loopback_ports = live->loopback_ports;
 	role->configured = live->configured;
 }
@@ -166,6 +166,14 @@ by_upkeep(const struct packet *p, const struct sender *s, struct decision *d)
 	return settle(d, DNSFW_ALLOW, DNSFW_UPKEEP, 0);
 }
 
+/* Listeners share one port; doors, which are on loopback, have their own */
+static __always_inline bool
+may_be_ours(const struct packet *p, const struct dnsfw_settings *set)
+{
+	return p->dport == set->dns_port ||
+	       ((set->uses & DNSFW_USES_DOORS) && is_loopback(&p->dst));
+}
+
 /* A wildcard bind listens on every address of ours. Which those are only
  * routing knows, so its row counts where the packet already leaves by lo.
  */
@@ -175,7 +183,7 @@ static __always_inline bool to_listener(const struct packet *p)
 	const struct dnsfw_settings *set;
 
 	set = settings();
-	if (!set || !set->dns_port || p->dport != set->dns_port ||
+	if (!set || !set->dns_port || !may_be_ours(p, set) ||
 	    p->forwarded || !has_flow(p) || p->frag == FRAGMENT_LATER)
 		return false;
 	key.netns = p->netns;
@@ -285,7 +293,7 @@ by_loopback(const struct packet *p, const struct role *role,
 {
 	if (!is_loopback(&p->dst))
 		return false;
-	if (!role->loopback_all &&
+	if (role->loopback != DNSFW_LOOPBACK_ALL &&
 	    !covers(role->loopback_ports, p->proto, p->dport))
 		return false;
 	return settle(d, DNSFW_ALLOW, DNSFW_LOOPBACK, 0);

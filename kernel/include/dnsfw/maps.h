@@ -117,6 +117,13 @@ MAP_LRU(dnsfw_flows_in, struct dnsfw_flow_key, struct dnsfw_flow,
 	DNSFW_MAX_FLOWS);
 MAP_LRU(dnsfw_frags, struct dnsfw_frag_key, __u64, DNSFW_MAX_FRAGS);
 
+/* whose a socket, or a forwarded packet, is; written by the daemon */
+MAP_HASH(dnsfw_cgroups, __u64, struct dnsfw_subject, DNSFW_MAX_CGROUPS);
+MAP_HASH(dnsfw_ids, struct dnsfw_id_key, __u32, DNSFW_MAX_IDS);
+MAP_LPM(dnsfw_sources, struct dnsfw_source_key, __u32, DNSFW_MAX_SOURCES);
+MAP_HASH(dnsfw_devices, struct dnsfw_device_key, __u32, DNSFW_MAX_DEVICES);
+MAP_HASH(dnsfw_via, struct dnsfw_via_key, __u32, DNSFW_MAX_DEVICES);
+
 /* where dnsfw itself lives */
 MAP_HASH(dnsfw_listeners, struct dnsfw_listener_key, __u8,
 	 DNSFW_MAX_LISTENERS);
@@ -124,6 +131,11 @@ MAP_HASH(dnsfw_locals, struct dnsfw_local_key, __u8, DNSFW_MAX_LOCALS);
 MAP_ARRAY(dnsfw_settings, struct dnsfw_settings, 1);
 MAP_SOCKET(dnsfw_own, __u32);
 MAP_SOCKET(dnsfw_socks, struct dnsfw_sock);
+
+/* port 53, taken over; who asks over TCP, by socket cookie */
+MAP_HASH(dnsfw_doors, __u64, struct dnsfw_doors, DNSFW_MAX_NETNS);
+MAP_SOCKET(dnsfw_taken, struct dnsfw_taken);
+MAP_LRU(dnsfw_askers, __u64, __u32, DNSFW_MAX_ASKERS);
 
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);

@@ -103,7 +103,7 @@ def test_enums_lost_their_prefix_and_kept_their_numbers() -> None:
              and issubclass(kind, IntEnum) and kind is not IntEnum]  # fmt: skip
 
     assert not [name for kind in enums for name in kind.__members__ if name.startswith("DNSFW")]
-    assert (abi.Reason.GRANTED, abi.Verdict.ALLOW, abi.RoleId.HOST) == (12, 1, 1)
+    assert (abi.Reason.GRANTED, abi.Verdict.ALLOW, abi.RoleId.HOST) == (13, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_the_hosts_namespace_is_settled_without_losing_the_port() -> None:
 
     made(maps).settle(99, only_netns=True)
 
-    assert settings(maps) == abi.Settings(99, 1, 53)
+    assert settings(maps) == abi.Settings(99, 1, 53, 0)
 
 
 def test_a_failed_start_restores_the_settings() -> None:
@@ -81,4 +81,4 @@ def test_a_failed_start_restores_the_settings() -> None:
     before = made(maps).settle(100, only_netns=False)
     made(maps).restore(before)
 
-    assert settings(maps) == abi.Settings(99, 1, 0)
+    assert settings(maps) == abi.Settings(99, 1, 0, 0)

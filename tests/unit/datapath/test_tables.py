@@ -189,7 +189,7 @@ def test_every_plan_gets_the_self_test_role_which_denies_all() -> None:
 
     probe = next(r for r in plan.roles if r.role == PROBE)
     assert probe.default == Verdict.DENY
-    assert not probe.loopback_all
+    assert probe.loopback is abi.Loopback.PORTS
     assert PROBE_RULE in plan.rules
 
 
