@@ -41,6 +41,7 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_socks": (4, abi.Sock.SIZE),
     "dnsfw_events": (0, 0),
     "dnsfw_counters": (4, abi.Counter.SIZE),
+    "dnsfw_role_counters": (4, abi.Counter.SIZE),
 }
 
 PROGRAMS = (

@@ -464,7 +464,9 @@ struct dnsfw_event {
 };
 _Static_assert(sizeof(struct dnsfw_event) == 72, "dnsfw_event is ABI");
 
-/* counters: per-CPU array indexed by reason */
+/* counters, role_counters: per-CPU arrays indexed by reason, by role (where
+ * sampled_out stays 0)
+ */
 struct dnsfw_counter {
 	__u64 allowed;
 	__u64 denied;

@@ -140,6 +140,7 @@ MAP_LRU(dnsfw_askers, __u64, __u32, DNSFW_MAX_ASKERS);
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);
 MAP_PERCPU(dnsfw_counters, struct dnsfw_counter, DNSFW_REASON_COUNT);
+MAP_PERCPU(dnsfw_role_counters, struct dnsfw_counter, DNSFW_MAX_ROLES);
 
 /* One second's allowance, a CPU: an event for each reason, then each kind of
  * upkeep. The hooks' own; nothing outside reads it.

@@ -81,26 +81,35 @@ send_event(const struct packet *p, const struct sender *s,
 	return true;
 }
 
+static __always_inline void count(struct dnsfw_counter *c,
+				  const struct decision *d)
+{
+	if (!c)
+		return;
+	if (d->verdict == DNSFW_ALLOW)
+		__sync_fetch_and_add(&c->allowed, 1);
+	else if (d->audited)
+		__sync_fetch_and_add(&c->audited, 1);
+	else
+		__sync_fetch_and_add(&c->denied, 1);
+}
+
 static __always_inline void
 report(const struct packet *p, const struct sender *s,
        const struct decision *d, const enum dnsfw_hook hook)
 {
 	/* The self-test counts apart: nobody of this host asked for it. */
 	__u32 reason = s->role == DNSFW_ROLE_PROBE ? DNSFW_BY_NOTHING : d->reason;
+	__u32 role = s->role;
 	struct dnsfw_counter *c;
 
+	c = map_get(dnsfw_role_counters, &role);
+	count(c, d);
 	c = map_get(dnsfw_counters, &reason);
-	if (!c)
+	count(c, d);
+	if (d->verdict == DNSFW_ALLOW)
 		return;
-	if (d->verdict == DNSFW_ALLOW) {
-		__sync_fetch_and_add(&c->allowed, 1);
-		return;
-	}
-	if (d->audited)
-		__sync_fetch_and_add(&c->audited, 1);
-	else
-		__sync_fetch_and_add(&c->denied, 1);
-	if (!send_event(p, s, d, hook))
+	if (!send_event(p, s, d, hook) && c)
 		__sync_fetch_and_add(&c->sampled_out, 1);
 }
 
