@@ -73,6 +73,13 @@ def memory_maps(grants: int = Limit.MAX_GRANTS) -> dict[str, MemoryMap]:
         "dnsfw_listeners": MemoryMap(Limit.MAX_LISTENERS),
         "dnsfw_settings": MemoryMap(1, abi.Settings.SIZE),
         "dnsfw_counters": MemoryMap(Reason.REASON_COUNT, abi.Counter.SIZE),
+        "dnsfw_role_counters": MemoryMap(Limit.MAX_ROLES, abi.Counter.SIZE),
+        "dnsfw_cgroups": MemoryMap(Limit.MAX_CGROUPS),
+        "dnsfw_ids": MemoryMap(Limit.MAX_IDS),
+        "dnsfw_sources": MemoryMap(Limit.MAX_SOURCES),
+        "dnsfw_devices": MemoryMap(Limit.MAX_DEVICES),
+        "dnsfw_via": MemoryMap(Limit.MAX_DEVICES),
+        "dnsfw_doors": MemoryMap(Limit.MAX_NETNS),
     }
 
 
@@ -103,6 +110,9 @@ class MemorySink:
 
     def counters(self) -> dict[Reason, abi.Counter]:
         return self._sink.counters()
+
+    def role_counters(self) -> dict[RoleId, abi.Counter]:
+        return self._sink.role_counters()
 
     def lockdown(self, state: Lockdown) -> None:
         self._sink.lockdown(state)

@@ -25,9 +25,10 @@ from dnsfw.datapath.tables import (
     sum_counters,
 )
 from dnsfw.errors import DatapathError, GrantsFull
-from dnsfw.model import Entry, Flow, Lockdown, Plan, Reason
+from dnsfw.model import Entry, Flow, Lockdown, Plan, Reason, RoleId
 
 _FLOW_MAPS = (("dnsfw_flows", False), ("dnsfw_flows_in", True))
+_ROLES = range(abi.Limit.MAX_ROLES)
 _REASONS = tuple(reason for reason in Reason if reason is not Reason.REASON_COUNT)
 
 
@@ -59,6 +60,9 @@ class Sink(Protocol):
 
     def counters(self) -> dict[Reason, abi.Counter]:
         """What happened to packets since the wall was built, by reason."""
+
+    def role_counters(self) -> dict[RoleId, abi.Counter]:
+        """The same by the role of who sent them, where anything happened; the self-test's too."""
 
     def lockdown(self, state: Lockdown) -> None:
         """Stops every role at once, or lets go; survives a restart."""
@@ -129,6 +133,12 @@ class KernelSink:
         return {
             reason: sum_counters(counters.lookup(number_key(reason)) or b"") for reason in _REASONS
         }
+
+    def role_counters(self) -> dict[RoleId, abi.Counter]:
+        counters = self._maps["dnsfw_role_counters"]
+        shares = ((number, counters.lookup(number_key(number))) for number in _ROLES)
+        found = {RoleId(number): sum_counters(share or b"") for number, share in shares}
+        return {role: counter for role, counter in found.items() if any(counter)}
 
     def lockdown(self, state: Lockdown) -> None:
         self._policy.lockdown(state)

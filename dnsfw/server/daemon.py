@@ -195,7 +195,7 @@ class Daemon:
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         if not kernel.adopted:
-            for what in kernel.settle_older(self.reloader.policy.host, end=True):
+            for what in kernel.settle_older(self.reloader.policy, end=True):
                 self.reporter.said("older", what)
         await service.start()
         if kernel.sink.locked is Lockdown.OFF:  # else nothing may leave, not even this

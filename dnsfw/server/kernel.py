@@ -8,12 +8,16 @@ from typing import Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.sink import Sink
-from dnsfw.model import Addr
-from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.model import Addr, Rank, RoleId, Subject
+from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.options import Options
 
-__all__ = ["EventSource", "Fill", "Hook", "Kernel", "OpenKernel"]
+__all__ = ["EventSource", "Fill", "Hook", "Kernel", "OpenKernel", "Relabel", "Repair"]
+
+# Gives every socket that these processes hold now another role. It is told so when a subject
+# begins to count while its processes run already: a unit that started, a reload.
+Relabel = Callable[[Sequence[int], RoleId], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,14 @@ class Hook:
     how: str  # cgroup, tcx, clsact
     attached: bool = True
     note: str = ""  # why not
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing that `repair` did, or found and cannot undo."""
+
+    what: str
+    tamper: bool = False  # somebody touched the wall; else something merely appeared or went
 
 
 class EventSource(Protocol):
@@ -66,13 +78,59 @@ class Kernel(Protocol):
     def addresses(self) -> frozenset[Addr]:
         """This host's own addresses now; no raw packet may leave from another."""
 
-    def settle_older(self, policy: RolePolicy, *, end: bool) -> tuple[str, ...]:
-        """Keep the connections that were accepted before the wall; with `end`, end the outgoing
-        ones that the policy refuses. Says what was ended.
+    def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
+        """These subjects, and none of those before, say whose a socket or a packet is.
+
+        Written as a difference: a socket keeps its role over a restart. Call it in `fill`, and
+        at a reload after `sink.apply`, so that every role is configured before it is given.
+        Guests' devices are hooked here too (in `fill`: when the hooks are attached). Says which
+        subjects do not exist yet; `repair` gives them their role as soon as they do.
         """
 
-    def repair(self) -> tuple[str, ...]:
-        """Put back what somebody removed, guard new devices; says what was done."""
+    def absent(self) -> tuple[str, ...]:
+        """The subjects that do not exist now, as `assign` said them, for `status`."""
+
+    def register_cgroup(self, number: int, role: RoleId, rank: Rank) -> None:
+        """Sockets made in the cgroup of this id (the inode of its directory) are this role's:
+        one that dnsfw made for enrolled processes (ENROLLED) or programs (EXECUTABLE). It
+        survives a restart, and stays until the cgroup is gone or `forget_cgroup`.
+        """
+
+    def forget_cgroup(self, number: int) -> None:
+        """The cgroup has the role that the policy says, again."""
+
+    def registered(self) -> dict[int, tuple[RoleId, Rank]]:
+        """The cgroups that `register_cgroup` named, by an earlier process too."""
+
+    def on_relabel(self, relabel: Relabel) -> None:
+        """Whom to tell of processes that ran already when their subject began to count."""
+
+    def open_doors(self, netns: int, doors: abi.Doors) -> None:
+        """Port-53 queries of this namespace (by its cookie) are led to these sockets."""
+
+    def close_doors(self, netns: int) -> None:
+        """Not any more."""
+
+    def answer_on_tcp(self, fd: int) -> None:
+        """From now on `asker` knows who speaks through connections that this listener accepts."""
+
+    def asker(self, cookie: int) -> RoleId:
+        """Whose the connection of this socket cookie is; NO_ROLE if the kernel did not say."""
+
+    def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
+        """Keep the connections that were accepted before the wall; with `end`, end the outgoing
+        ones that the policy refuses to the role of their socket. Says what was ended.
+        """
+
+    def settle_role_change(self, policy: Policy) -> tuple[str, ...]:
+        """After a reload's `assign`: end the connections of sockets to which the subjects give
+        another role than before, where that role refuses them. Says what was ended.
+        """
+
+    def repair(self) -> tuple[Repair, ...]:
+        """Put back what somebody removed or put in our way, guard new devices, give subjects
+        that appeared their role; says what was done, each once.
+        """
 
     def probe(self) -> None:
         """A refused probe must be refused and an allowed one pass. DatapathError if not."""

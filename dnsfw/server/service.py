@@ -91,7 +91,7 @@ class Service:
         perform(engine.set_lockdown(kernel.sink.locked, now))
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:
-            kernel.settle_older(policy.host, end=False)
+            kernel.settle_older(policy, end=False)
 
     def refresh_addresses(self) -> None:
         """What the host's own addresses are, for the answer filter and for the hooks."""

@@ -80,8 +80,8 @@ class Upkeep:
                 self._faults.caught("keeping house", error)
 
     def _repair(self) -> None:
-        for what in self._kernel.repair():
-            self._said("repaired", what)
+        for repair in self._kernel.repair():
+            self._said("tamper" if repair.tamper else "repaired", repair.what)
 
     def _scan_flows(self) -> None:
         began = time.monotonic()

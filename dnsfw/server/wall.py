@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnsfw.datapath import attach, cgroup, devices, mounts
+from dnsfw.datapath import abi, attach, cgroup, devices, mounts
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
 from dnsfw.datapath.events import Events
@@ -17,11 +17,11 @@ from dnsfw.datapath.probe import self_test
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import cgroup_ids, connections, destroy
 from dnsfw.errors import DatapathError
-from dnsfw.model import Addr, addr_from
-from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject, addr_from
+from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
-from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel
+from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
 from dnsfw.server.older import describe, flow_of, sort_older
 from dnsfw.server.options import Options
 
@@ -130,9 +130,40 @@ class KernelWall:
         self._wall.locals.refresh(found)
         return found
 
-    def settle_older(self, policy: RolePolicy, *, end: bool) -> tuple[str, ...]:
+    def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
+        return ()
+
+    def absent(self) -> tuple[str, ...]:
+        return ()
+
+    def register_cgroup(self, number: int, role: RoleId, rank: Rank) -> None:
+        raise NotImplementedError
+
+    def forget_cgroup(self, number: int) -> None:
+        raise NotImplementedError
+
+    def registered(self) -> dict[int, tuple[RoleId, Rank]]:
+        return {}
+
+    def on_relabel(self, relabel: Relabel) -> None:
+        self._relabel = relabel
+
+    def open_doors(self, netns: int, doors: abi.Doors) -> None:
+        self._wall.maps["dnsfw_doors"].update(_cookie_key(netns), doors.pack())
+
+    def close_doors(self, netns: int) -> None:
+        self._wall.maps["dnsfw_doors"].delete(_cookie_key(netns))
+
+    def answer_on_tcp(self, fd: int) -> None:
+        raise NotImplementedError
+
+    def asker(self, cookie: int) -> RoleId:
+        found = self._wall.maps["dnsfw_askers"].lookup(_cookie_key(cookie))
+        return RoleId(int.from_bytes(found, "little")) if found else NO_ROLE
+
+    def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         top = self._config.cgroup
-        older = sort_older(connections(), policy, cgroup_ids(top) if top is not None else None)
+        older = sort_older(connections(), policy.host, cgroup_ids(top) if top is not None else None)
         for connection in older.keep:
             self._wall.maps["dnsfw_flows_in"].update(
                 *flow_of(connection, self._wall.netns, boot_now())
@@ -143,12 +174,18 @@ class KernelWall:
             destroy(connection)
         return tuple(map(describe, ended))
 
-    def repair(self) -> tuple[str, ...]:
+    def settle_role_change(self, policy: Policy) -> tuple[str, ...]:
+        return ()
+
+    def repair(self) -> tuple[Repair, ...]:
         broken = self._wall.mend()
-        done = [f"{h.program} was removed from {h.target}; it is back" for h in broken]
+        done = [
+            Repair(f"{h.program} was removed from {h.target}; it is back", tamper=True)
+            for h in broken
+        ]
         self._watch.drain()
         wanted = every_device() if self._every_device else self._config.interfaces
-        done += [f"guarding the new device {name}" for name in self._wall.cover(wanted)]
+        done += [Repair(f"guarding the new device {name}") for name in self._wall.cover(wanted)]
         return tuple(done)
 
     def probe(self) -> None:
@@ -174,3 +211,7 @@ class KernelWall:
         if not remove:
             self._wall.locals.stop()  # an address that comes later would be refused
         self._wall.close(remove=remove)
+
+
+def _cookie_key(cookie: int) -> bytes:
+    return cookie.to_bytes(8, "little")

@@ -41,7 +41,7 @@ async def test_row_44_a_removed_hook_is_put_back_and_told(tmp_path: Path) -> Non
 
         upkeep_of(run).once()
 
-        assert "repaired: connect4 was removed; it is back" in run.log.text
+        assert "tamper: connect4 was removed; it is back" in run.log.text
 
 
 async def test_trouble_with_the_host_is_told_and_survived(tmp_path: Path) -> None:

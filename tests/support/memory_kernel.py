@@ -9,10 +9,10 @@ from typing import Any
 from dnsfw.datapath import abi
 from dnsfw.datapath.memory import MemorySink
 from dnsfw.errors import DatapathError
-from dnsfw.model import Addr
-from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject
+from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
-from dnsfw.server.kernel import Fill, Hook
+from dnsfw.server.kernel import Fill, Hook, Relabel, Repair
 from dnsfw.server.options import Options
 
 
@@ -51,7 +51,16 @@ class MemoryKernel:
         self.standing = True
         self.closed = False
         self.probes = 0
-        self.broken: list[str] = []  # what `repair` will find
+        self.broken: list[str] = []  # what `repair` will find as tampered with
+        self.appeared: list[str] = []  # ... and as merely new
+        self.subjects: tuple[Subject, ...] = ()
+        self.missing: tuple[str, ...] = ()  # subjects that do not exist, as `assign` says them
+        self.cgroups: dict[int, tuple[RoleId, Rank]] = {}
+        self.relabel: Relabel | None = None
+        self.doors: dict[int, abi.Doors] = {}
+        self.askers: dict[int, RoleId] = {}  # by socket cookie
+        self.tcp: list[int] = []  # listeners whose accepted sockets the kernel watches
+        self.ended: tuple[str, ...] = ()  # what a change of subjects ends
         self.hook = Hook("connect4", "/sys/fs/cgroup/test", "cgroup")
         self.trouble: DatapathError | None = None  # what `probe` raises
         self.own_addresses: frozenset[Addr] = frozenset()
@@ -75,12 +84,47 @@ class MemoryKernel:
     def addresses(self) -> frozenset[Addr]:
         return self.own_addresses
 
-    def settle_older(self, policy: RolePolicy, *, end: bool) -> tuple[str, ...]:
+    def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
+        self.subjects = tuple(subjects)
+        return self.missing
+
+    def absent(self) -> tuple[str, ...]:
+        return self.missing
+
+    def register_cgroup(self, number: int, role: RoleId, rank: Rank) -> None:
+        self.cgroups[number] = (role, rank)
+
+    def forget_cgroup(self, number: int) -> None:
+        self.cgroups.pop(number, None)
+
+    def registered(self) -> dict[int, tuple[RoleId, Rank]]:
+        return dict(self.cgroups)
+
+    def on_relabel(self, relabel: Relabel) -> None:
+        self.relabel = relabel
+
+    def open_doors(self, netns: int, doors: abi.Doors) -> None:
+        self.doors[netns] = doors
+
+    def close_doors(self, netns: int) -> None:
+        self.doors.pop(netns, None)
+
+    def answer_on_tcp(self, fd: int) -> None:
+        self.tcp.append(fd)
+
+    def asker(self, cookie: int) -> RoleId:
+        return self.askers.get(cookie, NO_ROLE)
+
+    def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         return ()
 
-    def repair(self) -> tuple[str, ...]:
+    def settle_role_change(self, policy: Policy) -> tuple[str, ...]:
+        return self.ended
+
+    def repair(self) -> tuple[Repair, ...]:
         broken, self.broken = self.broken, []
-        return tuple(broken)
+        appeared, self.appeared = self.appeared, []
+        return (*(Repair(what, tamper=True) for what in broken), *map(Repair, appeared))
 
     def probe(self) -> None:
         self.probes += 1
