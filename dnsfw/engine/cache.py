@@ -3,12 +3,17 @@
 Facts are what an upstream said, before any policy; they are judged on every use. The
 front holds rendered replies of the policy as it is now: whoever changes the policy, or
 takes a grant away, empties it, so a hit there is a judgement that still holds.
+
+Nothing is shared between roles: what one has heard, another asks for itself, so neither
+the answer nor its speed tells what others ask (row 68). The limits are of all roles
+together, and who has the most makes room: junk pushes out nobody else's answers (row 106).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from cachetools import TLRUCache
 
@@ -45,6 +50,61 @@ class _Failure:
     ede: Ede
 
 
+Value = TypeVar("Value")
+
+
+class _Store(Generic[Value]):
+    """A bounded table with one part a role; the largest part gives way."""
+
+    def __init__(
+        self,
+        size: int,
+        until: Callable[[Value], int],
+        clock: Callable[[], int],
+        cost: Callable[[Value], int] | None = None,
+    ) -> None:
+        self.size = size
+        self._until = until
+        self._clock = clock
+        self._cost = cost
+        self._parts: dict[RoleId, TLRUCache[CacheKey, Value]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts.values()))
+
+    @property
+    def used(self) -> int:
+        return int(sum(part.currsize for part in self._parts.values()))
+
+    def get(self, key: CacheKey) -> Value | None:
+        part = self._parts.get(key.role)
+        return None if part is None else part.get(key)
+
+    def pop(self, key: CacheKey) -> None:
+        if (part := self._parts.get(key.role)) is not None:
+            part.pop(key, None)
+
+    def put(self, key: CacheKey, value: Value) -> None:
+        part = self._parts.get(key.role)
+        if part is None:
+            part = self._parts[key.role] = TLRUCache(
+                self.size, lambda _key, held, _now: self._until(held), self._clock, self._cost
+            )
+        part[key] = value
+        if len(self._parts) > 1 and self.used > self.size:
+            self._make_room()
+
+    def keep(self, roles: Container[RoleId]) -> None:
+        """Forget what roles knew that are no more."""
+        self._parts = {role: part for role, part in self._parts.items() if role in roles}
+
+    def _make_room(self) -> None:
+        for part in self._parts.values():
+            part.expire()
+        while self.used > self.size:
+            max(self._parts.values(), key=lambda part: part.currsize).popitem()
+
+
 class Cache:
     """Positive facts, negative facts and failures, each bounded by itself."""
 
@@ -52,14 +112,12 @@ class Cache:
         self._now = Nanos(0)
         self._positive = self._facts(limits.answer_bytes)
         self._negative = self._facts(limits.negative_bytes)
-        self._failures: TLRUCache[CacheKey, _Failure] = TLRUCache(
-            limits.failures, lambda _key, failure, _now: failure.until + failure.step, self._clock
+        self._failures: _Store[_Failure] = _Store(
+            limits.failures, lambda failure: failure.until + failure.step, self._clock
         )
 
-    def _facts(self, size: int) -> TLRUCache[CacheKey, Facts]:
-        return TLRUCache(
-            size, lambda _key, facts, _now: facts.expires, self._clock, lambda facts: facts.cost
-        )
+    def _facts(self, size: int) -> _Store[Facts]:
+        return _Store(size, lambda facts: facts.expires, self._clock, lambda facts: facts.cost)
 
     def _clock(self) -> int:
         return self._now
@@ -70,12 +128,12 @@ class Cache:
 
     def put(self, key: CacheKey, facts: Facts, now: Nanos) -> None:
         self._now = now
-        self._failures.pop(key, None)
-        self._positive.pop(key, None)
-        self._negative.pop(key, None)
-        cache = self._negative if facts.negative else self._positive
-        if now < facts.expires and facts.cost <= cache.maxsize // _LARGEST_SHARE:
-            cache[key] = facts
+        self._failures.pop(key)
+        self._positive.pop(key)
+        self._negative.pop(key)
+        store = self._negative if facts.negative else self._positive
+        if now < facts.expires and facts.cost <= store.size // _LARGEST_SHARE:
+            store.put(key, facts)
 
     def failure(self, key: CacheKey, now: Nanos) -> Ede | None:
         """How the question failed, so recently that nobody is asked again (RFC 9520)."""
@@ -90,14 +148,19 @@ class Cache:
         if last is not None and now < last.until:
             return  # the same failure, told to one more client
         step = min(2 * last.step, QUESTION_FAILURE_MAX) if last else FAILURE_MIN
-        self._failures[key] = _Failure(Nanos(now + step), step, ede)
+        self._failures.put(key, _Failure(Nanos(now + step), step, ede))
+
+    def keep(self, roles: Container[RoleId]) -> None:
+        """Forget what was told to roles that are no more."""
+        for store in (self._positive, self._negative, self._failures):
+            store.keep(roles)
 
     def sizes(self) -> dict[str, int]:
         return {
             "cache_answers": len(self._positive),
-            "cache_answer_bytes": int(self._positive.currsize),
+            "cache_answer_bytes": self._positive.used,
             "cache_negative": len(self._negative),
-            "cache_negative_bytes": int(self._negative.currsize),
+            "cache_negative_bytes": self._negative.used,
             "cache_failures": len(self._failures),
         }
 
@@ -112,12 +175,15 @@ class Ready(NamedTuple):
 
 
 class Front:
-    """A plain dict with a limit: the oldest goes first. `get` is the dict's own, for speed."""
+    """A plain dict with a limit: the oldest of the role with the most goes first. `get` is
+    the dict's own, for speed.
+    """
 
-    __slots__ = ("_items", "_limit", "get")
+    __slots__ = ("_items", "_limit", "_order", "get")
 
     def __init__(self, limit: int) -> None:
         self._items: dict[tuple[RoleId, bytes, bool, int], Ready] = {}
+        self._order: dict[RoleId, dict[CacheKey, None]] = {}
         self._limit = limit
         self.get = self._items.get
 
@@ -125,10 +191,15 @@ class Front:
         return len(self._items)
 
     def put(self, key: CacheKey, value: Ready) -> None:
-        self._items.pop(key, None)
-        if len(self._items) >= self._limit:
-            del self._items[next(iter(self._items))]
+        mine = self._order.setdefault(key.role, {})
+        mine.pop(key, None)
+        if key not in self._items and len(self._items) >= self._limit:
+            most = max(self._order.values(), key=len)
+            oldest = next(iter(most))
+            del most[oldest], self._items[oldest]
+        mine[key] = None
         self._items[key] = value
 
     def clear(self) -> None:
         self._items.clear()
+        self._order.clear()

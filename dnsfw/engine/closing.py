@@ -50,7 +50,7 @@ class Closings:
         self._due: list[tuple[Nanos, int, Closing]] = []
         self._wanted: dict[Closing, int] = {}  # from the policy: failures in a row
         self._asked: OrderedDict[Closing, Nanos] = OrderedDict()  # not again before
-        self._windows: dict[RuleId, _Window] = {}
+        self._windows: dict[tuple[RoleId, RuleId], _Window] = {}
         self._flying: set[Closing] = set()
         self._order = 0
         self.left_out = 0
@@ -76,8 +76,8 @@ class Closings:
         self._wanted = {item: self._wanted.get(item, 0) for item in wanted}
         self._due = [item for item in self._due if item[2] in self._wanted]
         self._due.sort()
-        alive = {rule for role in policy.roles.values() for rule in role.rules_by_id}
-        self._windows = {rule: w for rule, w in self._windows.items() if rule in alive}
+        alive = {(role, rule) for role, rules in policy.roles.items() for rule in rules.rules_by_id}
+        self._windows = {key: w for key, w in self._windows.items() if key in alive}
         self._asked.clear()
         for item in new:
             self._push(now, item)
@@ -94,7 +94,7 @@ class Closings:
             return False
         if len(self._due) >= len(self._wanted) + _REMEMBERED:
             return False  # upstreams are slower than clients ask
-        window = self._windows.setdefault(rule.id, _Window(now))
+        window = self._windows.setdefault((role, rule.id), _Window(now))
         if now - window.start >= _MINUTE:
             window.start, window.count = now, 0
         if window.count >= self._limits.asked_a_minute:

@@ -77,6 +77,7 @@ class Engine:
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
         )
+        self._asked: dict[RoleId, int] = {}  # queries of each role there is
         self._take_settings(policy)
         self._closer.load(policy, Nanos(0))
 
@@ -89,6 +90,8 @@ class Engine:
         judgement, or takes a grant away, empties it.
         """
         self._counts["queries"] += 1
+        if client.role in self._asked:
+            self._asked[client.role] += 1
         asked = peek(wire)
         if asked is not None and (known := self._known(asked, client, now)) is not None:
             return known
@@ -121,10 +124,11 @@ class Engine:
     def _decide(self, query: Query, client: Client, now: Nanos) -> list[Effect]:
         """Every stage a query goes through, in order; each one answers it or lets it on."""
         name, role = query.name, client.role
-        # 1. Without a role nobody can be judged (no mark on the packet: DESIGN, section 7).
+        # 1. Without a role nobody can be judged: no mark on the packet, or a role that a
+        #    reload took away (DESIGN, section 7). Never as `host`.
         policy = self._policy.roles.get(role)
         if policy is None:
-            return self._refuser.plainly(query, client, Reason.DEFAULT, Ede.PROHIBITED)
+            return self._refuser.plainly(query, client, Reason.UNKNOWN_ASKER, Ede.PROHIBITED)
         # 2. In a lockdown nothing is told and nobody is asked.
         if self._lockdown is not Lockdown.OFF:
             return self._refuser.plainly(query, client, Reason.LOCKDOWN, Ede.BLOCKED)
@@ -292,7 +296,7 @@ class Engine:
         cut: list[Flow] = []
         for flow in flows:
             where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
-            key = (*where, flow.proto, flow.remote_port)
+            key = (*where, flow.proto, flow.local_port if flow.inbound else flow.remote_port)
             if key not in known:
                 known[key] = stays(flow, self._policy, self._ledger, site, self._lockdown)
             if known[key]:
@@ -342,6 +346,10 @@ class Engine:
         """Every live grant with the names behind it."""
         return list(self._ledger.rows(now))
 
+    def asked(self, role: RoleId) -> int:
+        """How many queries came from a role since it is there."""
+        return self._asked.get(role, 0)
+
     def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
         """Who holds an address, or held it last: the latest first."""
         return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))
@@ -367,6 +375,10 @@ class Engine:
     def _take_settings(self, policy: Policy) -> None:
         self._front.clear()
         self._refuser.take(policy)
+        self._cache.keep(policy.roles)
+        self._asked = {role: self._asked.get(role, 0) for role in policy.roles}
+        self._ledger.share(len(policy.roles))
+        self._lookups.table.room.shared = len(policy.roles) > 1
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"
         self._settler.site = replace(self._settler.site, private=private)

@@ -74,6 +74,7 @@ class Ruling:
     wishes: list[Wish] = field(default_factory=list)
     passing: set[Addr] = field(default_factory=set)  # without any grant: an address rule opens
     removed: list[tuple[Addr, Reason]] = field(default_factory=list)
+    blocked: Blocked | None = None  # by a name of the chain, were it not for `mode: audit`
     dropped: Blocked | None = None  # a service record whose target is refused
     cut: int = 0  # addresses over the cap
 
@@ -87,16 +88,21 @@ def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
     """What the policy as it is now makes of an answer. The caller has judged the name itself."""
     judgement = policy.judge(facts.name)
     shares = list(judgement.shares)
-    if policy.mode is not Mode.AUDIT:
-        for name in facts.chain[1:]:
-            link = policy.judge(name)
-            shares = _less(shares, link)
-            if not Judgement.of(tuple(shares)).answered:
-                return Blocked(name, Reason.CHAIN_DENIED, link.rule)
+    blocked: Blocked | None = None
+    for name in facts.chain[1:]:
+        link = policy.judge(name)
+        shares = _less(shares, link)
+        if not Judgement.of(tuple(shares)).answered:
+            blocked = Blocked(name, Reason.CHAIN_DENIED, link.rule)
+            break
+    if policy.mode is Mode.AUDIT:
+        shares = list(judgement.shares)
+    elif blocked is not None:
+        return blocked
     ttl = min(
         [facts.ttl, *((s.rule.ttl if s.rule else policy.ttl).max for s in shares if _opens(s))]
     )
-    ruling = Ruling(judgement, ttl)
+    ruling = Ruling(judgement, ttl, blocked=blocked)
     builder = _Builder(facts, policy, site, ruling)
     if facts.qtype in (A, AAAA):
         builder.addresses(shares)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dnsfw.engine.filter import Site, needs_leave, pieces_for
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.ranges import is_loopback
-from dnsfw.model import DEFAULT_RULE, Flow, Lockdown, Mode, Reason, Verdict
+from dnsfw.model import DEFAULT_RULE, Flow, Inbound, Lockdown, Mode, Reason, RolePlan, Verdict
 from dnsfw.policy.policy import Policy
 
+_TCP = 6
 # Not begun by a name or an address: nothing to judge again.
 _EXEMPT = frozenset({Reason.OWN_SOCKET, Reason.UPKEEP, Reason.LISTENER, Reason.LOOPBACK})
 
@@ -18,11 +19,11 @@ def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lock
         return True
     if lockdown is not Lockdown.OFF:
         return flow.inbound and lockdown is not Lockdown.HARD
-    if flow.inbound:
-        return True  # the kernel judges `inbound` where it begins
     role = policy.roles.get(flow.role)
     if role is None or role.mode is Mode.AUDIT:
         return role is not None
+    if flow.inbound:
+        return accepts(role.plan(), flow.proto, flow.local_port)
     fixed = role.judge_addr(flow.remote, flow.proto, flow.remote_port)
     if fixed is not None:
         return fixed.verdict is Verdict.ALLOW
@@ -42,3 +43,15 @@ def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lock
     # Its names are forgotten: the rule alone speaks for it.
     rule = role.rules_by_id.get(flow.rule)
     return rule is not None and rule.verdict is Verdict.ALLOW
+
+
+def accepts(plan: RolePlan, proto: int, port: int) -> bool:
+    """Whether a role's `inbound` lets a conversation begin from outside, as the kernel does."""
+    match plan.inbound:
+        case Inbound.ALL:
+            return True
+        case Inbound.TCP:
+            return proto == _TCP
+        case Inbound.PORTS:
+            return plan.inbound_ports.covers(proto, port)
+    return False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.effects import Holder
+from dnsfw.engine.fair import Room
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.places import (
     NEVER,
@@ -41,9 +42,10 @@ class Ledger:
     """The truth about every entry of the kernel's grants table."""
 
     def __init__(self, limits: Limits) -> None:
+        self.room = Room(limits.grants)
         self._limits = limits
         self._places: dict[Key, Place] = {}
-        self._index = NameIndex()
+        self._index = NameIndex(limits.names)
         self._due: list[tuple[Nanos, RoleId, Addr]] = []
         self._ghosts = Ghosts(limits.ghosts)
 
@@ -53,7 +55,11 @@ class Ledger:
     @property
     def names_held(self) -> int:
         """How many (name, address) pairs are remembered one by one."""
-        return self._index.pairs
+        return self._index.room.taken
+
+    def share(self, roles: int) -> None:
+        """How many roles there are: while there are several, each leaves the others room."""
+        self.room.shared = self._index.room.shared = roles > 1
 
     # --- names come ---
 
@@ -89,9 +95,9 @@ class Ledger:
         out: Outcome,
     ) -> Left | None:
         place = self._places.get((role, addr))
-        if place is None and len(self._places) >= self._limits.grants:
+        if place is None and not self.room.left(role):
             out.entries += self.sweep(now)  # the expired go first, and so do their deletions
-            if len(self._places) >= self._limits.grants:
+            if not self.room.left(role):
                 return Left.FULL
         if not self._name_has_room(role, name, addr, now):
             return Left.NAME
@@ -107,7 +113,7 @@ class Ledger:
             return Left.CLOSED
 
         if place is None:
-            place = self._places[role, addr] = Place()
+            place = self._settle_in(role, addr, Place())
         elif len(after) > 1:
             report_sharing(place, name, addr, claims, before, out)
         for piece, until in claims:
@@ -115,6 +121,12 @@ class Ledger:
         _write(place, role, addr, grants, out.entries)
         self._watch(place, role, addr)
         return None
+
+    def _settle_in(self, role: RoleId, addr: Addr, place: Place) -> Place:
+        if (role, addr) not in self._places:
+            self.room.take(role)
+        self._places[role, addr] = place
+        return place
 
     def _name_has_room(self, role: RoleId, name: Name, addr: Addr, now: Nanos) -> bool:
         limit = self._limits.addresses_per_name
@@ -138,7 +150,7 @@ class Ledger:
         group = place.groups.setdefault(piece, Group())
         if group.renew(name, until, chain):
             return
-        if self.names_held >= self._limits.names:
+        if not self._index.room.left(role):
             group.fold(until)
             return
         if len(group.names) >= self._limits.names_per_grant:
@@ -218,6 +230,7 @@ class Ledger:
             self._watch(place, role, addr)
         else:
             del self._places[role, addr]
+            self.room.give(role)
 
     def _watch(self, place: Place, role: RoleId, addr: Addr) -> None:
         """Have the sweep look when the first group ends, or earlier if that is under way."""
@@ -311,7 +324,7 @@ class Ledger:
         changed: list[Entry] = []
         for entry in entries:
             role, addr = entry.role, entry.addr
-            place = self._places[role, addr] = Place(written=entry.grants)
+            place = self._settle_in(role, addr, Place(written=entry.grants))
             last = max((grant.until for grant in entry.grants), default=NEVER)
             known: dict[RuleId, Nanos] = {}  # explained, also where the name is refused now
             for holder in by_key.get((role, addr), ()):

@@ -67,7 +67,7 @@ class Lookups:
         pending = self.table.find(key)
         new = pending is None
         if pending is None:
-            if self.table.full or not len(self.upstreams):
+            if not self.table.room.left(key.role) or not len(self.upstreams):
                 return None
             pending = self.table.open(key, query.name, query.qtype, now, closing=False)
         if not self.table.join(pending, client, query, now):
@@ -78,7 +78,7 @@ class Lookups:
 
     def close_name(self, key: CacheKey, name: Name, qtype: int, now: Nanos) -> list[Effect] | None:
         """Look a denied name up for ourselves. None: no room."""
-        if self.table.full or not len(self.upstreams):
+        if not self.table.room.left(key.role) or not len(self.upstreams):
             return None
         if self.table.find(key, closing=True) is not None:
             return []

@@ -21,9 +21,13 @@ def chain_refused(role: RoleId, asked: Name, by: Blocked) -> Note:
     return Note("refused", Verdict.DENY, by.reason, role, asked, rule_id(by.rule), text)
 
 
-def audited(role: RoleId, name: Name, reason: Reason, rule: Rule | None) -> Note:
+def audited(
+    role: RoleId, name: Name, reason: Reason, rule: Rule | None, by: Name | None = None
+) -> Note:
     """A query would have been refused, were it not for `mode: audit`."""
-    text = reason.name.lower()
+    text = reason.name.lower().replace("_", "-")
+    if by is not None:
+        text += f": leads to {to_text(by)}"
     return Note("audited", Verdict.ALLOW, Reason.AUDITED, role, name, rule_id(rule), text)
 
 

@@ -1,7 +1,8 @@
 """Questions in flight: who waits for them, who was asked, and when to act next.
 
 Equal questions share one `Pending`. Every client keeps its own patience, so the one
-that asked first takes nobody along when it gives up.
+that asked first takes nobody along when it gives up. Roles wait apart: an answer is one
+role's, and how soon it comes says nothing about what another asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.effects import Ask, AskId, Client
+from dnsfw.engine.fair import Room
 from dnsfw.engine.limits import CLIENT_PATIENCE, Limits
 from dnsfw.model import Name, Nanos
 from dnsfw.wire.message import Ede, Query
@@ -67,6 +69,7 @@ class Table:
     """All questions in flight, found by question, by ask and by time."""
 
     def __init__(self, limits: Limits) -> None:
+        self.room = Room(limits.pending)  # per role: a flood of one leaves room for the others
         self._limits = limits
         self._by_key: dict[tuple[CacheKey, bool], Pending] = {}
         self._by_ask: dict[AskId, Pending] = {}
@@ -79,16 +82,13 @@ class Table:
     def __iter__(self) -> Iterator[Pending]:
         return iter(list(self._by_key.values()))
 
-    @property
-    def full(self) -> bool:
-        return len(self._by_key) >= self._limits.pending
-
     def find(self, key: CacheKey, *, closing: bool = False) -> Pending | None:
         return self._by_key.get((key, closing))
 
     def open(self, key: CacheKey, name: Name, qtype: int, now: Nanos, closing: bool) -> Pending:
         pending = Pending(key, name, qtype, Nanos(now + CLIENT_PATIENCE), closing)
         self._by_key[key, closing] = pending
+        self.room.take(key.role)
         return pending
 
     def join(self, pending: Pending, client: Client, query: Query, now: Nanos) -> bool:
@@ -123,7 +123,8 @@ class Table:
         asks = list(pending.tries)
         for ask in asks:
             self.drop(pending, ask)
-        self._by_key.pop((pending.key, pending.closing), None)
+        if self._by_key.pop((pending.key, pending.closing), None) is not None:
+            self.room.give(pending.key.role)
         pending.wake = Nanos(0)
         return asks
 

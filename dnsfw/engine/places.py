@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from dnsfw.engine.effects import Holder
+from dnsfw.engine.fair import Room
 from dnsfw.engine.slots import Piece
 from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
 
@@ -88,22 +89,22 @@ class Place:
 class NameIndex:
     """How many addresses each name holds; kept in step by the ledger."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self._addrs: dict[tuple[RoleId, Name], set[Addr]] = {}
-        self.pairs = 0
+        self.room = Room(limit)
 
     def link(self, role: RoleId, name: Name, addr: Addr) -> None:
         addrs = self._addrs.setdefault((role, name), set())
         if addr not in addrs:
             addrs.add(addr)
-            self.pairs += 1
+            self.room.take(role)
 
     def unlink(self, role: RoleId, name: Name, addr: Addr) -> None:
         addrs = self._addrs.get((role, name))
         if addrs is None or addr not in addrs:
             return
         addrs.discard(addr)
-        self.pairs -= 1
+        self.room.give(role)
         if not addrs:
             del self._addrs[role, name]
 

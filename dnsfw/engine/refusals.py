@@ -21,6 +21,7 @@ _SAID = {
     Reason.NAME_DEFAULT: "no rule allows this name",
     Reason.BAD_LABEL: "no rule allows these octets in a name",
     Reason.LOCKDOWN: "lockdown",
+    Reason.UNKNOWN_ASKER: "nobody knows who asks: the packet carries no role",
 }
 
 

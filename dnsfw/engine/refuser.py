@@ -9,7 +9,7 @@ from dnsfw.engine.cache import CacheKey, Front, Ready
 from dnsfw.engine.effects import Client, Effect, Reply
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.pending import Waiter
-from dnsfw.engine.refusals import refusal
+from dnsfw.engine.refusals import refusal, said
 from dnsfw.engine.settle import render
 from dnsfw.model import Nanos, Reason
 from dnsfw.policy.policy import Policy, RolePolicy
@@ -48,7 +48,7 @@ class Refuser:
     def plainly(self, query: Query, client: Client, reason: Reason, ede: Ede) -> list[Effect]:
         """REFUSED, for reasons that lie outside of any rule."""
         self.count += 1
-        template = Template(query.name, Rcode.REFUSED, ede=(ede, reason.name.lower()))
+        template = Template(query.name, Rcode.REFUSED, ede=(ede, said(reason, None)))
         note = notes.refused(client.role, query.name, reason, None)
         return [Reply(client, render(template, query, client)), note]
 
@@ -58,8 +58,8 @@ class Refuser:
         for waiter in waiters:
             policy = self._policy.roles.get(waiter.client.role)
             if policy is None:
-                ede = Ede.PROHIBITED
-                effects += self.plainly(waiter.query, waiter.client, Reason.DEFAULT, ede)
+                why = Reason.UNKNOWN_ASKER
+                effects += self.plainly(waiter.query, waiter.client, why, Ede.PROHIBITED)
             else:
                 effects += self.by_policy(waiter.query, waiter.client, policy)
         return effects

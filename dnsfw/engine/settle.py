@@ -147,10 +147,12 @@ class Settler:
 
 def _audited(key: CacheKey, facts: Facts, ruling: Ruling) -> tuple[Note, ...]:
     """In `mode: audit` a refused name gets this far; every answer to it says so."""
-    if ruling.judgement.answered:
-        return ()
-    judgement = ruling.judgement
-    return (notes.audited(key.role, facts.name, judgement.reason, judgement.rule),)
+    judgement, by = ruling.judgement, ruling.blocked
+    if not judgement.answered:
+        return (notes.audited(key.role, facts.name, judgement.reason, judgement.rule),)
+    if by is not None:
+        return (notes.audited(key.role, facts.name, by.reason, by.rule, by.name),)
+    return ()
 
 
 def _filtered(key: CacheKey, facts: Facts, ruling: Ruling) -> Iterable[Note]:

@@ -16,7 +16,21 @@ from dnsfw.engine.effects import Ask, Client, Close, Holder, Note, OpenThenReply
 from dnsfw.engine.engine import Engine
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.ranges import Kind, kind
-from dnsfw.model import HOST, SECOND, Addr, Entry, Lockdown, Name, Nanos, PortSet, RoleId, Verdict
+from dnsfw.model import (
+    HOST,
+    NO_ROLE,
+    SECOND,
+    Addr,
+    Entry,
+    Lockdown,
+    Mode,
+    Name,
+    Nanos,
+    PortSet,
+    RoleId,
+    Verdict,
+    addr_from,
+)
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.wire import message, rdata
@@ -27,8 +41,9 @@ from tests.support.play import Play, Scene, rr, svcb, told_addresses
 
 SEEDS = range(int(os.environ.get("DNSFW_FUZZ_SEEDS", "12")))
 EVENTS = 400
-WEB = RoleId(16)
-ROLES = (HOST, WEB)
+WEB, DB = RoleId(16), RoleId(17)
+ROLES = (HOST, WEB, DB)
+ASKERS = (*ROLES, *ROLES, *ROLES, NO_ROLE)
 
 LIMITS = Limits(
     grants=14,
@@ -78,10 +93,11 @@ RULES = [
 
 
 def random_policy(rng: Random) -> Policy:
-    """Two roles of their own rules: the language has one so far, the engine has any number."""
+    """`host` and up to two more roles, each of its own rules, default and mode."""
     roles = {}
-    texts = [_text(rng) for _ in ROLES]
-    for role, text in zip(ROLES, texts, strict=True):
+    named = [role for role in ROLES if role == HOST or rng.random() < 0.8]
+    texts = [_text(rng) for _ in named]
+    for role, text in zip(named, texts, strict=True):
         host = compile_text(text).host
         roles[role] = RolePolicy(
             role, f"r{role}", host.default, host.rules,
@@ -93,12 +109,13 @@ def random_policy(rng: Random) -> Policy:
 def _text(rng: Random) -> str:
     default = rng.choice(("allow", "deny"))
     only = "resolved_only: true\n" if default == "allow" and rng.random() < 0.3 else ""
+    mode = "mode: audit\n" if rng.random() < 0.15 else ""
     rules = rng.sample(RULES, rng.randint(1, len(RULES)))
     listed = "".join(f"  - {rule}\n" for rule in rules)
     refuse = rng.choice(("nxdomain", "refused", "nodata"))
     private = rng.choice(("allow", "deny"))
     return (
-        f"version: 1\ndefault: {default}\n{only}rules:\n{listed}"
+        f"version: 1\ndefault: {default}\n{mode}{only}rules:\n{listed}"
         f"dns: {{upstreams: [192.0.2.53], refuse: {refuse}, private: {private}}}\n"
     )
 
@@ -136,7 +153,7 @@ class World:
         if rng.random() < 0.03:
             self.junk()
             return
-        client, role = rng.randrange(4), rng.choice(ROLES)
+        client, role = rng.randrange(4), rng.choice(ASKERS)
         self.next_id = self.next_id % 0xFFFF + 1
         self.waiting[client, self.next_id] = self.play.now
         self.asked_for.add((role, from_text(name)))
@@ -179,9 +196,9 @@ class World:
             soa = rr(zone, "SOA", ttl=rng.choice((0, 30)))
             self.see(self.play.says(ask, rcode=rng.choice((0, 3)), authority=[soa]))
         else:
-            self.see(self.play.says(ask, *self._records(name, query.qtype)))
+            self.see(self.play.says(ask, *self._records(name, query.qtype, asker(self.play, ask))))
 
-    def _records(self, name: str, qtype: int) -> list[Record]:
+    def _records(self, name: str, qtype: int, role: RoleId) -> list[Record]:
         rng = self.rng
         ttl = rng.choice((0, 1, 4, 30, 30, 300, 100_000))
         records = []
@@ -203,11 +220,13 @@ class World:
             records += [rr(end, family, addr, ttl) for addr in mine]
         records += [rr("stray.ok.com", "A", "203.0.113.8", ttl)] if rng.random() < 0.2 else []
         rng.shuffle(records)
-        self._hear(chain, records)
+        self._hear(role, chain, records)
         return records
 
-    def _hear(self, chain: list[str], records: list[Record]) -> None:
-        """What an honest reading of the upstream allows: addresses at the end of the chain."""
+    def _hear(self, role: RoleId, chain: list[str], records: list[Record]) -> None:
+        """What an honest reading of the upstream allows the role that asked, and no other:
+        addresses at the end of the chain.
+        """
         for record in records:
             names = {from_text(n) for n in chain}
             found = set(rdata.addresses(record))
@@ -216,9 +235,8 @@ class World:
                 found |= set(binding.hints)
                 names.add(binding.target)
             if record.owner in names:
-                for role in ROLES:
-                    for addr in found:
-                        self.said.setdefault((role, addr), set()).update(names)
+                for addr in found:
+                    self.said.setdefault((role, addr), set()).update(names)
 
     def wait(self) -> None:
         play = self.play
@@ -273,7 +291,9 @@ class World:
         assert self.lockdown is Lockdown.OFF, "a byte left in a lockdown"
         for role, policy in self.play.policy.roles.items():
             judgement = policy.judge(name)
-            if judgement.answered and (role, name) in self.asked_for:
+            # In `mode: audit` a refused name is looked up: promise 7 is one of enforcement.
+            lets = judgement.answered or policy.mode is Mode.AUDIT
+            if lets and (role, name) in self.asked_for and asker(self.play, ask) == role:
                 return
             if policy.default is Verdict.DENY:
                 continue
@@ -294,6 +314,9 @@ class World:
             if heard.name.endswith(from_text("localhost")):
                 continue
             assert kind(addr) is not Kind.SPECIAL
+            assert role in self.play.policy.roles, "an address for who has no role"
+            if self.play.policy.roles[role].mode is Mode.AUDIT:
+                continue  # the kernel lets everything of it pass
             self.leases.append(Lease(role, addr, Nanos(self.play.now + ttl * SECOND)))
 
     def _taken_by_shared_deny(self) -> None:
@@ -316,14 +339,19 @@ class World:
             assert play.kernel.opens(rules, lease.addr, now), "a lawful address is dropped"
         for (role, addr), grants in play.kernel.entries.items():
             for grant in grants:
-                if grant.until > now and grant.verdict is Verdict.ALLOW:
+                if grant.until <= now:
+                    continue
+                assert role in play.policy.roles, "a grant of a role that is gone"
+                if grant.verdict is Verdict.ALLOW:
                     self._founded(role, addr, grant.ports)
         for since in self.waiting.values():
             assert now - since <= 5 * SECOND, "a client that nobody answers"
         self._bounded()
 
     def _founded(self, role: RoleId, addr: Addr, ports: PortSet) -> None:
-        """Promise 5: some name that this role may reach led there, with at least these ports."""
+        """Promise 5: some name that this role asked for, and may reach, led there, with at
+        least these ports.
+        """
         policy = self.play.policy.roles[role]
         left = ports
         for name in self.said.get((role, addr), ()):
@@ -348,6 +376,13 @@ class World:
         ):
             assert stats[size] <= limit, size
         assert len(self.play.open_asks) <= 3 * LIMITS.pending
+
+
+def asker(play: Play, ask: Ask) -> RoleId:
+    """Whose question an Ask is."""
+    pending = play.engine._lookups.table.by_ask(ask.ask)
+    assert pending is not None
+    return pending.key.role
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -377,9 +412,31 @@ def test_the_observer_sees_a_broken_promise() -> None:
     world.waiting["c", 1] = play.now
     world.asked_for.add((HOST, from_text("ok.com")))
     world.see(play.query("ok.com", client="c", id=1))
-    world._hear(["ok.com"], [rr("ok.com", "A", "203.0.113.1", 60)])
+    world._hear(HOST, ["ok.com"], [rr("ok.com", "A", "203.0.113.1", 60)])
     world.see(play.answer("ok.com", "203.0.113.1", ttl=60))
     play.kernel.entries.clear()
 
     with pytest.raises(AssertionError, match="lawful address"):
+        world.see(play.after(seconds=1))
+
+
+def test_the_observer_sees_what_is_opened_for_another_role() -> None:
+    """The checks can fail: a grant of one role appears for another that has the same rules."""
+    rng = Random(0)
+    one = compile_text("version: 1\ndefault: deny\nrules: [allow: .ok.com]\n"
+                       "dns: {upstreams: [192.0.2.53]}\n")  # fmt: skip
+    host = one.host
+    web = RolePolicy(WEB, "web", host.default, host.rules)
+    policy = Policy({HOST: host, WEB: web}, one.dns)
+    play = Play(policy, Engine(policy, 1, FixedRng(), LIMITS), KernelTable())
+    world = World(rng, play)
+    addr = addr_from("203.0.113.1")
+    world.waiting["c", 1] = play.now
+    world.asked_for.add((WEB, from_text("ok.com")))
+    world.see(play.query("ok.com", client="c", id=1, role=WEB))
+    world._hear(WEB, ["ok.com"], [rr("ok.com", "A", "203.0.113.1", 60)])
+    world.see(play.answer("ok.com", "203.0.113.1", ttl=60))
+    play.kernel.entries[HOST, addr] = play.kernel.entries[WEB, addr]
+
+    with pytest.raises(AssertionError, match="no name of this role"):
         world.see(play.after(seconds=1))

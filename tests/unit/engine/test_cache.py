@@ -146,3 +146,43 @@ def test_the_key_of_a_query_is_the_key_that_the_hot_path_makes() -> None:
 
     assert made == (HOST, peeked.key, peeked.do, peeked.flags & 0x0110)
     assert hash(made) == hash((HOST, peeked.key, peeked.do, peeked.flags & 0x0110))
+
+
+def test_row_106_junk_of_one_role_pushes_out_no_answer_of_another() -> None:
+    cache, web = Cache(Limits(answer_bytes=50_000, negative_bytes=50_000, failures=8)), RoleId(16)
+    cache.put(key("kept.net", web), facts(), NOW)
+    cache.put(key("none.net", web), facts(negative=True), NOW)
+    cache.remember_failure(key("broken.net", web), Ede.OTHER, NOW)
+    for n in range(2000):
+        cache.put(key(f"r{n}.x.net"), facts(), NOW)
+        cache.put(key(f"n{n}.x.net"), facts(negative=True), NOW)
+        cache.remember_failure(key(f"f{n}.x.net"), Ede.OTHER, NOW)
+
+    sizes = cache.sizes()
+    assert sizes["cache_answer_bytes"] <= 50_000 and sizes["cache_negative_bytes"] <= 50_000
+    assert sizes["cache_failures"] <= 8
+    assert cache.get(key("kept.net", web), NOW) is not None
+    assert cache.get(key("none.net", web), NOW) is not None
+    assert cache.failure(key("broken.net", web), NOW) is not None
+
+
+def test_what_a_role_knew_goes_with_it() -> None:
+    cache, web = Cache(Limits()), RoleId(16)
+    cache.put(key("a.net", web), facts(), NOW)
+    cache.put(key("a.net"), facts(), NOW)
+    cache.keep({HOST})
+
+    assert cache.get(key("a.net", web), NOW) is None
+    assert cache.get(key("a.net"), NOW) is not None
+
+
+def test_row_106_the_front_takes_room_from_the_role_with_the_most() -> None:
+    front, web = Front(4), RoleId(16)
+    ready = Ready(Template(NAME, 0), NOW, after(60))
+    front.put(key("kept.net", web), ready)
+    for n in range(50):
+        front.put(key(f"r{n}.x.net"), ready)
+
+    assert len(front) == 4
+    assert front.get(key("kept.net", web)) is ready
+    assert front.get(key("r49.x.net")) is ready and front.get(key("r46.x.net")) is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dnsfw.engine.filter import Site
-from dnsfw.engine.flows import stays
+from dnsfw.engine.flows import accepts, stays
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.slots import Piece
@@ -16,12 +16,14 @@ from dnsfw.model import (
     HOST,
     Addr,
     Flow,
+    Inbound,
     Lockdown,
     Nanos,
     PortRange,
     PortSet,
     Reason,
     RoleId,
+    RolePlan,
     RuleId,
     Verdict,
     abi,
@@ -110,3 +112,29 @@ def test_a_lockdown_ends_all_but_loopback_and_unless_hard_inbound(
     assert stays(FLOW, rules, ledger, Site(), level) is out
     assert stays(replace(FLOW, inbound=True), rules, ledger, Site(), level) is into
     assert stays(replace(FLOW, remote=addr_from("::1")), rules, ledger, Site(), level)
+
+
+@pytest.mark.parametrize(
+    ("inbound", "ports", "tcp80", "udp80"),
+    [
+        (Inbound.ALL, (), True, True),
+        (Inbound.TCP, (), True, False),
+        (Inbound.DENY, (), False, False),
+        (Inbound.PORTS, (PortRange(6, 80, 80),), True, False),
+        (Inbound.PORTS, (PortRange(6, 443, 443),), False, False),
+    ],
+)
+def test_what_began_from_outside_stays_while_inbound_lets_it_begin(
+    inbound: Inbound, ports: tuple[PortRange, ...], tcp80: bool, udp80: bool
+) -> None:
+    plan = RolePlan(HOST, Verdict.DENY, inbound=inbound, inbound_ports=PortSet(ports))
+
+    assert accepts(plan, 6, 80) is tcp80
+    assert accepts(plan, 17, 80) is udp80
+
+
+def test_nothing_stays_of_a_role_that_is_gone() -> None:
+    gone = replace(FLOW, role=RoleId(99), inbound=True, reason=Reason.INBOUND)
+
+    assert not judged(gone, policy())
+    assert judged(replace(gone, role=HOST), policy())

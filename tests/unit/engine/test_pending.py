@@ -122,7 +122,9 @@ def test_stale_timers_are_thrown_away() -> None:
 
 def test_full_is_full() -> None:
     table = Table(Limits(pending=1))
-    assert not table.full
-    opened(table)
+    assert table.room.left(HOST)
+    pending = opened(table)
 
-    assert table.full
+    assert not table.room.left(HOST)
+    table.close(pending)
+    assert table.room.left(HOST)

@@ -61,19 +61,19 @@ def test_a_place_counts_only_what_lives() -> None:
 
 
 def test_the_index_counts_pairs_once() -> None:
-    index = NameIndex()
+    index = NameIndex(100)
     index.link(HOST, X, A1)
     index.link(HOST, X, A1)
     index.link(HOST, X, A2)
-    assert index.pairs == 2 and set(index.addresses(HOST, X)) == {A1, A2}
+    assert index.room.taken == 2 and set(index.addresses(HOST, X)) == {A1, A2}
 
     index.unlink(HOST, X, A1)
     index.unlink(HOST, X, A1)
     index.unlink(HOST, Y, A1)
 
-    assert index.pairs == 1
+    assert index.room.taken == 1
     index.unlink(HOST, X, A2)
-    assert index.pairs == 0 and index.addresses(HOST, X) == ()
+    assert index.room.taken == 0 and index.addresses(HOST, X) == ()
 
 
 def test_ghosts_are_few_and_the_latest_comes_first() -> None:
