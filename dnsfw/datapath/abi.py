@@ -573,20 +573,21 @@ class Doors(_DoorsFields):
 class _ServerFields(NamedTuple):
     addr: bytes
     port: int
+    door: int
 
 
 class Server(_ServerFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 20
-    LAYOUT: ClassVar[Struct] = Struct("<16sH2x")
+    LAYOUT: ClassVar[Struct] = Struct("<16sHH")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.addr, self.port)
+        return self.LAYOUT.pack(self.addr, self.port, self.door)
 
     @classmethod
     def unpack(cls, data: bytes) -> Server:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1])
+        return cls(v[0], v[1], v[2])
 
 
 class _TakenFields(NamedTuple):

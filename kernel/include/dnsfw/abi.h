@@ -388,7 +388,7 @@ _Static_assert(sizeof(struct dnsfw_doors) == 56, "dnsfw_doors is ABI");
 struct dnsfw_server {
 	struct dnsfw_addr addr;
 	__u16 port;		/* 0: unused */
-	__u16 pad;
+	__u16 door;		/* the port that its replies come from */
 };
 _Static_assert(sizeof(struct dnsfw_server) == 20, "dnsfw_server is ABI");
 
