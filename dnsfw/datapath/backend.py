@@ -56,6 +56,13 @@ PROGRAMS = (
     "dnsfw_tc_egress_l3",
     "dnsfw_tc_ingress",
     "dnsfw_tc_ingress_l3",
+    "dnsfw_tc_lo",
+    "dnsfw_guest_in",
+    "dnsfw_guest_in_l3",
+    "dnsfw_guest_out",
+    "dnsfw_guest_out_l3",
+    "dnsfw_bind4",
+    "dnsfw_bind6",
 )
 
 

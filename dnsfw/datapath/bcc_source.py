@@ -34,6 +34,8 @@ _CALLS = (
     (re.compile(r"^OPTION\(\w+\);", re.MULTILINE), ""),
 )
 _SECTIONS: Mapping[str, tuple[ProgType, AttachType | None]] = {
+    "cgroup/bind4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND),
+    "cgroup/bind6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND),
     "cgroup/connect4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT),
     "cgroup/connect6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT),
     "cgroup/sendmsg4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG),

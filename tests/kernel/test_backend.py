@@ -23,6 +23,13 @@ TYPES = {
     "dnsfw_tc_egress_l3": (ProgType.SCHED_CLS, None),
     "dnsfw_tc_ingress": (ProgType.SCHED_CLS, None),
     "dnsfw_tc_ingress_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_tc_lo": (ProgType.SCHED_CLS, None),
+    "dnsfw_guest_in": (ProgType.SCHED_CLS, None),
+    "dnsfw_guest_in_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_guest_out": (ProgType.SCHED_CLS, None),
+    "dnsfw_guest_out_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_bind4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND),
+    "dnsfw_bind6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND),
 }
 LIMITS = {
     "dnsfw_grants": (MapType.HASH, abi.Limit.MAX_GRANTS),
