@@ -5,13 +5,17 @@ tables are made from, so that they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Literal
 
+from dnsfw.errors import ConfigError
 from dnsfw.model import (
     DEFAULT_RULE,
     HOST,
     Addr,
+    Inbound,
+    Loopback,
     Mode,
     Name,
     Plan,
@@ -26,9 +30,11 @@ from dnsfw.model import (
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
-from dnsfw.policy.problems import Problem
+from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 
+HOST_NAME = "host"
+NO_PORTS = PortSet()
 Refusal = Literal["nxdomain", "refused", "nodata", "zero"]
 PrivateAnswers = Literal["allow", "deny"]
 
@@ -56,11 +62,24 @@ class DnsSettings:
     private: PrivateAnswers = "allow"
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may begin a conversation with a role, and what it reaches on loopback. Ports count
+    only where the word is PORTS.
+    """
+
+    inbound: Inbound = Inbound.ALL
+    inbound_ports: PortSet = NO_PORTS
+    loopback: Loopback = Loopback.ALL
+    loopback_ports: PortSet = NO_PORTS
+
+
 class RolePolicy:
     """The rules and the default of one role, ready to judge."""
 
     __slots__ = (
         "_matcher",
+        "access",
         "addresses",
         "closes",
         "default",
@@ -72,6 +91,7 @@ class RolePolicy:
         "role",
         "rules",
         "rules_by_id",
+        "takeover",
         "ttl",
     )
 
@@ -86,6 +106,8 @@ class RolePolicy:
         resolved_only: bool = False,
         metadata: bool = False,
         ttl: Ttl | None = None,
+        access: Access | None = None,
+        takeover: bool = False,
     ) -> None:
         self.role = role
         self.name = name
@@ -94,6 +116,8 @@ class RolePolicy:
         self.mode = mode
         self.resolved_only = resolved_only
         self.metadata = metadata or default is Verdict.DENY
+        self.access = access or Access()
+        self.takeover = takeover
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in rules}
         self.addresses = AddressTable(role, rules, self.metadata)
@@ -128,7 +152,17 @@ class RolePolicy:
         return any(share.verdict is Verdict.ALLOW for share in self.addresses.shares(addr))
 
     def plan(self) -> RolePlan:
-        return RolePlan(self.role, self.default, self.mode, self.resolved_only)
+        return RolePlan(
+            self.role,
+            self.default,
+            self.mode,
+            self.resolved_only,
+            self.access.inbound,
+            self.access.inbound_ports,
+            self.access.loopback,
+            self.access.loopback_ports,
+            self.takeover,
+        )
 
     def _closes(self) -> list[tuple[Name, Rule]]:
         """The names whose addresses a block list closes by itself (promise 7): exact denied
@@ -158,12 +192,34 @@ class Policy:
     sources: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     subjects: tuple[Subject, ...] = ()  # in the file's order; their rank is the kernel's
+    places: Mapping[Subject, Position] = field(default_factory=dict)
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
 
     @property
     def host(self) -> RolePolicy:
         return self.roles[HOST]
+
+    @property
+    def role_names(self) -> dict[RoleId, str]:
+        """The name of each role, `host` first, then in the file's order."""
+        return {number: role.name for number, role in self.roles.items()}
+
+    @property
+    def role_ids(self) -> dict[str, RoleId]:
+        """The id of each named role: what a later `load` takes as `known`."""
+        return {role.name: number for number, role in self.roles.items() if number != HOST}
+
+    def role_id(self, name: str) -> RoleId:
+        """The id of a role. ConfigError, with what was probably meant, when there is none."""
+        if name == HOST_NAME:
+            return HOST
+        ids = self.role_ids
+        if name in ids:
+            return ids[name]
+        near = get_close_matches(name, [HOST_NAME, *ids], n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known is {', '.join([HOST_NAME, *ids])}"
+        raise ConfigError(f"no role is called {shown(name)}; {hint}")
 
     def rule(self, rule: RuleId) -> Rule | None:
         """The rule of an id that the kernel or a grant names; None for built-in ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,15 +15,16 @@ from dnsfw.policy.destination import COMMA
 from dnsfw.policy.problems import Problems, shown
 from dnsfw.policy.syntax import (
     LATER,
+    MAX_ROLES,
     DnsSection,
     HostSection,
     PolicySection,
-    RuleSection,
-    TtlSection,
 )
+from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
+from dnsfw.policy.syntax_rules import RuleSection, TtlSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
-Section = TypeVar("Section", PolicySection, RuleSection)
+Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection)
 
 _STAND_INS: dict[str, object] = {"version": 1, "default": "deny"}  # to find the other errors
 _MISSING = {
@@ -44,6 +46,22 @@ _SYNONYMS = {
     "resolvers": "upstreams",
     "forward": "upstreams",
     "bind": "listen",
+    "user": "uid",
+    "group": "gid",
+    "unit": "cgroup",
+    "service": "cgroup",
+    "slice": "cgroup",
+    "exe": "executable",
+    "binary": "executable",
+    "path": "executable",
+    "iface": "interface",
+    "device": "interface",
+    "prefix": "source",
+    "range": "source",
+    "audit": "mode",
+    "policy": "default",
+    "members": "subjects",
+    "listen_ports": "inbound",
 }
 _EXTRA = "extra_forbidden"
 _KINDS = {
@@ -55,12 +73,27 @@ _KINDS = {
 }
 
 
+# A role's name is shown beside these words, and must not be taken for one.
+RESERVED = {"none", "probe"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRole:
+    """A role, and each of its rules and subjects with its index."""
+
+    name: str
+    section: RoleSection
+    rules: tuple[tuple[int, RuleSection], ...]
+    subjects: tuple[tuple[int, SubjectSection], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What could be read: the whole file, and each rule with its index."""
+    """What could be read: the whole file, each rule of `host` with its index, each role."""
 
     top: PolicySection
     rules: tuple[tuple[int, RuleSection], ...]
+    roles: tuple[CheckedRole, ...] = ()
 
 
 def check_document(document: Document, problems: Problems) -> Checked | None:
@@ -77,18 +110,70 @@ def check_document(document: Document, problems: Problems) -> Checked | None:
     for key in LATER:
         if key in value:
             problems.error(document.key_place((key,)), LATER[key], "take the key out")
-    rules = top.pop("rules", None)
-    if rules is not None and not isinstance(rules, list):
-        problems.error(document.place(("rules",)), "'rules' is not a list", "begin with '- allow:'")
-        rules = None
-    checked = [
-        (index, section)
-        for index, rule in enumerate(map(_clean, rules or ()))
-        if rule not in (None, {}, [])  # told already
-        and (section := _fit(RuleSection, rule, ("rules", index), document, problems))
-    ]
+    rules = _entries(RuleSection, top.pop("rules", None), ("rules",), document, problems)
+    roles = _roles(top.pop("roles", None), document, problems)
     policy = _fit(PolicySection, top, (), document, problems)
-    return Checked(policy, tuple(checked)) if policy else None
+    return Checked(policy, rules, roles) if policy else None
+
+
+def _roles(value: Any, document: Document, problems: Problems) -> tuple[CheckedRole, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        remedy = "write 'web: {default: deny}' below it"
+        problems.error(document.place(("roles",)), "'roles' is keys and values", remedy)
+        return ()
+    if len(value) > MAX_ROLES:
+        told = f"{len(value)} roles, {MAX_ROLES} fit"
+        problems.error(document.key_place(("roles",)), told, "join roles that have the same rules")
+    found = (_role(name, item, document, problems) for name, item in value.items())
+    return tuple(role for role in found if role)
+
+
+def _role(name: str, raw: Any, document: Document, problems: Problems) -> CheckedRole | None:
+    at: Path = ("roles", name)
+    if wrong := _bad_name(name):
+        problems.error(document.key_place(at), *wrong)
+        return None
+    inner = dict(raw) if isinstance(raw, dict) else raw
+    rules: tuple[tuple[int, RuleSection], ...] = ()
+    subjects: tuple[tuple[int, SubjectSection], ...] = ()
+    if isinstance(inner, dict):
+        listed = inner.pop("rules", None)
+        rules = _entries(RuleSection, listed, (*at, "rules"), document, problems)
+        listed = inner.pop("subjects", None)
+        subjects = _entries(SubjectSection, listed, (*at, "subjects"), document, problems)
+    section = _fit(RoleSection, inner, at, document, problems)
+    return CheckedRole(name, section, rules, subjects) if section else None
+
+
+def _bad_name(name: str) -> tuple[str, str] | None:
+    if name == "host":
+        return ("the role 'host' is the file itself", "write its keys at the top, without 'roles'")
+    if name in RESERVED:
+        return (f"{shown(name)} is dnsfw's own word", "give the role another name")
+    if not re.fullmatch(ROLE_NAME, name):
+        lowered = re.sub(r"[^a-z0-9_-]", "-", name.lower())[:32].strip("-_")
+        remedy = f"write '{lowered}'" if lowered else "write 'web'"
+        told = f"{shown(name)} is no name of a role: a-z, 0-9, - and _, at most 32"
+        return (told, remedy)
+    return None
+
+
+def _entries(
+    model: type[Section], listed: Any, at: Path, document: Document, problems: Problems
+) -> tuple[tuple[int, Section], ...]:
+    """The entries of a list that fit, each with its index in the file."""
+    if listed is not None and not isinstance(listed, list):
+        remedy = "begin with '- allow:'" if at[-1] == "rules" else "begin with '- cgroup:'"
+        problems.error(document.place(at), f"'{at[-1]}' is not a list", remedy)
+        listed = None
+    return tuple(
+        (index, section)
+        for index, entry in enumerate(map(_clean, listed or ()))
+        if entry not in (None, {}, [])  # told already
+        and (section := _fit(model, entry, (*at, index), document, problems))
+    )
 
 
 def _fit(
@@ -215,10 +300,22 @@ def _closest(value: str, expected: str) -> str:
 
 def _section_at(
     path: Path,
-) -> type[PolicySection | RuleSection | TtlSection | DnsSection | HostSection]:
+) -> type[
+    PolicySection
+    | RoleSection
+    | SubjectSection
+    | RuleSection
+    | TtlSection
+    | DnsSection
+    | HostSection
+]:
     match path:
-        case ("rules", int()):
+        case (*_, "rules", int()):
             return RuleSection
+        case ("roles", _, "subjects", int()):
+            return SubjectSection
+        case ("roles", _):
+            return RoleSection
         case (*_, "ttl"):
             return TtlSection
         case ("dns",):
@@ -233,8 +330,8 @@ def _named(path: Path) -> str:
     """The last key of a path, for a sentence."""
     key = next((part for part in reversed(path) if isinstance(part, str)), "the policy")
     inside = path and isinstance(path[-1], int)
-    if key == "rules" and inside:
-        return "a rule"
+    if inside and key in ("rules", "subjects"):
+        return f"a {key[:-1]}"
     return f"an entry of '{key}'" if inside else f"'{key}'" if path else key
 
 

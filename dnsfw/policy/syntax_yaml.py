@@ -37,6 +37,13 @@ class Document:
     places: dict[Path, Position]
     key_places: dict[Path, Position]
 
+    def keys(self, path: Path) -> set[str]:
+        """The keys that are written there, those that mean nothing too."""
+        value = self.value
+        for part in path:
+            value = value[part]  # type: ignore[index]
+        return set(value) if isinstance(value, dict) else set()
+
     def place(self, path: Path) -> Position:
         """The position of a value, or of the nearest thing around it."""
         while path not in self.places and path:

@@ -185,7 +185,6 @@ def test_the_same_destination_twice_keeps_two_ids() -> None:
 @pytest.mark.parametrize(
     ("dns", "says"),
     [
-        ("takeover: true", "takeover is not supported by this version"),
         ("upstreams: [tls://dns.quad9.net]", "tls upstreams are not supported"),
         ("upstreams: [system, system]", "'system' stands twice"),
         ("listen: ['127.0.0.1:53', 127.0.0.1]", "'127.0.0.1' stands twice"),

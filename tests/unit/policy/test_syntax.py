@@ -15,7 +15,8 @@ def test_the_schema_is_json_and_names_every_key_of_the_language() -> None:
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert set(schema["required"]) == {"version", "default"}
     assert set(schema["properties"]) == {
-        "version", "default", "mode", "resolved_only", "ttl", "rules", "dns", "host", "degraded",
+        "version", "default", "mode", "resolved_only", "inbound", "loopback", "ttl", "rules",
+        "roles", "dns", "host", "degraded",
     }  # fmt: skip
     rule = schema["$defs"]["RuleSection"]
     assert set(rule["properties"]) == {

@@ -69,7 +69,7 @@ def errors(text: str) -> list[str]:
         (HEAD + "dns: {upstream: x}", "p:3:7: unknown key 'upstream'; did you mean 'upstreams'?"),
         (HEAD + "dns: {refuse: nxdomian}", "did you mean 'nxdomain'?"),
         (HEAD + "dns: [x]", "p:3:6: 'dns' is keys and values, not a list"),
-        (HEAD + "roles: {web: {default: deny}}", "p:3:1: roles are not supported by this version"),
+        (HEAD + "subjects: [{uid: 3}]", "p:3:1: whoever is in no role is 'host'"),
         (HEAD + "rules: [deny: {list: ads.txt}]", "lists are not supported by this version"),
     ],
 )

@@ -1,0 +1,56 @@
+"""The `dns` section of a policy: where the proxy listens, whom it asks, how it refuses."""
+
+from __future__ import annotations
+
+from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint, parse_upstream
+from dnsfw.policy.policy import DnsSettings, Endpoint
+from dnsfw.policy.problems import Problems, Wrong, shown
+from dnsfw.policy.syntax import DnsSection
+from dnsfw.policy.syntax_yaml import Document
+
+
+def compile_dns(section: DnsSection | None, document: Document, problems: Problems) -> DnsSettings:
+    """The settings; what is wrong goes to the problems and is left out."""
+    section = section or DnsSection()
+    listen = _listen(section.listen or [DEFAULT_LISTEN], document, problems)
+    return DnsSettings(
+        listen,
+        _upstreams(section.upstreams or ["system"], listen, document, problems),
+        section.refuse,
+        section.takeover,
+        section.private,
+    )
+
+
+def _listen(texts: list[str], document: Document, problems: Problems) -> tuple[Endpoint, ...]:
+    found: list[Endpoint] = []
+    for index, text in enumerate(texts):
+        where = document.place(("dns", "listen", index))
+        try:
+            endpoint = parse_endpoint(text)
+        except Wrong as wrong:
+            problems.wrong(where, wrong)
+            continue
+        if endpoint in found:
+            problems.error(where, f"{shown(text)} stands twice", "take one out")
+        found.append(endpoint)
+    return tuple(found)
+
+
+def _upstreams(
+    texts: list[str], listen: tuple[Endpoint, ...], document: Document, problems: Problems
+) -> tuple[Endpoint | None, ...]:
+    found: list[Endpoint | None] = []
+    for index, text in enumerate(texts):
+        where = document.place(("dns", "upstreams", index))
+        try:
+            upstream = parse_upstream(text)
+        except Wrong as wrong:
+            problems.wrong(where, wrong)
+            continue
+        if upstream in found:
+            problems.error(where, f"{shown(text)} stands twice", "take one out")
+        if upstream is not None and upstream in listen:
+            problems.error(where, f"{shown(text)} is where dnsfw listens", "name another server")
+        found.append(upstream)
+    return tuple(found)

@@ -1,0 +1,101 @@
+"""The shape of one rule, and of what rules and roles share."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from dnsfw.policy.problems import shown
+
+MAX_NOTE = 200
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def _seconds(value: object) -> int:
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
+        return int(found[1]) * _UNITS[found[2]]
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    remedy = f"write {value}s" if plain else "write 30s, 5m or 1h"
+    raise PydanticCustomError(
+        "said", "{message}", {"message": f"{shown(value)} is no duration", "remedy": remedy}
+    )
+
+
+def _note(value: object) -> object:
+    if isinstance(value, str) and not value.isprintable():
+        raise PydanticCustomError(
+            "said", "{message}", {"message": "a note is one printable line", "remedy": ""}
+        )
+    return value
+
+
+def _listed(value: object) -> object:
+    """A lone destination is a list of one."""
+    if isinstance(value, dict) and "list" in value:
+        message = "lists are not supported by this version"
+        raise PydanticCustomError(
+            "said", "{message}", {"message": message, "remedy": "write the names as rules"}
+        )
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(
+        _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
+    ),
+]
+Destination = Annotated[
+    str, Field(description="WHAT[:PORTS][/PROTO]", json_schema_extra={"minLength": 1})
+]
+Destinations = Annotated[
+    list[Destination],
+    Field(min_length=1),
+    BeforeValidator(
+        _listed,
+        json_schema_input_type=Destination | Annotated[list[Destination], Field(min_length=1)],
+    ),
+]
+Note = Annotated[str, BeforeValidator(_note), Field(max_length=MAX_NOTE)]
+
+
+class Section(BaseModel):
+    """What every part of a policy file keeps: no unknown key, no conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TtlSection(Section):
+    """How long an address stays open after the name was asked."""
+
+    min: Duration | None = Field(default=None, description="no grant is shorter (5s)")
+    max: Duration | None = Field(
+        default=None, description="no grant is longer, no answer says more (1h)"
+    )
+    grace: Duration | None = Field(
+        default=None, description="added to every grant, at least 2s (10s)"
+    )
+
+
+class RuleSection(Section):
+    """One rule: exactly one of allow and deny, with a destination or several."""
+
+    allow: Destinations | None = Field(default=None, description="what may be reached")
+    deny: Destinations | None = Field(default=None, description="what may not be reached")
+    note: Note | None = Field(default=None, description="for people: shown where the rule is")
+    ttl: TtlSection | None = Field(default=None, description="for this rule alone")
+    private: bool | None = Field(default=None, description="answers may hold private addresses")
+    broad: bool | None = Field(
+        default=None, description="yes, this wildcard is meant to be that wide"
+    )
+    shared: Literal["allow", "deny"] | None = Field(
+        default=None, description="deny: close an address although an allowed name holds it too"
+    )
+    close: Literal["asked"] | None = Field(
+        default=None,
+        description="asked: close the addresses of names asked below a denied wildcard",
+    )
