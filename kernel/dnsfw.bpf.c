@@ -2,6 +2,7 @@
 /* Every program of dnsfw in one object: they share the tables. The packet's
  * path through them is drawn in README.md; one file a hook.
  */
+#include "asker.bpf.h"
 #include "bind.bpf.h"
 #include "cgroup_egress.bpf.h"
 #include "cgroup_ingress.bpf.h"

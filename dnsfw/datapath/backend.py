@@ -49,6 +49,10 @@ PROGRAMS = (
     "dnsfw_connect6",
     "dnsfw_sendmsg4",
     "dnsfw_sendmsg6",
+    "dnsfw_recvmsg4",
+    "dnsfw_recvmsg6",
+    "dnsfw_getpeer4",
+    "dnsfw_getpeer6",
     "dnsfw_cg_egress",
     "dnsfw_cg_ingress",
     "dnsfw_sock_create",
@@ -63,6 +67,7 @@ PROGRAMS = (
     "dnsfw_guest_out_l3",
     "dnsfw_bind4",
     "dnsfw_bind6",
+    "dnsfw_asker",
 )
 
 

@@ -40,9 +40,14 @@ _SECTIONS: Mapping[str, tuple[ProgType, AttachType | None]] = {
     "cgroup/connect6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT),
     "cgroup/sendmsg4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG),
     "cgroup/sendmsg6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG),
+    "cgroup/recvmsg4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_RECVMSG),
+    "cgroup/recvmsg6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_RECVMSG),
+    "cgroup/getpeername4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
+    "cgroup/getpeername6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
     "cgroup/sock_create": (ProgType.CGROUP_SOCK, AttachType.CGROUP_INET_SOCK_CREATE),
     "cgroup_skb/egress": (ProgType.CGROUP_SKB, AttachType.CGROUP_INET_EGRESS),
     "cgroup_skb/ingress": (ProgType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),
+    "socket": (ProgType.SOCKET_FILTER, None),
     "tc": (ProgType.SCHED_CLS, None),
 }
 # BCC's BPF_RINGBUF_OUTPUT, which takes no path of a pinned one.

@@ -30,6 +30,10 @@ _FOUND = "found"
 _CGROUP_PROGRAMS = (
     ("dnsfw_sock_create", AttachType.CGROUP_INET_SOCK_CREATE),
     ("dnsfw_cg_ingress", AttachType.CGROUP_INET_INGRESS),
+    ("dnsfw_recvmsg4", AttachType.CGROUP_UDP4_RECVMSG),
+    ("dnsfw_recvmsg6", AttachType.CGROUP_UDP6_RECVMSG),
+    ("dnsfw_getpeer4", AttachType.CGROUP_INET4_GETPEERNAME),
+    ("dnsfw_getpeer6", AttachType.CGROUP_INET6_GETPEERNAME),
     ("dnsfw_connect4", AttachType.CGROUP_INET4_CONNECT),
     ("dnsfw_connect6", AttachType.CGROUP_INET6_CONNECT),
     ("dnsfw_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

@@ -166,7 +166,9 @@ def _programs(lib: ctypes.CDLL, obj: int) -> Iterator[tuple[str, Program]]:
         name = lib.bpf_program__name(found).decode()
         kind = ProgType(lib.bpf_program__type(found))
         expected = lib.bpf_program__expected_attach_type(found)
-        attach = None if kind is ProgType.SCHED_CLS else AttachType(expected)
+        # The attach call of these two says where.
+        elsewhere = kind in (ProgType.SCHED_CLS, ProgType.SOCKET_FILTER)
+        attach = None if elsewhere else AttachType(expected)
         yield name, bpf.program_of(_keep(lib.bpf_program__fd(found)), name, attach)
 
 

@@ -36,7 +36,7 @@ RULE = RuleId(300)
 DENY_ALL = Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset({RULE}))
 FOREVER = Nanos(1 << 62)
 ANY_PORT = PortSet((PortRange(6), PortRange(17)))
-_CGROUP_TYPES = (0, 1, 2, 10, 11, 14, 15)
+_CGROUP_TYPES = (0, 1, 2, 8, 9, 10, 11, 14, 15, 19, 20, 29, 30)
 
 # Exit status: 0 the datagram left, 1 EPERM.
 SEND = """
