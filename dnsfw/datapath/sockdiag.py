@@ -67,7 +67,12 @@ def connections() -> list[Connection]:
 
 def destroy(connection: Connection) -> None:
     """End a connection: its owner gets ECONNABORTED. One that is gone already is fine."""
-    family, sockid = connection.handle[0], connection.handle[1:]
+    destroy_handle(connection.handle)
+
+
+def destroy_handle(handle: bytes) -> None:
+    """The same by what names a TCP socket: its family and sockid (see `Connection.handle`)."""
+    family, sockid = handle[0], handle[1:]
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + sockid
     with _open() as sock:
         _send(sock, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, body)
