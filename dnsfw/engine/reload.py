@@ -48,6 +48,6 @@ def only_looser(old: Policy, new: Policy, role: RoleId) -> bool:
     kept = before.rules_by_id.keys() & after.rules_by_id.keys()
     if any(before.rules_by_id[i].private != after.rules_by_id[i].private for i in kept):
         return False
-    gone = any(r.verdict is Verdict.ALLOW for r in before.rules if r.id not in kept)
-    came = any(r.verdict is Verdict.DENY for r in after.rules if r.id not in kept)
+    gone = any(r.verdict is Verdict.ALLOW for r in before.rules_by_id.values() if r.id not in kept)
+    came = any(r.verdict is Verdict.DENY for r in after.rules_by_id.values() if r.id not in kept)
     return not (gone or came)

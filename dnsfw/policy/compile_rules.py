@@ -10,12 +10,12 @@ from dnsfw.policy.destination import Destination, parse_destination
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position, Problems, Wrong, shown
+from dnsfw.policy.resolvers import ENCRYPTED_WORD
 from dnsfw.policy.rule import MIN_GRACE, Rule, Ttl, rule_id
 from dnsfw.policy.syntax_rules import RuleSection, TtlSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
 METADATA_WORD = "metadata"
-ENCRYPTED_WORD = "encrypted-dns"
 _WORDS = {
     METADATA_WORD: "name the address: 'allow: 169.254.169.254'",
     ENCRYPTED_WORD: "name the resolver: 'allow: dns.example.net:443'",

@@ -83,6 +83,7 @@ class RolePolicy:
         "addresses",
         "closes",
         "default",
+        "implied",
         "judge",
         "metadata",
         "mode",
@@ -108,6 +109,7 @@ class RolePolicy:
         ttl: Ttl | None = None,
         access: Access | None = None,
         takeover: bool = False,
+        implied: tuple[Rule, ...] = (),
     ) -> None:
         self.role = role
         self.name = name
@@ -118,10 +120,12 @@ class RolePolicy:
         self.metadata = metadata or default is Verdict.DENY
         self.access = access or Access()
         self.takeover = takeover
+        self.implied = implied  # what a word stands for: judged like rules, not written as such
+        every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
-        self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in rules}
-        self.addresses = AddressTable(role, rules, self.metadata)
-        self._matcher = Matcher(rules, default)
+        self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
+        self.addresses = AddressTable(role, every, self.metadata)
+        self._matcher = Matcher(every, default)
         self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
         self.closes = tuple(self._closes())
 
@@ -171,7 +175,7 @@ class RolePolicy:
         found: list[tuple[Name, Rule]] = []
         if self.default is Verdict.DENY:
             return found
-        for rule in self.rules:
+        for rule in self.rules + self.implied:
             what = rule.what
             if rule.verdict is Verdict.ALLOW or not isinstance(what, Pattern):
                 continue
@@ -195,6 +199,8 @@ class Policy:
     places: Mapping[Subject, Position] = field(default_factory=dict)
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
+    revision: int | None = None  # only grows
+    numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
 
     @property
     def host(self) -> RolePolicy:
