@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dnsfw.datapath import bpf, devices, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
-from dnsfw.datapath.bpf import Map
+from dnsfw.datapath.bpf import Map, Program
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device
 from dnsfw.datapath.hooks import HookState, Place
@@ -83,6 +83,10 @@ class Wall:
     @property
     def maps(self) -> Mapping[str, Map]:
         return self._loaded.maps
+
+    @property
+    def programs(self) -> Mapping[str, Program]:
+        return self._loaded.programs
 
     @property
     def backend(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,13 +32,15 @@ class Listeners:
         self._listeners = listeners
         self._settings = settings
         self._netns = netns
+        # Rows of doors, and of how many: where keys name no namespace, two may share one.
+        self._doors: Counter[bytes] = Counter()
 
     def settle(self, cookie: int, *, only_netns: bool) -> bytes:
         """Says which namespace is the host's; gives what was there before, for `restore`."""
-        before = self._settings.lookup(_ONLY) or bytes(abi.Settings.SIZE)
-        now = abi.Settings.unpack(before)._replace(netns=cookie, only_netns=only_netns)
+        before = self._now()
+        now = before._replace(netns=cookie, only_netns=only_netns)
         self._settings.update(_ONLY, now.pack())
-        return before
+        return before.pack()
 
     def restore(self, settings: bytes) -> None:
         self._settings.update(_ONLY, settings)
@@ -58,7 +61,37 @@ class Listeners:
         for key in wanted:
             self._listeners.update(key, _HERE)
         for key, _ in list(self._listeners.items()):
-            if key not in wanted and abi.ListenerKey.unpack(key).netns == self._netns:
+            stale = key not in wanted and key not in self._doors
+            if stale and abi.ListenerKey.unpack(key).netns == self._netns:
                 self._listeners.delete(key)
-        now = abi.Settings.unpack(self._settings.lookup(_ONLY) or bytes(abi.Settings.SIZE))
+        now = self._now()
         self._settings.update(_ONLY, now._replace(dns_port=max(ports, default=0)).pack())
+
+    def admit(self, netns: int, doors: Iterable[Listener]) -> None:
+        """Doors of a namespace (by its cookie) are listeners too, on whatever port."""
+        for key in self._door_keys(netns, doors):
+            self._doors[key] += 1
+            self._listeners.update(key, _HERE)
+        self._use_doors()
+
+    def dismiss(self, netns: int, doors: Iterable[Listener]) -> None:
+        """They are none any more."""
+        for key in self._door_keys(netns, doors):
+            self._doors[key] -= 1
+            if self._doors[key] <= 0:  # less: of an earlier process
+                del self._doors[key]
+                self._listeners.delete(key)
+        self._use_doors()
+
+    def _door_keys(self, netns: int, doors: Iterable[Listener]) -> list[bytes]:
+        known = netns if self._netns else 0
+        return [abi.ListenerKey(known, door.addr, door.port).pack() for door in doors]
+
+    def _use_doors(self) -> None:
+        now = self._now()
+        uses = now.uses & ~abi.Uses.DOORS | (abi.Uses.DOORS if self._doors else 0)
+        if uses != now.uses:
+            self._settings.update(_ONLY, now._replace(uses=uses).pack())
+
+    def _now(self) -> abi.Settings:
+        return abi.Settings.unpack(self._settings.lookup(_ONLY) or bytes(abi.Settings.SIZE))

@@ -111,6 +111,9 @@ class Kernel(Protocol):
     def close_doors(self, netns: int) -> None:
         """Not any more."""
 
+    def doors(self) -> dict[int, abi.Doors]:
+        """The doors that stand, by namespace: those of an earlier process too."""
+
     def answer_on_tcp(self, fd: int) -> None:
         """From now on `asker` knows who speaks through connections that this listener accepts."""
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
+from dnsfw.datapath.askers import Askers
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
+from dnsfw.datapath.doors import Doors
 from dnsfw.datapath.events import Events
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.listeners import Listener
@@ -17,7 +19,7 @@ from dnsfw.datapath.probe import self_test
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import cgroup_ids, connections, destroy
 from dnsfw.errors import DatapathError
-from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject, addr_from
+from dnsfw.model import Addr, Rank, RoleId, Subject, addr_from
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
@@ -97,6 +99,8 @@ class KernelWall:
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)
+        self._doors = Doors(wall.maps["dnsfw_doors"], wall.listeners)
+        self._askers = Askers(wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"])
         self._watch = devices.DeviceWatch()
         self._every_device = every_device
 
@@ -149,17 +153,19 @@ class KernelWall:
         self._relabel = relabel
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
-        self._wall.maps["dnsfw_doors"].update(_cookie_key(netns), doors.pack())
+        self._doors.open(netns, doors)
 
     def close_doors(self, netns: int) -> None:
-        self._wall.maps["dnsfw_doors"].delete(_cookie_key(netns))
+        self._doors.close(netns)
+
+    def doors(self) -> dict[int, abi.Doors]:
+        return self._doors.standing()
 
     def answer_on_tcp(self, fd: int) -> None:
-        raise NotImplementedError
+        self._askers.watch(fd)
 
     def asker(self, cookie: int) -> RoleId:
-        found = self._wall.maps["dnsfw_askers"].lookup(_cookie_key(cookie))
-        return RoleId(int.from_bytes(found, "little")) if found else NO_ROLE
+        return self._askers.role(cookie)
 
     def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         top = self._config.cgroup
@@ -211,7 +217,3 @@ class KernelWall:
         if not remove:
             self._wall.locals.stop()  # an address that comes later would be refused
         self._wall.close(remove=remove)
-
-
-def _cookie_key(cookie: int) -> bytes:
-    return cookie.to_bytes(8, "little")

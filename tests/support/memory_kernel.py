@@ -57,7 +57,7 @@ class MemoryKernel:
         self.missing: tuple[str, ...] = ()  # subjects that do not exist, as `assign` says them
         self.cgroups: dict[int, tuple[RoleId, Rank]] = {}
         self.relabel: Relabel | None = None
-        self.doors: dict[int, abi.Doors] = {}
+        self.standing_doors: dict[int, abi.Doors] = {}
         self.askers: dict[int, RoleId] = {}  # by socket cookie
         self.tcp: list[int] = []  # listeners whose accepted sockets the kernel watches
         self.ended: tuple[str, ...] = ()  # what a change of subjects ends
@@ -104,10 +104,13 @@ class MemoryKernel:
         self.relabel = relabel
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
-        self.doors[netns] = doors
+        self.standing_doors[netns] = doors
 
     def close_doors(self, netns: int) -> None:
-        self.doors.pop(netns, None)
+        self.standing_doors.pop(netns, None)
+
+    def doors(self) -> dict[int, abi.Doors]:
+        return dict(self.standing_doors)
 
     def answer_on_tcp(self, fd: int) -> None:
         self.tcp.append(fd)

@@ -183,8 +183,8 @@ static __always_inline bool to_listener(const struct packet *p)
 	const struct dnsfw_settings *set;
 
 	set = settings();
-	if (!set || !set->dns_port || !may_be_ours(p, set) ||
-	    p->forwarded || !has_flow(p) || p->frag == FRAGMENT_LATER)
+	if (!set || !may_be_ours(p, set) || p->forwarded || !has_flow(p) ||
+	    p->frag == FRAGMENT_LATER)
 		return false;
 	key.netns = p->netns;
 	key.addr = p->dst;
