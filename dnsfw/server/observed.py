@@ -72,7 +72,7 @@ class Observed:
         role_name: Callable[[int], str] = role_text,
         max_rows: int = MAX_ROWS,
     ) -> None:
-        """`wall_clock` gives seconds since 1970: the rows are for people and for files."""
+        """`wall_clock` gives seconds since 1970: rows are for people and files."""
         self.left_out = 0  # rows that made room
         self._names = names
         self._rule_text = rule_text
@@ -163,8 +163,8 @@ def _plain(key: _Key, row: _Row) -> dict[str, Any]:
         "reason": key.reason,
         "rule": row.rule,
         "count": row.count,
-        "first": round(row.first, 3),
-        "last": round(row.last, 3),
+        "first": int(row.first),
+        "last": int(row.last),
         "pid": row.pid,
         "command": key.command,
     }

@@ -56,8 +56,8 @@ def test_equal_refusals_are_one_row_with_a_count_and_two_times() -> None:
     (row,) = desk.rows
     assert row == {
         "role": "host", "verdict": "deny", "name": "", "addresses": ["203.0.113.9"], "port": 443,
-        "protocol": "tcp", "reason": "never-resolved", "rule": "", "count": 2, "first": 1000.0,
-        "last": 1060.0, "pid": 8, "command": "curl",
+        "protocol": "tcp", "reason": "never-resolved", "rule": "", "count": 2, "first": 1000,
+        "last": 1060, "pid": 8, "command": "curl",
     }  # fmt: skip
 
 
