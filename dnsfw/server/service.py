@@ -64,6 +64,7 @@ class Service:
         now: Now,
     ) -> None:
         self.listeners = listeners
+        self.unassigned: tuple[str, ...] = ()  # what `assign` said at the start
         # Nobody but this host can speak for a resolver on loopback (RFC 4035 §4.9.3).
         trusted = frozenset(i for i, u in enumerate(upstreams) if u.address.is_loopback)
         self.engine = Engine(policy, len(upstreams), secrets.SystemRandom(), trusted=trusted)
@@ -88,6 +89,7 @@ class Service:
         perform, engine, sink = self.performer.perform, self.engine, kernel.sink
         held = self._journal.restore()
         sink.apply(policy.plan(), lambda: perform(engine.restore(held, sink.entries(), now)))
+        self.unassigned = kernel.assign(policy.subjects)  # roles first, then who has them
         perform(engine.set_lockdown(kernel.sink.locked, now))
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:
