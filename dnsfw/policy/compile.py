@@ -13,10 +13,12 @@ from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
 from dnsfw.policy.difference import diff
 from dnsfw.policy.files import find_policy, read_policy
+from dnsfw.policy.importers import convert
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.problems import Problems
+from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns, warn_of_ports
 from dnsfw.policy.role_ids import assign_ids
-from dnsfw.policy.rule import Ttl
+from dnsfw.policy.rule import Rule, Ttl
 from dnsfw.policy.syntax import PolicySection
 from dnsfw.policy.syntax_check import Checked, CheckedRole, check_document
 from dnsfw.policy.syntax_roles import RoleSection
@@ -33,7 +35,9 @@ def load(path: FilePath, known: Mapping[str, int] | None = None) -> Policy:
 
     `known` has the ids of roles that were handed out before: a name keeps its id.
     """
-    return compile_text(read_policy(path), str(path), known)
+    text = read_policy(path)
+    policy = convert(text, str(path))  # another tool's file is read as what it means
+    return compile_text(policy, str(path) if policy is text else f"{path} (imported)", known)
 
 
 def compile_text(text: str, file: str = "<text>", known: Mapping[str, int] | None = None) -> Policy:
@@ -81,7 +85,20 @@ class _Compiler:
             places=subjects,
             degraded=top.degraded == "allow",
             containers=bool(top.host and top.host.containers),
+            revision=top.revision,
+            numbers=self._numbers(),
         )
+
+    def _numbers(self) -> dict[int, RoleId]:
+        found: dict[int, RoleId] = {}
+        for role in self.checked.roles:
+            if (number := role.section.number) is None:
+                continue
+            if number in found:
+                where = self.document.place(("roles", role.name, "number"))
+                self.problems.error(where, f"two roles have the number {number}", "take one out")
+            found[number] = self.role_ids[role.name]
+        return found
 
     def _named(self, role: CheckedRole, ttl: Ttl) -> RolePolicy:
         at: Path = ("roles", role.name)
@@ -116,6 +133,7 @@ class _Compiler:
         ttl = compiler.ttl(section.ttl, base, (*at, "ttl"))
         compiler.compile(rules, ttl)
         find_conflicts(compiler.rules, self.problems)
+        implied = self._implied(compiler)
         made = RolePolicy(
             role,
             name,
@@ -127,10 +145,23 @@ class _Compiler:
             ttl=ttl,
             access=compile_access(section, at, self.document, self.problems),
             takeover=self.dns.takeover,
+            implied=implied,
         )
         self._check_role(made, section.resolved_only, at)
         find_warnings(made, self.problems)
         return made
+
+    def _implied(self, compiler: RuleCompiler) -> tuple[Rule, ...]:
+        """Whoever takes over plain queries means the encrypted ones too; under default: deny
+        they are refused like everything that no rule names.
+        """
+        where = compiler.words.get(ENCRYPTED_WORD)
+        if where is None and self.dns.takeover and compiler.default is Verdict.ALLOW:
+            where = self.document.key_place(("dns", "takeover"))
+        if where is None:
+            return ()
+        warn_of_ports(compiler.rules, self.problems)
+        return encrypted_dns(compiler.role, compiler.name, compiler.rules, where, self.rule_ids)
 
     def _check_role(self, role: RolePolicy, resolved_only: bool, at: Path) -> None:
         """The kernel reads one list for an address: it has a length."""

@@ -70,6 +70,9 @@ class PolicySection(Section):
     degraded: Literal["allow", "deny"] = Field(
         default="deny", description="allow: start although a wanted hook cannot be attached"
     )
+    revision: int | None = Field(
+        default=None, ge=0, description="only grows: a reload refuses an older one"
+    )
 
 
 # Keys of the language that later versions read, and one that never will: better said than guessed.

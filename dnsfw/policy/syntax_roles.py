@@ -94,6 +94,9 @@ class RoleSection(Section):
     ttl: TtlSection | None = Field(
         default=None, description="for every rule of the role that does not say otherwise"
     )
+    number: int | None = Field(
+        default=None, ge=0, le=2**32 - 1, description="what an older enrolment socket calls it"
+    )
     note: Note | None = Field(default=None, description="for people")
     subjects: list[SubjectSection] | None = Field(
         default=None, min_length=1, description="who is in it"

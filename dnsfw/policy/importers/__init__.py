@@ -1,0 +1,109 @@
+"""Policies of older tools, read into the policy language. Pure: a text to values.
+
+`recognize` tells whether a text is one of theirs, `import_text` reads it with what became
+of each line, `convert` gives the policy alone and refuses what cannot be kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dnsfw.policy.importers.blocklist import FORMAT as BLOCKLIST
+from dnsfw.policy.importers.blocklist import KEYS as BLOCKLIST_KEYS
+from dnsfw.policy.importers.blocklist import import_blocklist
+from dnsfw.policy.importers.endpoints import FORMAT as ENDPOINTS
+from dnsfw.policy.importers.endpoints import KEYS as ENDPOINTS_KEYS
+from dnsfw.policy.importers.endpoints import import_endpoints
+from dnsfw.policy.importers.outcome import Finding, Imported, Kept
+from dnsfw.policy.importers.roles import FORMAT as ROLES
+from dnsfw.policy.importers.roles import KEYS as ROLES_KEYS
+from dnsfw.policy.importers.roles import import_roles
+from dnsfw.policy.problems import Problems
+
+__all__ = ["FORMATS", "Finding", "Format", "Imported", "Kept", "convert", "import_text",
+           "recognize"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format of another tool, and where that tool keeps its file."""
+
+    name: str
+    about: str
+    read: Callable[[str, str, Problems], Imported | None]
+    keys: tuple[str, ...]  # one of them at the top level tells the format
+    variable: str = ""  # of the environment, names the file
+    places: tuple[str, ...] = ()  # else the first of these
+
+
+FORMATS: Mapping[str, Format] = {
+    form.name: form
+    for form in (
+        Format(
+            BLOCKLIST,
+            "JSON: revision, lockdown_mode, blocked_domains, blocked_ips",
+            import_blocklist,
+            BLOCKLIST_KEYS,
+            "SECEXIT_POLICY",
+            ("~/.config/secexit/policy.json",),
+        ),
+        Format(
+            ROLES,
+            "JSON: roles with network_rules, exec_enrollments, cgroup_enrollments",
+            import_roles,
+            ROLES_KEYS,
+            "BPFJAILER_POLICY",
+            ("/etc/bpfjailer/policy.json", "config/policy.json"),
+        ),
+        Format(
+            ENDPOINTS,
+            "YAML: endpoints with iface, range, allow",
+            import_endpoints,
+            ENDPOINTS_KEYS,
+        ),
+    )
+}
+_OURS = re.compile(r"""^[ \t{]*["']?version["']?[ \t]*:""", re.MULTILINE)
+_YAML_KEY = re.compile(r"^([a-z_]+)[ \t]*:", re.MULTILINE)
+_JSON_KEY = re.compile(r'"([a-z_]+)"[ \t\r\n]*:')
+
+
+def recognize(text: str) -> Format | None:
+    """Whose file this is; None for a policy of our own, and for what nobody knows.
+
+    By its keys alone, so that the right reader explains what else is wrong with it.
+    """
+    json = text.lstrip("\ufeff \t\r\n").startswith(("{", "//", "/*"))
+    if not json and "endpoints" not in text:  # a big policy of ours is not searched for keys
+        return None
+    if _OURS.search(text):
+        return None
+    found = {match[1] for match in (_JSON_KEY if json else _YAML_KEY).finditer(text)}
+    for form in FORMATS.values():
+        if found & set(form.keys) and json == (form.name != ENDPOINTS):
+            return form
+    return None
+
+
+def import_text(form: Format, text: str, file: str) -> Imported:
+    """The policy and how each line was read. PolicyError when the text cannot be understood."""
+    problems = Problems()
+    made = form.read(text, file, problems)
+    problems.stop_if_any()
+    assert made is not None, "a text that cannot be read has a problem"
+    return made
+
+
+def convert(text: str, file: str) -> str:
+    """Another tool's file as the policy it means; our own as it is.
+
+    PolicyError names every line that dnsfw cannot keep: half a policy is not put in force.
+    """
+    form = recognize(text)
+    if form is None:
+        return text
+    made = import_text(form, text, file)
+    made.problems().stop_if_any()
+    return made.text
