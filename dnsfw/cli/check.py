@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from dnsfw.cli.absent import absent
 from dnsfw.cli.render import counts, json_option, print_json
+from dnsfw.cli.role_view import role_json, role_line
 from dnsfw.errors import ConfigError, PolicyError
-from dnsfw.model import Verdict
+from dnsfw.model import HOST
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
 
@@ -22,60 +24,56 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """Check policy files: all errors at once, with line, column and remedy.
 
     Without FILE the policy that `up` would use is checked. Warnings (rules that
-    never decide, denials that swallow everything) do not fail the check.
+    never decide, denials that swallow everything) do not fail the check; nor do
+    notes on users, units and interfaces that this host has not.
 
     Exit status: 0 all good, 1 a policy is wrong, 2 a file cannot be read.
     """
     worst = 0
     rows = []
     for path in [Path(file) for file in files] or [find_policy()]:
-        status, row = _check(path)
+        status, row, policy = _check(path)
         worst = max(worst, status)
         rows.append(row)
         if not as_json:
-            _show(row)
+            _show(row, policy)
     if as_json:
         print_json(rows)
     ctx.exit(worst)
 
 
-def _check(path: Path) -> tuple[int, dict[str, Any]]:
-    row: dict[str, Any] = {"file": str(path), "ok": False, "errors": [], "warnings": []}
+def _check(path: Path) -> tuple[int, dict[str, Any], Policy | None]:
+    row: dict[str, Any] = {
+        "file": str(path), "ok": False, "errors": [], "warnings": [], "notes": []
+    }  # fmt: skip
     try:
         policy = load(path)
     except PolicyError as error:
         row["errors"] = str(error).splitlines()
-        return 1, row
+        return 1, row, None
     except ConfigError as error:
         row["errors"] = [str(error)]
-        return 2, row
+        return 2, row, None
+    host = role_json(policy, policy.host)
     row["ok"] = True
     row["warnings"] = [str(warning) for warning in policy.warnings]
-    row.update(_counts(policy))
-    return 0, row
+    row["notes"] = absent(policy)
+    row.update({key: host[key] for key in ("default", "mode", "allow_rules", "deny_rules")})
+    row["roles"] = [role_json(policy, role) for role in policy.roles.values()]
+    return 0, row, policy
 
 
-def _counts(policy: Policy) -> dict[str, Any]:
-    host = policy.host
-    allows = sum(rule.verdict is Verdict.ALLOW for rule in host.rules)
-    return {
-        "default": host.default.name.lower(),
-        "mode": host.mode.name.lower(),
-        "allow_rules": allows,
-        "deny_rules": len(host.rules) - allows,
-    }
-
-
-def _show(row: dict[str, Any]) -> None:
+def _show(row: dict[str, Any], policy: Policy | None) -> None:
     for error in row["errors"]:
         click.echo(error, err=True)
-    for warning in row["warnings"]:
-        place, _, message = warning.partition(": ")
-        click.echo(f"{place}: warning: {message}", err=True)
-    if row["ok"]:
-        click.echo(
-            f"{row['file']}: ok: default {row['default']}, {row['allow_rules']} allow, "
-            f"{row['deny_rules']} deny"
-        )
-    else:
+    for kind in ("warning", "note"):
+        for told in row[f"{kind}s"]:
+            place, _, message = told.partition(": ")
+            click.echo(f"{place}: {kind}: {message}", err=True)
+    if policy is None:
         click.echo(f"{row['file']}: {counts(len(row['errors']), 'error')}", err=True)
+        return
+    click.echo(f"{row['file']}: ok: {role_line(policy, policy.host)}")
+    for role in policy.roles.values():
+        if role.role != HOST:
+            click.echo(f"  role {role.name}: {role_line(policy, role)}")

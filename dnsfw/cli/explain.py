@@ -7,18 +7,22 @@ from typing import Any
 
 import click
 
+from dnsfw.cli.assignment_view import assignment_json, assignment_lines
+from dnsfw.cli.process_facts import read_process
 from dnsfw.cli.render import json_option, print_json
+from dnsfw.cli.role_view import role_json, role_lines
 from dnsfw.engine.local import local_answer
 from dnsfw.errors import ConfigError
-from dnsfw.model import Name, Reason, Verdict
+from dnsfw.model import HOST, Name, Reason, Verdict
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.explain import Explanation
 from dnsfw.policy.explain import explain as explain_to
+from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import KNOWN, describe
 from dnsfw.policy.rule import Rule
+from dnsfw.policy.subjects import role_of
 from dnsfw.wire.message import A
 
-HOST_ROLE = "host"
 REASONS = {
     Reason.BY_NAME: "a name rule",
     Reason.NAME_DEFAULT: "the default: no rule names it",
@@ -26,39 +30,74 @@ REASONS = {
     Reason.ADDRESS_RULE: "an address rule",
     Reason.BUILTIN: "a built-in deny: metadata",
     Reason.LOOPBACK: "loopback is open",
+    Reason.LOOPBACK_OTHER: "the role's loopback",
     Reason.NEVER_RESOLVED: "the default: no allowed name resolved to it",
     Reason.DEFAULT: "the default: no rule names it",
 }
 
 
 @click.command()
-@click.argument("destination", metavar="DEST")
+@click.argument("destination", metavar="[DEST]", required=False)
 @click.option("--policy", "-p", metavar="FILE", help="Policy file (default: as `up` finds it).")
-@click.option("--role", metavar="ROLE", default=HOST_ROLE, show_default=True, help="For whom.")
+@click.option("--role", metavar="ROLE", help="For whom (default: host).")
+@click.option("--pid", metavar="PID", type=int, help="For the role of this process.")
+@click.option("--via", metavar="IFACE", default="", help="With --pid: sent by this interface.")
 @json_option
 @click.pass_context
 def explain(
-    ctx: click.Context, destination: str, policy: str | None, role: str, as_json: bool
+    ctx: click.Context,
+    destination: str | None,
+    policy: str | None,
+    role: str | None,
+    pid: int | None,
+    via: str,
+    as_json: bool,
 ) -> None:
-    """Say what the policy makes of DEST, and why.
+    """Say what the policy makes of DEST, and why; or who is in which role.
 
     DEST is a name or an address with an optional port and protocol: pypi.org,
     pypi.org:443, pypi.org:443/udp, 10.1.2.3/icmp, [2001:db8::1]:22. A port
     without a protocol means TCP. Needs no root and asks no server.
 
+    With --pid: the role of a process, the subject that decides, and the
+    subjects that fit as well but lost. With --role alone: the role.
+
     Exit status: 0 allowed, 1 denied, 2 a mistake in DEST or in the policy.
     """
-    if role != HOST_ROLE:
-        raise ConfigError(f"no role is called {role!r}; known is {HOST_ROLE}")
-    host = load(find_policy(policy)).host
-    found = explain_to(host, destination)
-    if not found.asked.is_addr and local_answer(Name(found.asked.to), A, host):
-        found = found.noting("dnsfw answers this name itself and asks nobody")
+    if (role is not None) + (pid is not None) > 1 or (via and pid is None):
+        raise ConfigError("--role and --pid name a role in two ways; --via goes with --pid")
+    if destination is None and role is None and pid is None:
+        raise ConfigError("nothing to explain; name a destination, a --role or a --pid")
+    compiled = load(find_policy(policy))
+    shown: dict[str, Any] = {}
+    lines: list[str] = []
+    number = compiled.role_id(role) if role is not None else HOST
+    if pid is not None:
+        seen = read_process(pid, compiled, via)
+        number = (found := role_of(compiled.subjects, seen.facts)).role
+        lines += assignment_lines(compiled, seen, found)
+        shown = assignment_json(compiled, seen, found)
+    elif destination is None:
+        lines += role_lines(compiled, compiled.roles[number])
+        shown = role_json(compiled, compiled.roles[number])
+    allowed = True
+    if destination is not None:
+        judged = _judge(compiled.roles[number], destination)
+        allowed = judged.verdict is Verdict.ALLOW
+        lines += _lines(judged)
+        shown = {**_json(judged), **({"process": shown} if shown else {})}
     if as_json:
-        print_json(_json(found))
+        print_json(shown)
     else:
-        click.echo("\n".join(_lines(found)))
-    ctx.exit(0 if found.verdict is Verdict.ALLOW else 1)
+        click.echo("\n".join(lines))
+    ctx.exit(0 if allowed else 1)
+
+
+def _judge(role: RolePolicy, destination: str) -> Explanation:
+    found = explain_to(role, destination)
+    if not found.asked.is_addr and local_answer(Name(found.asked.to), A, role):
+        found = found.noting("dnsfw answers this name itself and asks nobody")
+    return found
 
 
 def _lines(found: Explanation) -> Iterator[str]:

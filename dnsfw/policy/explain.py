@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsfw.errors import ConfigError, WireError
-from dnsfw.model import Addr, Mode, Name, PortSet, Reason, Verdict, addr_from, addr_text
+from dnsfw.model import Addr, Loopback, Mode, Name, PortSet, Reason, Verdict, addr_from, addr_text
 from dnsfw.policy.destination import split
-from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.policy import Access, RolePolicy
 from dnsfw.policy.ports import KNOWN, parse_ports
 from dnsfw.policy.prefix import MAPPED
 from dnsfw.policy.problems import Wrong, shown
@@ -89,7 +89,7 @@ def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
     left = KNOWN
     for share in ruled:
         left = left.minus(share.ports)
-    shares = _within((*ruled, replace(_unruled(role, addr), ports=left)), asked.ports)
+    shares = _within((*ruled, *_unruled(role, addr, left)), asked.ports)
     judgement = Judgement.of(shares)
     best = judgement.best
     covering = [r for r in role.addresses.covering(addr) if r and r.ports.intersect(best.ports)]
@@ -103,18 +103,39 @@ def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
         notes.append("it opens when an allowed name resolves to it: see dnsfw grants")
     elif best.reason is Reason.DEFAULT:
         notes.append("it closes while a denied name holds it: see dnsfw grants")
+    elif best.reason is Reason.LOOPBACK_OTHER:
+        notes.append(
+            "it reaches dnsfw, and what the role itself listens on"
+            if role.access.loopback is Loopback.OWN
+            else f"of loopback it reaches {role.access.loopback_text} and dnsfw"
+        )
     elif best.reason is Reason.BUILTIN:
         notes.append("metadata service: only a rule for a prefix inside lifts this")
     return Explanation(asked, role.name, judgement.verdict, best, shares, runner, why, tuple(notes))
 
 
-def _unruled(role: RolePolicy, addr: Addr) -> Share:
-    """What happens to an address that no address rule, no built-in and no grant judges."""
+def _unruled(role: RolePolicy, addr: Addr, left: PortSet) -> tuple[Share, ...]:
+    """What happens to the ports of an address that no address rule, no built-in and no grant
+    judges.
+    """
     if _is_loopback(addr):
-        return Share(KNOWN, Verdict.ALLOW, None, Reason.LOOPBACK)
+        return _on_loopback(role.access, left)
     if role.default is Verdict.DENY or role.resolved_only:
-        return Share(KNOWN, Verdict.DENY, None, Reason.NEVER_RESOLVED)
-    return Share(KNOWN, Verdict.ALLOW, None, Reason.DEFAULT)
+        return (Share(left, Verdict.DENY, None, Reason.NEVER_RESOLVED),)
+    return (Share(left, Verdict.ALLOW, None, Reason.DEFAULT),)
+
+
+def _on_loopback(access: Access, left: PortSet) -> tuple[Share, ...]:
+    """Whose listener it is only the kernel knows: `own` says no here, and a note says when."""
+    open_ports = left
+    if access.loopback is Loopback.OWN:
+        open_ports = PortSet()
+    elif access.loopback is Loopback.PORTS:
+        open_ports = left.intersect(access.loopback_ports)
+    return (
+        Share(open_ports, Verdict.ALLOW, None, Reason.LOOPBACK),
+        Share(left.minus(open_ports), Verdict.DENY, None, Reason.LOOPBACK_OTHER),
+    )
 
 
 def _notes(role: RolePolicy, best: Share) -> list[str]:
@@ -136,7 +157,7 @@ def _suffix(rule: Rule) -> bytes:
 
 
 def _is_loopback(addr: Addr) -> bool:
-    """127.0.0.0/8 and ::1, which every role may reach (`loopback: all`)."""
+    """127.0.0.0/8 and ::1, judged by the role's `loopback`."""
     return addr[:13] == MAPPED[:12] + b"\x7f" or addr == bytes(15) + b"\x01"
 
 

@@ -30,6 +30,7 @@ from dnsfw.model import (
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
+from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 
@@ -72,6 +73,20 @@ class Access:
     inbound_ports: PortSet = NO_PORTS
     loopback: Loopback = Loopback.ALL
     loopback_ports: PortSet = NO_PORTS
+
+    @property
+    def inbound_text(self) -> str:
+        """`deny`, `tcp`, `all`, or the ports."""
+        if self.inbound is Inbound.PORTS:
+            return describe(self.inbound_ports)
+        return self.inbound.name.lower()
+
+    @property
+    def loopback_text(self) -> str:
+        """`all`, `own`, or the ports."""
+        if self.loopback is Loopback.PORTS:
+            return describe(self.loopback_ports)
+        return self.loopback.name.lower()
 
 
 class RolePolicy:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from dnsfw.model import HOST, NO_ROLE, RoleId, Subject, SubjectKind
@@ -183,6 +183,6 @@ def _article(kind: SubjectKind) -> str:
     return f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}"
 
 
-@cache
+@lru_cache(maxsize=4096)  # as many as the kernel's table holds
 def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
