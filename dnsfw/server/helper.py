@@ -12,22 +12,45 @@ delegated) is a ConfigError.
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from json import loads
+from typing import Any, Literal, Protocol
 
+from dnsfw.datapath.executables import Executable
+from dnsfw.datapath.relabel import HeldSocket
+from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.address import Endpoint
+from dnsfw.server.capabilities import Cap, held
+from dnsfw.server.helper_child import LONGEST, receive, run_child, send
 
 __all__ = [
+    "PATIENCE",
     "Enrolled",
     "Executable",
     "HeldSocket",
     "Helper",
+    "NoHelper",
+    "Privileged",
     "Told",
     "Wanted",
+    "start_helper",
 ]
 
+PATIENCE = 10.0  # seconds; relabelling 10,000 sockets takes one
+_SO_SNDBUFFORCE = 32
+_MOST_TOLD = 256  # kept for `told`; later ones push out the oldest
+_LOST = (
+    "the privileged helper has ended: no enrolling, no executables as subjects, no queries taken "
+    "over in other network namespaces, until dnsfw is restarted; the wall stands as before"
+)
 Transport = Literal["udp", "tcp"]
 
 
@@ -40,37 +63,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSocket:
-    """A socket that an enrolled process holds, after it was given the role."""
-
-    pid: int
-    fd: int  # in that process
-    cookie: int  # SO_COOKIE: whether it still is the same
-    proto: int  # IPPROTO_TCP, IPPROTO_UDP, ...
-    remote: str  # the peer's address, "" if it has none
-    port: int
-    outgoing: bool  # nothing of this host accepted it
-    shared: bool  # a process outside the role holds it too
-
-
-@dataclass(frozen=True, slots=True)
 class Enrolled:
     """What `enroll` did."""
 
     cgroup: str  # path below the cgroup root
     number: int  # its id: the inode of its directory
+    role: RoleId
     pids: tuple[int, ...]  # the process, and its descendants that shared its cgroup
     sockets: tuple[HeldSocket, ...]  # theirs, each with the new role now
     notes: tuple[str, ...]  # what the operator should know
-
-
-@dataclass(frozen=True, slots=True)
-class Executable:
-    """A file whose runs have a role."""
-
-    path: str  # absolute; or "xattr": whatever file carries this role's name in user.dnsfw.role
-    role: RoleId
-    name: str  # of the role
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,10 @@ class Helper(Protocol):
     def told(self) -> Iterator[Told]:
         """What it said since; `lost` once when it died."""
 
-    def tables(self, maps: Mapping[str, int]) -> None:
-        """The descriptors of `dnsfw_cgroups`, `dnsfw_socks`: once, when the wall has them."""
+    def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
+        """The descriptors of `dnsfw_cgroups`, `dnsfw_socks`: once, when the wall has them;
+        and the cgroup that is guarded, if it is not the root.
+        """
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         """New sockets in the network namespace of this process, in the order wanted.
@@ -135,3 +138,204 @@ class Helper(Protocol):
 
     def close(self) -> None:
         """End it."""
+
+
+class Privileged:
+    """`Helper` over a forked process."""
+
+    def __init__(self, pair: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._pair = pair
+        self._told: deque[Told] = deque(maxlen=_MOST_TOLD)
+        self._lock = threading.Lock()  # a verb may run in a thread: enrolling takes a while
+        self._gone = False
+
+    @property
+    def alive(self) -> bool:
+        return not self._gone
+
+    @property
+    def lost(self) -> str:
+        return _LOST if self._gone else ""
+
+    def fileno(self) -> int | None:
+        return None if self._gone else self._pair.fileno()
+
+    def told(self) -> Iterator[Told]:
+        with self._lock:
+            while not self._gone and _readable(self._pair, 0):
+                self._read()
+            told = tuple(self._told)
+            self._told.clear()
+        yield from told
+
+    def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
+        names = ("dnsfw_cgroups", "dnsfw_socks")
+        self._ask("tables", (cgroups, socks), names=names, guarded=guarded)
+
+    def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
+        asked = [
+            {"transport": w.transport, "address": str(w.endpoint.address), "port": w.endpoint.port}
+            for w in wanted
+        ]
+        return self._ask("sockets", pid=pid, wanted=asked)[1]
+
+    def enroll(self, pid: int, role: RoleId, name: str, *, force: bool = False) -> Enrolled:
+        return _enrolled(self._ask("enroll", pid=pid, role=role, name=name, force=force)[0])
+
+    def unenroll(self, pid: int) -> Enrolled:
+        return _enrolled(self._ask("unenroll", pid=pid)[0])
+
+    def end_sockets(self, sockets: Sequence[HeldSocket]) -> int:
+        if not sockets:
+            return 0
+        return int(self._ask("end", sockets=[asdict(s) for s in sockets])[0]["ended"])
+
+    def relabel(self, pids: Sequence[int], role: RoleId) -> tuple[HeldSocket, ...]:
+        return _sockets(self._ask("relabel", pids=list(pids), role=role)[0])
+
+    def watch_executables(self, executables: Sequence[Executable]) -> tuple[str, ...]:
+        reply, _ = self._ask("watch", executables=[asdict(e) for e in executables])
+        return tuple(map(str, reply["absent"]))
+
+    def dissolve(self) -> None:
+        if stayed := self._ask("dissolve")[0]["stayed"]:
+            raise DatapathError(f"these cgroups are still in use: {', '.join(stayed)}")
+
+    def close(self) -> None:
+        """EOF ends it; it has nothing to lose, so nobody waits long."""
+        if self._pair.fileno() >= 0:
+            self._gone = True
+            self._pair.close()
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+    def _ask(
+        self, do: str, fds: Sequence[int] = (), **request: Any
+    ) -> tuple[dict[str, Any], list[int]]:
+        with self._lock:
+            if self._gone:
+                raise DatapathError(_LOST)
+            try:
+                send(self._pair, {"do": do, **request}, fds)
+            except OSError:
+                self._bury()
+            while not self._gone:
+                if not _readable(self._pair, PATIENCE):
+                    self._bury()  # half an answer later would be taken for another's
+                elif (answer := self._read()) is not None:
+                    return _checked(answer)
+        raise DatapathError(_LOST)
+
+    def _read(self) -> tuple[dict[str, Any], list[int]] | None:
+        """An answer; None for what it told, and at its end."""
+        try:
+            data, fds = receive(self._pair)
+        except (OSError, DatapathError):
+            data, fds = b"", []
+        if not data:
+            self._bury()
+            return None
+        message = loads(data)
+        if "told" in message:
+            self._told.append(Told(message["told"], message["text"]))
+            return None
+        return message, fds
+
+    def _bury(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._told.append(Told("lost", _LOST))
+            self._pair.shutdown(socket.SHUT_RDWR)
+
+
+class NoHelper:
+    """Without privileges to keep aside: says which are missing for what was asked."""
+
+    alive = False
+
+    def __init__(self, why: str) -> None:
+        self.lost = why
+
+    def fileno(self) -> int | None:
+        return None
+
+    def told(self) -> Iterator[Told]:
+        return iter(())
+
+    def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
+        """Nobody needs them."""
+
+    def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
+        raise DatapathError(self.lost)
+
+    def enroll(self, pid: int, role: RoleId, name: str, *, force: bool = False) -> Enrolled:
+        raise DatapathError(self.lost)
+
+    def unenroll(self, pid: int) -> Enrolled:
+        raise DatapathError(self.lost)
+
+    def end_sockets(self, sockets: Sequence[HeldSocket]) -> int:
+        return 0
+
+    def relabel(self, pids: Sequence[int], role: RoleId) -> tuple[HeldSocket, ...]:
+        raise DatapathError(self.lost)
+
+    def watch_executables(self, executables: Sequence[Executable]) -> tuple[str, ...]:
+        if executables:
+            raise DatapathError(self.lost)
+        return ()
+
+    def dissolve(self) -> None:
+        """It made none."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def start_helper() -> Helper:
+    """Fork it now: while this process has one thread, and all its privileges still."""
+    if Cap.SYS_ADMIN not in held():
+        return NoHelper(
+            "no privileged helper, for dnsfw was started without CAP_SYS_ADMIN: no enrolling, no "
+            "executables as subjects, no queries taken over in other network namespaces; "
+            "remedy: start dnsfw as root, it keeps no more privileges than the rest needs"
+        )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * LONGEST)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        run_child(theirs, parent)
+    theirs.close()
+    return Privileged(ours, pid)
+
+
+def _readable(pair: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pair, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _checked(answer: tuple[dict[str, Any], list[int]]) -> tuple[dict[str, Any], list[int]]:
+    reply, fds = answer
+    if "error" in reply:
+        for fd in fds:
+            os.close(fd)
+        raise (ConfigError if reply["mistake"] else DatapathError)(reply["error"])
+    return answer
+
+
+def _sockets(reply: Mapping[str, Any]) -> tuple[HeldSocket, ...]:
+    return tuple(HeldSocket(**one) for one in reply["sockets"])
+
+
+def _enrolled(reply: Mapping[str, Any]) -> Enrolled:
+    return Enrolled(
+        reply["cgroup"], reply["number"], RoleId(reply["role"]), tuple(reply["pids"]),
+        _sockets(reply), tuple(reply["notes"]),
+    )  # fmt: skip
+
+
+_: Helper = NoHelper("")
