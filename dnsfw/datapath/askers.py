@@ -45,15 +45,17 @@ class Askers:
         return RoleId(int.from_bytes(found, "little")) if found else NO_ROLE
 
 
-def socket_cookie(sock: socket.socket) -> int:
+def socket_cookie(fd: int) -> int:
     """The number that a socket has for as long as it lives, and no other ever."""
-    return _number(sock, _SO_COOKIE)
+    return _number(fd, _SO_COOKIE)
 
 
-def netns_cookie_of(sock: socket.socket) -> int:
+def netns_cookie_of(fd: int) -> int:
     """The number by which hooks know the network namespace that this socket was made in."""
-    return _number(sock, _SO_NETNS_COOKIE)
+    return _number(fd, _SO_NETNS_COOKIE)
 
 
-def _number(sock: socket.socket, option: int) -> int:
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, option, _COOKIE_BYTES), "little")
+def _number(fd: int, option: int) -> int:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        raw = sock.getsockopt(socket.SOL_SOCKET, option, _COOKIE_BYTES)
+    return int.from_bytes(raw, "little")

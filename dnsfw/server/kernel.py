@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.sink import Sink
+from dnsfw.datapath.tamper import Repair
 from dnsfw.model import Addr, Rank, RoleId, Subject
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
@@ -29,14 +30,6 @@ class Hook:
     how: str  # cgroup, tcx, clsact
     attached: bool = True
     note: str = ""  # why not
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """One thing that `repair` did, or found and cannot undo."""
-
-    what: str
-    tamper: bool = False  # somebody touched the wall; else something merely appeared or went
 
 
 class EventSource(Protocol):
@@ -62,6 +55,10 @@ class Kernel(Protocol):
     @property
     def adopted(self) -> bool:
         """Did the wall stand already, left by an earlier process?"""
+
+    @property
+    def marks(self) -> bool:
+        """Do hooks mark each query with a role? Else everybody is `host` (`--dns-only`)."""
 
     def own(self, fd: int) -> None:
         """Mark a socket as the daemon's: it passes every hook."""

@@ -16,6 +16,8 @@ from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.loopcheck import LoopCheck
 from dnsfw.server.performer import Performer
+from dnsfw.server.rate import Rates
+from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import UdpListener
 from dnsfw.server.upstream import Upstreams
@@ -71,6 +73,8 @@ class Service:
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
+        self.rates = Rates(loop.time)
+        self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
         self._kernel = kernel
         self._journal = journal
@@ -83,7 +87,7 @@ class Service:
         """
         kernel, now = self._kernel, self._now()
         for listener in self.listeners:
-            kernel.own(listener.socket.fileno())
+            self.equip(listener)
         kernel.listen(self.listeners.endpoints)
         self.refresh_addresses()
         perform, engine, sink = self.performer.perform, self.engine, kernel.sink
@@ -94,6 +98,14 @@ class Service:
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:
             kernel.settle_older(policy, end=False)
+
+    def equip(self, listener: UdpListener | TcpListener) -> None:
+        """Its packets pass, and it knows who asks."""
+        kernel, fd = self._kernel, listener.socket.fileno()
+        kernel.own(fd)
+        if kernel.marks and isinstance(listener, TcpListener):
+            kernel.answer_on_tcp(fd)
+        listener.askers, listener.rates = self._askers, self.rates
 
     def refresh_addresses(self) -> None:
         """What the host's own addresses are, for the answer filter and for the hooks."""

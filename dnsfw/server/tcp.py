@@ -13,16 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+from dnsfw.datapath.askers import socket_cookie
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.errors import WireError
+from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.binding import bind
-from dnsfw.server.roles import role_of_mark
+from dnsfw.server.rate import Rates
+from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
 from dnsfw.wire.stream import Frames, frame
 
 __all__ = ["TcpLimits", "TcpListener"]
 
 BATCH = 64  # queries of one client before the others have their turn
+BEHIND = 4 * BATCH  # of all clients in one turn of the loop: somebody's cost the others
+_PAUSE = 0.02  # seconds that a client without tokens waits
 _BACKLOG = 128
 _HEADER = 12  # octets of a DNS header
 _QR = 0x80  # in its third octet: this is an answer
@@ -49,14 +54,24 @@ class TcpLimits:
 class TcpListener:
     """One listening socket and its connections."""
 
-    def __init__(self, endpoint: Endpoint, limits: TcpLimits = TcpLimits()) -> None:
-        """Bind and listen. ConfigError when the address is taken, forbidden or not ours."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        limits: TcpLimits = TcpLimits(),
+        bound: socket.socket | None = None,
+    ) -> None:
+        """Bind and listen, or listen on a socket that is bound already (a door in another
+        namespace). ConfigError when the address is taken, forbidden or not ours.
+        """
         self.endpoint = endpoint
         self.limits = limits
+        self.askers: Askers = EVERYBODY_IS_HOST
+        self.rates: Rates | None = None
         self.evicted = 0  # connections that had to go for another
         self.on_query: OnQuery = _nobody
         self.connections: set[TcpConnection] = set()
-        self.socket = _open(endpoint)
+        self.socket = _open(endpoint, bound)
+        self._turn = 0  # queries since the loop last looked at its sockets
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -77,13 +92,31 @@ class TcpListener:
             connection.end()
 
     def admit(self, new: TcpConnection) -> None:
-        """Let `new` in, and the idlest out where that is one too many."""
+        """Let `new` in, and the idlest out where that is one too many.
+
+        Everybody on this host is 127.0.0.1: a client counts with those of its role, once it
+        has asked and shown whose it is, and before that with those who have not.
+        """
         self.connections.add(new)
-        same = [c for c in self.connections if c.peer == new.peer]
+        same = [c for c in self.connections if c.who == new.who]
         crowd = same if len(same) > self.limits.per_client else self.connections
         if crowd is same or len(crowd) > self.limits.connections:
             self.evicted += 1
             min((c for c in crowd if c is not new), key=lambda c: c.worth).end()
+
+    def may_ask(self, client: TcpConnection, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is this client's turn: not if others wait and it has asked its share."""
+        if self._turn == 0:
+            loop.call_soon(self._next_turn)
+        self._turn += 1
+        if (rates := self.rates) is None:
+            return True
+        if self._turn >= BEHIND:
+            rates.behind()
+        return not rates.limiting or rates.takes(*client.who)
+
+    def _next_turn(self) -> None:
+        self._turn = 0
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -94,14 +127,14 @@ class TcpListener:
         self._sweeper = loop.call_later(period, self._sweep, loop)
 
 
-_NOBODY = Client(None, role_of_mark(0), Transport.TCP)
+_NOBODY = Client(None, NO_ROLE, Transport.TCP)
 
 
 class TcpConnection(asyncio.Protocol):
     """One client; also the route of its queries' replies."""
 
     def __init__(self, listener: TcpListener, loop: asyncio.AbstractEventLoop) -> None:
-        self.peer = ""
+        self._cookie = 0
         self._listener = listener
         self._loop = loop
         self._frames = Frames()
@@ -114,6 +147,11 @@ class TcpConnection(asyncio.Protocol):
         self._asking = False  # the engine may answer while it is being asked
         self._choked = False  # the client does not read its replies
         self._no_more = False  # the client closed its side
+
+    @property
+    def who(self) -> tuple[RoleId, str]:
+        """Whose it is, as far as it has shown that, and its address."""
+        return self._client.role, self._client.address
 
     @property
     def worth(self) -> tuple[bool, float]:
@@ -149,8 +187,9 @@ class TcpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast: uvloop's transports have the methods, not the base class.
         self._transport = transport = cast(asyncio.Transport, transport)
-        self.peer = (transport.get_extra_info("peername") or ("",))[0]
-        self._client = Client(self, role_of_mark(0), Transport.TCP, self.peer)
+        peer = (transport.get_extra_info("peername") or ("",))[0]
+        self._cookie = socket_cookie(transport.get_extra_info("socket").fileno())
+        self._client = Client(self, NO_ROLE, Transport.TCP, peer)
         self._listener.admit(self)
 
     def data_received(self, data: bytes) -> None:
@@ -162,6 +201,7 @@ class TcpConnection(asyncio.Protocol):
         if messages:
             self._active = self._loop.time()
             self._waiting += messages
+            self._look_who_asks()
             self._ask_waiting()
 
     def eof_received(self) -> bool:
@@ -184,6 +224,13 @@ class TcpConnection(asyncio.Protocol):
 
     # inside
 
+    def _look_who_asks(self) -> None:
+        """Only with its data does a client show its role: the handshake was the listener's."""
+        role = self._listener.askers.by_connection(self._cookie)
+        if role != self._client.role:
+            self._client = Client(self, role, Transport.TCP, self._client.address)
+            self._listener.admit(self)
+
     def _ask_waiting(self) -> None:
         """Hand queries to the engine, as many as one client may have; read on when none waits."""
         if self._asking:
@@ -191,6 +238,9 @@ class TcpConnection(asyncio.Protocol):
         self._asking = True
         for _ in range(BATCH):
             if not self._may_ask():
+                break
+            if not self._listener.may_ask(self, self._loop):
+                self._loop.call_later(_PAUSE, self._ask_waiting)
                 break
             self._ask(self._waiting.popleft())
         else:
@@ -221,16 +271,21 @@ class TcpConnection(asyncio.Protocol):
             self._transport.close()  # sends what is queued first
 
 
-def _open(endpoint: Endpoint) -> socket.socket:
-    sock = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def _open(endpoint: Endpoint, bound: socket.socket | None) -> socket.socket:
+    sock = bound or socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        # Only past TIME_WAIT of our own last run: Linux still refuses a second listener.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if endpoint.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bind(sock, endpoint, "tcp")
+        if bound is None:
+            _bind(sock, endpoint)
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind(sock: socket.socket, endpoint: Endpoint) -> None:
+    # Only past TIME_WAIT of our own last run: Linux still refuses a second listener.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if endpoint.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    bind(sock, endpoint, "tcp")

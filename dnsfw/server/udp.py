@@ -17,11 +17,14 @@ from typing import Any, NamedTuple
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.server.address import Endpoint
 from dnsfw.server.binding import bind
-from dnsfw.server.roles import role_of_mark
+from dnsfw.server.rate import Rates
+from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
 
 __all__ = ["UdpListener", "UdpRoute"]
 
 BATCH = 64  # of a wake-up: the other sockets of the loop wait at most this many queries
+BEHIND = 4  # whole batches in a row, and still more waits: somebody's queries cost the others
+_DROPS = 8 * BATCH  # that a batch may throw away besides: each costs a tenth of an answer
 RECEIVE_BUFFER = 4 << 20  # bytes: about 5,000 small queries, 50 ms at 100,000 a second
 _LONGEST_QUERY = 4096  # RFC 6891 §6.2.5: nobody needs a larger one; the rest is cut, and refused
 
@@ -63,9 +66,13 @@ class UdpRoute(NamedTuple):
 class UdpListener:
     """One bound UDP socket. Counters say what was lost, and why."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Bind `endpoint`. ConfigError when it is taken, forbidden or not of this host."""
+    def __init__(self, endpoint: Endpoint, bound: socket.socket | None = None) -> None:
+        """Bind `endpoint`, or take a socket that is bound to it already (a door in another
+        namespace). ConfigError when it is taken, forbidden or not of this host.
+        """
         self.endpoint = endpoint
+        self.askers: Askers = EVERYBODY_IS_HOST
+        self.rates: Rates | None = None
         self.truncated = 0  # queries longer than anybody needs
         self.unsent = 0  # replies that the kernel would not take: full buffer, no route
         self.on_query: OnQuery = _nobody
@@ -73,7 +80,8 @@ class UdpListener:
         self._buffer = bytearray(_LONGEST_QUERY)
         self._view = memoryview(self._buffer)
         self._held: list[_Held] | None = None  # replies to the batch that is being read
-        self.socket = _open(endpoint)
+        self._full = 0  # batches in a row that left something waiting
+        self.socket = _open(endpoint, bound)
 
     async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
         self.on_query = on_query
@@ -116,18 +124,29 @@ class UdpListener:
                 self._send(*reply)
 
     def _read_batch(self) -> None:
-        for _ in range(BATCH):
+        rates = self.rates if self.rates is not None and self.rates.limiting else None
+        by_mark, heard = self.askers.by_mark, 0
+        for _ in range(BATCH if rates is None else BATCH + _DROPS):
             try:
                 size, control, flags, peer = self.socket.recvmsg_into([self._buffer], _ANCILLARY)
             except OSError:  # EAGAIN: the buffer is empty
+                self._full = 0
                 return
             if flags & _MSG_TRUNC:
                 self.truncated += 1
                 continue
             mark, source = _read_control(control)
-            route = UdpRoute(self, peer, source)
-            client = Client(route, role_of_mark(mark), Transport.UDP, peer[0])
+            role = by_mark(mark)
+            if rates is not None and not rates.admits(role, peer[0]):
+                continue
+            client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
             self.on_query(bytes(self._view[:size]), client)
+            heard += 1
+            if heard == BATCH:
+                break
+        self._full += 1
+        if self._full >= BEHIND and self.rates is not None:
+            self.rates.behind()
 
 
 def _read_control(control: list[tuple[int, int, bytes]]) -> tuple[int, Control | None]:
@@ -147,13 +166,16 @@ def _read_control(control: list[tuple[int, int, bytes]]) -> tuple[int, Control |
     return mark, source
 
 
-def _open(endpoint: Endpoint) -> socket.socket:
+def _open(endpoint: Endpoint, bound: socket.socket | None) -> socket.socket:
     # No SO_REUSEADDR and no SO_REUSEPORT: with either, another process could bind the same
     # address later and answer in our place.
-    sock = socket.socket(endpoint.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = bound or socket.socket(endpoint.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         _prepare(sock, endpoint)
-        bind(sock, endpoint, "udp")
+        if bound is None:
+            if endpoint.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bind(sock, endpoint, "udp")
     except BaseException:
         sock.close()
         raise
@@ -168,7 +190,6 @@ def _prepare(sock: socket.socket, endpoint: Endpoint) -> None:
     with contextlib.suppress(OSError):  # before 5.19: no mark, and no roles
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
     if endpoint.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
         if endpoint.wildcard:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)

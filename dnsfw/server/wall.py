@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,21 +15,26 @@ from dnsfw.datapath.doors import Doors
 from dnsfw.datapath.events import Events
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.listeners import Listener
+from dnsfw.datapath.news import News
 from dnsfw.datapath.own import OwnSockets
 from dnsfw.datapath.probe import self_test
+from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
-from dnsfw.datapath.sockdiag import cgroup_ids, connections, destroy
+from dnsfw.datapath.sockdiag import Connection, connections, destroy
+from dnsfw.datapath.subjects import Subjects
 from dnsfw.errors import DatapathError
 from dnsfw.model import Addr, Rank, RoleId, Subject, addr_from
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
 from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
-from dnsfw.server.older import describe, flow_of, sort_older
+from dnsfw.server.older import describe, flow_of, sort_changed, sort_older
 from dnsfw.server.options import Options
+from dnsfw.server.ownership import Ownership
 
 __all__ = ["KernelWall", "open_wall", "pin_dir", "remove_wall"]
 
+_LOOK_AGAIN = 5.0  # seconds; every change that matters is told at once
 _EVERYWHERE = Addr(bytes(16))  # a wildcard bind, in the listeners table
 
 
@@ -93,6 +99,8 @@ def every_device() -> tuple[str, ...]:
 class KernelWall:
     """`Kernel` over a `Wall`."""
 
+    marks = True
+
     def __init__(self, wall: Wall, config: WallConfig, *, every_device: bool) -> None:
         self.sink = KernelSink(wall.maps)
         self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
@@ -101,8 +109,15 @@ class KernelWall:
         self._own = OwnSockets(wall.maps)
         self._doors = Doors(wall.maps["dnsfw_doors"], wall.listeners)
         self._askers = Askers(wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"])
-        self._watch = devices.DeviceWatch()
+        self._news = News()
         self._every_device = every_device
+        self._owners = Ownership(
+            Subjects(wall.maps, Resolver(wall.netns, Host())),
+            self._news.watch,
+            config.cgroup,
+            adopted=wall.adopted,
+        )
+        self._look_again_at = 0.0
 
     @property
     def backend(self) -> str:
@@ -127,7 +142,7 @@ class KernelWall:
         )
 
     def news(self) -> int | None:
-        return self._watch.fileno()
+        return self._news.fileno()
 
     def addresses(self) -> frozenset[Addr]:
         found = devices.addresses()
@@ -135,22 +150,29 @@ class KernelWall:
         return found
 
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
-        return ()
+        self._owners.assign(subjects)
+        self._wall.guests = self._owners.subjects.guests
+        if self._wall.standing:
+            self._cover()
+            self._owners.catch_up()
+        return self._owners.absent
 
     def absent(self) -> tuple[str, ...]:
-        return ()
+        return self._owners.absent
 
     def register_cgroup(self, number: int, role: RoleId, rank: Rank) -> None:
-        raise NotImplementedError
+        self._owners.subjects.register(number, role, rank)
 
     def forget_cgroup(self, number: int) -> None:
-        raise NotImplementedError
+        self._owners.subjects.forget(number)
 
     def registered(self) -> dict[int, tuple[RoleId, Rank]]:
-        return {}
+        return self._owners.subjects.registered
 
     def on_relabel(self, relabel: Relabel) -> None:
-        self._relabel = relabel
+        self._owners.relabel_by(relabel)
+        if self._wall.standing:
+            self._owners.catch_up()
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
         self._doors.open(netns, doors)
@@ -168,31 +190,42 @@ class KernelWall:
         return self._askers.role(cookie)
 
     def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
-        top = self._config.cgroup
-        older = sort_older(connections(), policy.host, cgroup_ids(top) if top is not None else None)
-        for connection in older.keep:
+        if self._wall.standing:
+            self._owners.catch_up()
+        older = sort_older(connections(), policy, self._owners.owner())
+        for connection, role in older.keep:
             self._wall.maps["dnsfw_flows_in"].update(
-                *flow_of(connection, self._wall.netns, boot_now())
+                *flow_of(connection, role, self._wall.netns, boot_now())
             )
         # By interface alone nobody knows which connection leaves where.
-        ended = older.end if end and top is not None else ()
-        for connection in ended:
-            destroy(connection)
-        return tuple(map(describe, ended))
+        return _end(older.end if end and self._config.cgroup is not None else (), policy)
 
     def settle_role_change(self, policy: Policy) -> tuple[str, ...]:
-        return ()
+        if self._config.cgroup is None:
+            return ()
+        owners = self._owners
+        return _end(
+            sort_changed(connections(), policy, owners.owner_before(), owners.owner()), policy
+        )
 
     def repair(self) -> tuple[Repair, ...]:
-        broken = self._wall.mend()
-        done = [
-            Repair(f"{h.program} was removed from {h.target}; it is back", tamper=True)
-            for h in broken
-        ]
-        self._watch.drain()
-        wanted = every_device() if self._every_device else self._config.interfaces
-        done += [Repair(f"guarding the new device {name}") for name in self._wall.cover(wanted)]
+        # What is new first, for it is not guarded yet.
+        happened = self._news.drain()
+        done = [Repair(f"guarding the new device {name}") for name in self._cover()]
+        if happened or time.monotonic() >= self._look_again_at:
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN
+            done += self._owners.refresh()
+            self._owners.catch_up()
+        done += self._wall.mend()
+        touched = (*self._owners.subjects.verify(), *self.sink.verify())
+        if touched:
+            tables = ", ".join(touched)
+            done.append(Repair(f"somebody wrote to {tables}; it is as it was", tamper=True))
         return tuple(done)
+
+    def _cover(self) -> tuple[str, ...]:
+        wanted = every_device() if self._every_device else self._config.interfaces
+        return self._wall.cover(wanted, self._owners.subjects.guests)
 
     def probe(self) -> None:
         test = self_test(
@@ -213,7 +246,13 @@ class KernelWall:
         )
 
     def close(self, *, remove: bool) -> None:
-        self._watch.close()
+        self._news.close()
         if not remove:
             self._wall.locals.stop()  # an address that comes later would be refused
         self._wall.close(remove=remove)
+
+
+def _end(found: Iterable[tuple[Connection, RoleId]], policy: Policy) -> tuple[str, ...]:
+    for connection, _ in found:
+        destroy(connection)
+    return tuple(describe(connection, role, policy) for connection, role in found)

@@ -41,6 +41,7 @@ class MemoryKernel:
     """A wall that remembers what was done to it. `standing` says whether it is still up."""
 
     backend = "memory"
+    marks = False
 
     def __init__(self, sink: MemorySink | None = None) -> None:
         self.sink = sink or MemorySink()
