@@ -23,6 +23,8 @@ SHOW(enum, rank);
 SHOW(enum, id_kind);
 SHOW(enum, uses);
 SHOW(enum, list);
+SHOW(enum, mark);
+SHOW(enum, path);
 
 SHOW(struct, grant_key);
 SHOW(struct, slot);

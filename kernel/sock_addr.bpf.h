@@ -5,6 +5,7 @@
  * over is led to dnsfw here; recvmsg4/6 and getpeername4/6 show the server
  * that was asked.
  */
+#include "include/dnsfw/receiver.h"
 #include "include/dnsfw/takeover.h"
 
 /* What the call says of the packet to come */
@@ -12,7 +13,8 @@ static __always_inline void
 fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 	  const enum dnsfw_hook hook)
 {
-	__u32 proto = ctx->protocol;
+	const struct dnsfw_sock *made;
+	__u32 proto = ctx->protocol, role;
 
 	p->now = bpf_ktime_get_boot_ns();
 	s->netns = bpf_get_netns_cookie(ctx);
@@ -26,8 +28,10 @@ fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 	if (p->proto != PROTO_ICMP)
 		p->dport = host16(ctx->user_port);
 	/* 0.0.0.0 and :: mean this host (connect(2) on Linux) */
-	if (is_unspecified(&p->dst))
+	if (is_unspecified(&p->dst) && p->family == 4)
 		map_ip4(&p->dst, host32(0x7f000001));
+	else if (is_unspecified(&p->dst))
+		p->dst.b[15] = 1;
 	s->role = DNSFW_ROLE_HOST;
 	s->kind = SENDER_SOCKET;
 	if (!ctx->sk)
@@ -36,7 +40,12 @@ fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 		p->sport = ctx->sk->src_port;
 	if (socket_get(dnsfw_own, ctx->sk))
 		s->own = 1;
-	use_record(s, socket_get(dnsfw_socks, ctx->sk));
+	made = socket_get(dnsfw_socks, ctx->sk);
+	use_record(s, made);
+	role = made ? DNSFW_ROLE_NONE : role_of_task_cgroup();
+	if (role)	/* older than the wall */
+		s->role = role;
+	s->takes = s->role;
 }
 
 static __always_inline enum taking
@@ -115,6 +124,7 @@ judge_call(struct bpf_sock_addr *ctx, struct packet *p, const int family,
 			set_address6(ctx, &p->dst);
 		forget((__u64 *)p, sizeof(*p), p->now);
 	}
+	look_over_lo(ctx, p, &s);
 	return judge(p, &s, &d, hook);
 }
 

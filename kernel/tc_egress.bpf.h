@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* The second wall: every frame that leaves a device, forwarded traffic, packet
- * sockets and sockets older than the cgroup hook included. "No objection" is
- * "next", so that other programs of the device still run.
+ * sockets and sockets older than the cgroup hook included.
  */
-#include "include/dnsfw/decide.h"
-
-enum {
-	TC_NEXT = -1,		/* TC_ACT_UNSPEC, TCX_NEXT */
-	TC_DROP = 2,		/* TC_ACT_SHOT, TCX_DROP */
-};
+#include "include/dnsfw/frame.h"
 
 static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 {
@@ -17,9 +11,13 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 	struct sender s = {};
 	bool pass;
 
+	if (was_judged(skb)) {
+		count_reason(DNSFW_JUDGED);
+		return TC_NEXT;
+	}
 	read_packet(skb, &p, from, !skb->ingress_ifindex);
 	p.forwarded = skb->ingress_ifindex != 0;
-	find_sender(skb, &p, &s);
+	find_frame_sender(skb, &p, &s);
 	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_EGRESS);
 	if (d.reason == DNSFW_LISTENER)
 		skb->mark = s.role;

@@ -3,27 +3,22 @@
  * device. Whatever a guest can send, it comes in here, so that not even
  * CAP_NET_RAW inside (AF_PACKET with QDISC_BYPASS, AF_XDP) passes unjudged.
  */
-#include "include/dnsfw/inbound.h"
+#include "include/dnsfw/frame.h"
+#include "include/dnsfw/visit.h"
 
-static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
+/* What is sent to a guest: its answers, and who may begin with it */
+static __always_inline int judge_visit(struct __sk_buff *skb, const int from)
 {
 	struct decision d = {};
 	struct packet p = {};
 	struct sender s = {};
-	bool pass;
 
 	read_packet(skb, &p, from, false);
 	p.forwarded = 1;
-	s.role = DNSFW_ROLE_HOST;
-	s.netns = p.netns;
-	forget((__u64 *)&s, sizeof(s), p.now);
-	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_GUEST);
-	if (d.reason == DNSFW_LISTENER)
-		skb->mark = s.role;
-	return pass ? TC_NEXT : TC_DROP;
+	find_host(skb, &p, &s);
+	return visit(&p, &s, &d) ? TC_NEXT : TC_DROP;
 }
 
-/* what a guest sends */
 PROG("tc")
 int dnsfw_guest_in(struct __sk_buff *skb)
 {
@@ -36,15 +31,14 @@ int dnsfw_guest_in_l3(struct __sk_buff *skb)
 	return judge_guest(skb, FROM_IP);
 }
 
-/* what is sent to a guest */
 PROG("tc")
 int dnsfw_guest_out(struct __sk_buff *skb)
 {
-	return TC_NEXT;
+	return judge_visit(skb, FROM_ETHER);
 }
 
 PROG("tc")
 int dnsfw_guest_out_l3(struct __sk_buff *skb)
 {
-	return TC_NEXT;
+	return judge_visit(skb, FROM_IP);
 }

@@ -3,51 +3,18 @@
  * looked up, for a packet alone proves nothing. Also tells the daemon the role
  * of a query that comes from outside.
  */
+#include "include/dnsfw/frame.h"
 #include "include/dnsfw/inbound.h"
+#include "include/dnsfw/receiver.h"
 
-static __always_inline void
-fill_tuple(const struct packet *p, struct bpf_sock_tuple *t)
-{
-	__u16 sport = host16(p->sport), dport = host16(p->dport);
-
-	if (p->family == 4) {
-		__builtin_memcpy(&t->ipv4.saddr, &p->src.b[12], 4);
-		__builtin_memcpy(&t->ipv4.daddr, &p->dst.b[12], 4);
-		t->ipv4.sport = sport;
-		t->ipv4.dport = dport;
-	} else {
-		__builtin_memcpy(t->ipv6.saddr, &p->src, 16);
-		__builtin_memcpy(t->ipv6.daddr, &p->dst, 16);
-		t->ipv6.sport = sport;
-		t->ipv6.dport = dport;
-	}
-}
-
-/* The socket that will take @p, with a reference, or nothing. The size of the
- * tuple says its family.
- */
-static __always_inline struct bpf_sock *
-find_receiver(struct __sk_buff *skb, const struct packet *p)
-{
-	struct bpf_sock_tuple t = {};
-	const __u64 here = BPF_F_CURRENT_NETNS;
-
-	fill_tuple(p, &t);
-	if (p->proto == PROTO_TCP && p->family == 4)
-		return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), here, 0);
-	if (p->proto == PROTO_TCP)
-		return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), here, 0);
-	if (p->family == 4)
-		return bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv4), here, 0);
-	return bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv6), here, 0);
-}
-
+/* TC cannot ask for the cgroup of a socket that it looked up */
 static __always_inline void
 find_receiver_role(struct bpf_sock *sk, struct sender *s)
 {
 	struct bpf_sock *full = bpf_sk_fullsock(sk);
 
-	s->role = DNSFW_ROLE_HOST;
+	s->role = uses() & DNSFW_USES_CGROUPS ? DNSFW_ROLE_NONE :
+						DNSFW_ROLE_HOST;
 	if (!full)
 		return;
 	s->kind = SENDER_SOCKET;
@@ -57,30 +24,80 @@ find_receiver_role(struct bpf_sock *sk, struct sender *s)
 	use_record(s, socket_get(dnsfw_socks, full));
 }
 
-static __always_inline int note_frame(struct __sk_buff *skb, const int from)
+/* Over a veth the socket that sent in another namespace is still there: a
+ * container that is a subject by its cgroup. Here is the only place where its
+ * frames, which its own root may have rewritten since, show whose they are.
+ */
+static __always_inline bool comes_from_subject(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk, *full;
+	const struct dnsfw_sock *made;
+
+	if (!sk || !(uses() & (DNSFW_USES_CGROUPS | DNSFW_USES_IDS)))
+		return false;
+	full = bpf_sk_fullsock(sk);
+	if (!full)
+		full = bpf_get_listener_sock(sk);
+	if (!full)
+		return false;
+	made = record_of(skb, full);
+	return made && made->role >= DNSFW_ROLE_FIRST;
+}
+
+/* A `via` has conversations of its own */
+static __always_inline void
+note_answer_by_way(struct dnsfw_flow_key *key, const struct packet *p)
+{
+	if (p->malformed || p->frag || !has_flow(p) ||
+	    !(uses() & DNSFW_USES_VIA))
+		return;
+	key->forwarded = DNSFW_PATH_VIA;
+	note_answer(key, p);
+	key->forwarded = DNSFW_PATH_SOCKET;
+}
+
+static __always_inline void
+note_receiver(struct __sk_buff *skb, const struct packet *p)
 {
 	struct dnsfw_flow_key key;
-	struct packet p = {};
 	struct sender s = {};
 	struct bpf_sock *sk;
 
-	read_packet(skb, &p, from, false);
-	if (!p.malformed && to_listener(&p)) {
-		skb->mark = DNSFW_ROLE_HOST;
-		return -1;
-	}
-	ingress_key(&key, &p);
-	if (!is_beginning(&key, &p))
-		return -1;
-	sk = find_receiver(skb, &p);
+	ingress_key(&key, p);
+	note_answer_by_way(&key, p);
+	if (!is_beginning(&key, p))
+		return;
+	sk = find_receiver(skb, p);
 	if (!sk)
-		return -1;
+		return;
 	find_receiver_role(sk, &s);
 	if (s.kind == SENDER_SOCKET && !s.own &&
-	    (p.proto == PROTO_UDP || s.listens))
-		begin_inbound(&key, &p, &s);
+	    (p->proto == PROTO_UDP || s.listens)) {
+		if (s.role == DNSFW_ROLE_NONE)
+			record_inbound(&key, p, &s);
+		else
+			begin_inbound(&key, p, &s);
+	}
 	bpf_sk_release(sk);
-	return -1;
+}
+
+static __always_inline int note_frame(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+	__u32 role;
+
+	if (comes_from_subject(skb))
+		return judge_guest(skb, from);
+	if (skb->mark & DNSFW_MARK_JUDGED)	/* not by us */
+		skb->mark &= ~DNSFW_MARK_JUDGED;
+	read_packet(skb, &p, from, false);
+	if (!p.malformed && comes_to_listener(&p)) {
+		role = role_of_address(&p.src, skb->ifindex);
+		skb->mark = role ? role : DNSFW_ROLE_HOST;
+	} else {
+		note_receiver(skb, &p);
+	}
+	return TC_NEXT;
 }
 
 PROG("tc")

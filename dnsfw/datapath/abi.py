@@ -177,6 +177,16 @@ class List(IntEnum):
     LEFT = 2
 
 
+class Mark(IntEnum):
+    JUDGED = 1073741824
+
+
+class Path(IntEnum):
+    SOCKET = 0
+    FORWARDED = 1
+    VIA = 2
+
+
 class _GrantKeyFields(NamedTuple):
     role: int
     addr: bytes

@@ -322,7 +322,7 @@ def test_loopback_is_the_roles_own_question(wall: Wall, hook: str, to: To, lo: s
     assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK, True)
 
     wall.policy(loopback=abi.Loopback.PORTS)
-    assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.NEVER_RESOLVED, False)
+    assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK_OTHER, False)
 
 
 @pytest.mark.parametrize("device_hook", [TC, TC_L3])

@@ -71,7 +71,8 @@ def test_the_same_object_has_the_same_tags(kernel: Loaded) -> None:
     assert {name: program.tag for name, program in again.programs.items()} == {
         name: program.tag for name, program in kernel.programs.items()
     }
-    assert len({program.tag for program in again.programs.values()}) >= len(PROGRAMS) - 1
+    same = 2  # recvmsg and getpeername do the same, once a family
+    assert len({program.tag for program in again.programs.values()}) >= len(PROGRAMS) - same
     again.close()
 
 

@@ -164,6 +164,13 @@ enum dnsfw_role_flag {
 	DNSFW_TAKEOVER = 2,	/* port 53 leads to dnsfw, whatever the address */
 };
 
+/* In skb->mark, while a packet passes this host: no other namespace can set
+ * it, for a link between namespaces wipes the mark.
+ */
+enum dnsfw_mark {
+	DNSFW_MARK_JUDGED = 0x40000000,	/* at a guest's link; NAT may follow */
+};
+
 enum dnsfw_list {
 	DNSFW_LIST_NONE = 0,	/* no list */
 	DNSFW_LIST_KEPT = 1,	/* the daemon keeps it */
@@ -274,6 +281,15 @@ struct dnsfw_role {
 };
 _Static_assert(sizeof(struct dnsfw_role) == 24, "dnsfw_role is ABI");
 
+/* How a conversation leaves. One socket's is judged once by its own role and,
+ * where a `via` says so, once more at the device by the other.
+ */
+enum dnsfw_path {
+	DNSFW_PATH_SOCKET = 0,
+	DNSFW_PATH_FORWARDED = 1,
+	DNSFW_PATH_VIA = 2,
+};
+
 /* flows, flows_in: LRU. The key is the egress view. For a local socket the
  * local address is zero (the socket is one whatever route it takes, and the
  * sendmsg hook does not know it yet); forwarded traffic carries its source.
@@ -285,7 +301,7 @@ struct dnsfw_flow_key {
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 proto;
-	__u8 forwarded;
+	__u8 forwarded;		/* dnsfw_path */
 	__u16 pad;
 };
 _Static_assert(sizeof(struct dnsfw_flow_key) == 48, "dnsfw_flow_key is ABI");
@@ -308,7 +324,7 @@ struct dnsfw_frag_key {
 	struct dnsfw_addr dst;
 	__u64 netns;
 	__u32 id;
-	__u32 proto;
+	__u32 proto;		/* and the sender's role << 8 */
 };
 _Static_assert(sizeof(struct dnsfw_frag_key) == 48, "dnsfw_frag_key is ABI");
 
@@ -350,8 +366,10 @@ struct dnsfw_source_key {
 _Static_assert(sizeof(struct dnsfw_source_key) == 24,
 	       "dnsfw_source_key is ABI");
 
-/* devices: hash -> role of what comes in by a guest's link; what such a device
- * lets in was judged there and passes the other devices
+/* devices: hash -> role of what comes in by a guest's link. Every device that
+ * has the guest hooks has a row (DNSFW_ROLE_HOST where only sources are named
+ * there), written after the hooks are attached, deleted before they go: the
+ * row tells the other hooks that what is sent there is judged there.
  */
 struct dnsfw_device_key {
 	__u64 netns;

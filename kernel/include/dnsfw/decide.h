@@ -10,48 +10,9 @@
 #include "flows.h"
 #include "upkeep.h"
 
-/* The first word of struct dnsfw_role, which no reload may tear */
-struct role_word {
-	__u32 table;
-	__u8 default_verdict;
-	__u8 mode;
-	__u8 lockdown;
-	__u8 flags;
-};
-_Static_assert(sizeof(struct role_word) == 8, "one load");
-
 enum {
-	FEW_RANGES = 4,		/* what most portsets have */
 	READINGS = 4,		/* of a grant that changes under our eyes */
 };
-
-struct role {
-	struct role_word word;
-	__u16 inbound_ports;
-	__u16 loopback_ports;
-	__u8 inbound;
-	__u8 loopback;
-	__u8 configured;
-	__u8 pad;
-};
-_Static_assert(sizeof(struct role) == 16, "forget() goes by words");
-
-static __always_inline void load_role(__u32 id, struct role *role)
-{
-	const struct dnsfw_role *live;
-	__u64 word;
-
-	live = map_get(dnsfw_roles, &id);
-	if (!live)
-		return;		/* all zero: denies everything */
-	word = *(const volatile __u64 *)live;
-	__builtin_memcpy(&role->word, &word, sizeof(word));
-	role->inbound = live->inbound;
-	role->inbound_ports = live->inbound_ports;
-	role->loopback = live->loopback;
-	role->loopback_ports = live->loopback_ports;
-	role->configured = live->configured;
-}
 
 static __always_inline bool settle(struct decision *d,
 				   enum dnsfw_verdict verdict,
@@ -61,39 +22,6 @@ static __always_inline bool settle(struct decision *d,
 	d->reason = reason;
 	d->rule = rule;
 	return true;
-}
-
-/* Negative unless @r covers the port: no branch, because the verifier walks
- * both sides of each, in every round of every loop around this one
- */
-static __always_inline __s64
-misses(const struct dnsfw_port_range *r, __s64 proto, __s64 port)
-{
-	__s64 other = proto ^ r->proto;
-
-	return (port - r->low) | (r->high - port) | -other;
-}
-
-/* Ranges past the last used one are zero: IP protocol 0 is never judged */
-static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
-{
-	const struct dnsfw_portset *set;
-	__u32 id = portset;
-	__s64 all = -1;
-	__u32 i;
-
-	set = map_get(dnsfw_portsets, &id);
-	if (!set)
-		return false;
-#pragma unroll
-	for (i = 0; i < FEW_RANGES; i++)
-		all &= misses(&set->ranges[i], proto, port);
-	if (all >= 0 || set->used <= FEW_RANGES)
-		return all >= 0;
-#pragma unroll
-	for (i = FEW_RANGES; i < DNSFW_PORT_RANGES; i++)
-		all &= misses(&set->ranges[i], proto, port);
-	return all >= 0;
 }
 
 static __always_inline bool
@@ -144,10 +72,13 @@ by_other_netns(const struct packet *p, const struct sender *s,
 	const struct dnsfw_settings *set;
 
 	/* TC devices are of our namespace, whoever sends through them */
-	if (hook == DNSFW_HOOK_TC_EGRESS)
+	if (hook == DNSFW_HOOK_TC_EGRESS || hook == DNSFW_HOOK_TC_GUEST)
 		return false;
 	set = settings();
 	if (!set || !set->only_netns)
+		return false;
+	/* a subject of ours is ours wherever it went (unshare -n) */
+	if (s->role != DNSFW_ROLE_HOST)
 		return false;
 	if (s->netns)
 		return s->netns != set->netns;
@@ -155,13 +86,16 @@ by_other_netns(const struct packet *p, const struct sender *s,
 }
 
 static __always_inline bool
-by_upkeep(const struct packet *p, const struct sender *s, struct decision *d)
+by_upkeep(const struct packet *p, const struct sender *s, struct decision *d,
+	  const enum dnsfw_hook hook)
 {
-	enum upkeep kind = upkeep_kind(p, s, d);
+	const bool guest = hook == DNSFW_HOOK_TC_GUEST;
+	enum upkeep kind = guest ? upkeep_of_guest(p) : upkeep_kind(p, s, d);
+	__u32 bucket = guest ? guest_bucket(p) : BUCKET_UPKEEP;
 
 	if (!kind)
 		return false;
-	if (!take_token(BUCKET_UPKEEP + kind, upkeep_rate(kind), p->now))
+	if (!take_token(bucket + kind, upkeep_rate(kind), p->now))
 		return settle(d, DNSFW_DENY, DNSFW_UPKEEP_RATE, 0);
 	return settle(d, DNSFW_ALLOW, DNSFW_UPKEEP, 0);
 }
@@ -174,36 +108,56 @@ may_be_ours(const struct packet *p, const struct dnsfw_settings *set)
 	       ((set->uses & DNSFW_USES_DOORS) && is_loopback(&p->dst));
 }
 
-/* A wildcard bind listens on every address of ours. Which those are only
- * routing knows, so its row counts where the packet already leaves by lo.
- */
-static __always_inline bool to_listener(const struct packet *p)
+static __always_inline bool may_be_query(const struct packet *p)
+{
+	const struct dnsfw_settings *set = settings();
+
+	return set && may_be_ours(p, set) && has_flow(p) &&
+	       p->frag != FRAGMENT_LATER;
+}
+
+/* A wildcard bind listens on every address of ours: @here */
+static __always_inline bool listens(const struct packet *p, bool here)
 {
 	struct dnsfw_listener_key key = {};
-	const struct dnsfw_settings *set;
 
-	set = settings();
-	if (!set || !may_be_ours(p, set) || p->forwarded || !has_flow(p) ||
-	    p->frag == FRAGMENT_LATER)
-		return false;
 	key.netns = p->netns;
 	key.addr = p->dst;
 	key.port = p->dport;
 	if (map_get(dnsfw_listeners, &key))
 		return true;
-	if (p->ifindex != LOOPBACK_IFINDEX && !is_loopback(&p->dst))
+	if (!here)
 		return false;
 	__builtin_memset(&key.addr, 0, sizeof(key.addr));
 	return map_get(dnsfw_listeners, &key) != 0;
 }
 
+/* Which addresses are ours only routing knows, so on the way out a wildcard
+ * counts where the packet already leaves by lo.
+ */
+static __always_inline bool to_listener(const struct packet *p)
+{
+	return !p->forwarded && may_be_query(p) &&
+	       listens(p, p->ifindex == LOOPBACK_IFINDEX ||
+				  is_loopback(&p->dst));
+}
+
+/* On the way in: a loopback address there is nobody's */
+static __always_inline bool comes_to_listener(const struct packet *p)
+{
+	return may_be_query(p) && !is_loopback(&p->dst) &&
+	       listens(p, is_local(p->netns, &p->dst));
+}
+
 /* What a device puts on a wire is not for this host, whatever address a packet
- * socket wrote into it.
+ * socket wrote into it; nor is a loopback address that comes from a wire.
  */
 static __always_inline bool
 stays_here(const struct packet *p, const enum dnsfw_hook hook)
 {
-	return hook != DNSFW_HOOK_TC_EGRESS || p->ifindex == LOOPBACK_IFINDEX;
+	return hook != DNSFW_HOOK_TC_GUEST &&
+	       (hook != DNSFW_HOOK_TC_EGRESS ||
+		p->ifindex == LOOPBACK_IFINDEX);
 }
 
 /* A raw or packet socket writes its own source; only the host's may leave.
@@ -212,18 +166,20 @@ stays_here(const struct packet *p, const enum dnsfw_hook hook)
 static __always_inline bool
 is_spoofed(const struct packet *p, const struct sender *s)
 {
-	struct dnsfw_local_key key = {};
-	const __u8 *list;
-
 	if (p->forwarded || is_unspecified(&p->src) ||
 	    (!s->raw && !makes_us_answer(p)))
 		return false;
-	key.netns = p->netns;
-	list = map_get(dnsfw_locals, &key);
-	if (!list || *list != DNSFW_LIST_KEPT)
-		return false;
-	key.addr = p->src;
-	return map_get(dnsfw_locals, &key) == 0;
+	return keeps_locals(p->netns) && !is_local(p->netns, &p->src);
+}
+
+/* A guest may take another's address (a subject with `source` and `interface`
+ * tells them apart), never the host's: its listeners would answer themselves.
+ */
+static __always_inline bool is_forged_by_guest(const struct packet *p)
+{
+	return is_loopback(&p->src) || is_loopback(&p->dst) ||
+	       is_unspecified(&p->src) ||
+	       (keeps_locals(p->netns) && is_local(p->netns, &p->src));
 }
 
 /* Nothing leaves but to this host, and answers to whom it let in */
@@ -237,23 +193,26 @@ by_lockdown(const struct packet *p, const struct sender *s,
 		return false;
 	if (role->word.lockdown == DNSFW_LOCKDOWN_ON &&
 	    p->proto == PROTO_TCP && p->frag != FRAGMENT_LATER &&
-	    find_inbound(p, s))
+	    find_inbound(p, s, role))
 		return settle(d, DNSFW_ALLOW, DNSFW_INBOUND, 0);
 	return settle(d, DNSFW_DENY, DNSFW_LOCKDOWN, 0);
 }
 
 static __always_inline bool
 by_conversation(const struct packet *p, const struct sender *s,
-		struct decision *d)
+		const struct role *role, struct decision *d,
+		const enum dnsfw_hook hook)
 {
 	const struct dnsfw_flow *flow;
 
 	if (!has_flow(p))
 		return false;
 	flow = find_flow(p, s);
+	if (!flow && hook == DNSFW_HOOK_TC_EGRESS)
+		flow = find_answered(p);
 	if (flow)
 		return settle(d, DNSFW_ALLOW, DNSFW_FLOW, flow->rule);
-	if (find_inbound(p, s))
+	if (find_inbound(p, s, role))
 		return settle(d, DNSFW_ALLOW, DNSFW_INBOUND, 0);
 	return false;
 }
@@ -288,15 +247,27 @@ by_address_rule(const struct packet *p, __u32 role_id,
 }
 
 static __always_inline bool
+may_reach(const struct packet *p, const struct role *role)
+{
+	switch (role->loopback) {
+	case DNSFW_LOOPBACK_ALL:
+		return true;
+	case DNSFW_LOOPBACK_OWN:
+		return p->receiver != RECEIVER_UNKNOWN;
+	}
+	return covers(role->loopback_ports, p->proto, p->dport);
+}
+
+/* The last word, or a relay of another role would lead out of this one */
+static __always_inline bool
 by_loopback(const struct packet *p, const struct role *role,
 	    struct decision *d)
 {
-	if (!is_loopback(&p->dst))
+	if (!is_loopback(&p->dst) || !role->configured)
 		return false;
-	if (role->loopback != DNSFW_LOOPBACK_ALL &&
-	    !covers(role->loopback_ports, p->proto, p->dport))
-		return false;
-	return settle(d, DNSFW_ALLOW, DNSFW_LOOPBACK, 0);
+	if (may_reach(p, role))
+		return settle(d, DNSFW_ALLOW, DNSFW_LOOPBACK, 0);
+	return settle(d, DNSFW_DENY, DNSFW_LOOPBACK_OTHER, 0);
 }
 
 /* Closing slots before opening ones. Sets @d and returns true if one covers
@@ -404,31 +375,52 @@ decide(const struct packet *p, const struct sender *s,
 		settle(d, DNSFW_ALLOW, DNSFW_OWN_SOCKET, 0);
 		return;
 	}
-	if (by_upkeep(p, s, d))
+	if (by_upkeep(p, s, d, hook))
 		return;
-	if (is_spoofed(p, s)) {
+	if (hook == DNSFW_HOOK_TC_GUEST ? is_forged_by_guest(p) :
+					  is_spoofed(p, s)) {
 		settle(d, DNSFW_DENY, DNSFW_SPOOFED, 0);
 		return;
 	}
-	if (stays_here(p, hook) && to_listener(p)) {
+	if (hook == DNSFW_HOOK_TC_GUEST ?
+		    comes_to_listener(p) :
+		    stays_here(p, hook) && to_listener(p)) {
 		settle(d, DNSFW_ALLOW, DNSFW_LISTENER, 0);
 		return;
 	}
 	if (by_lockdown(p, s, role, d, hook))
 		return;
 	if (p->frag == FRAGMENT_LATER) {	/* its ports are elsewhere */
-		if (follows_fragment(p))
+		if (follows_fragment(p, s))
 			settle(d, DNSFW_ALLOW, DNSFW_FLOW, 0);
 		else
 			settle(d, DNSFW_DENY, DNSFW_FRAG_ORPHAN, 0);
 		return;
 	}
-	if (by_conversation(p, s, d) ||
+	if (by_conversation(p, s, role, d, hook) ||
 	    by_address_rule(p, s->role, role, d) ||
 	    (stays_here(p, hook) && by_loopback(p, role, d)) ||
 	    by_grant(p, s->role, d))
 		return;
 	by_default(role, d);
+}
+
+/* Refused by one hook's own question, not by decide(). False where the role
+ * only watches.
+ */
+static __always_inline bool
+refuse(const struct packet *p, const struct sender *s,
+       enum dnsfw_reason reason, const enum dnsfw_hook hook)
+{
+	const struct dnsfw_role *role;
+	struct decision d = {};
+	__u32 id = s->role;
+
+	role = map_get(dnsfw_roles, &id);
+	settle(&d, DNSFW_DENY, reason, 0);
+	d.audited = role && role->mode == DNSFW_AUDIT;
+	report(p, s, &d, hook);
+	return !d.audited;
 }
 
 /* The tables let it begin; a flow, a reply or upkeep begins nothing */
@@ -479,7 +471,7 @@ static __always_inline bool judge(const struct packet *p,
 	if (hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG)
 		return true;
 	if (p->frag == FRAGMENT_FIRST)
-		remember_fragment(p);
+		remember_fragment(p, s);
 	if (begins(d) && has_flow(p))
 		begin_flow(p, s, d);
 	return true;

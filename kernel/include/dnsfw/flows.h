@@ -12,6 +12,7 @@
 #define DNSFW_FLOWS_H
 
 #include "report.h"
+#include "role.h"
 
 #define UDP_IDLE (180 * SECOND)
 #define UDP_IDLE_NEW (30 * SECOND)	/* nothing came back yet */
@@ -30,7 +31,7 @@ egress_key(struct dnsfw_flow_key *key, const struct packet *p)
 	key->remote_port = p->dport;
 	key->proto = p->proto;
 	if (p->forwarded) {
-		key->forwarded = 1;
+		key->forwarded = DNSFW_PATH_FORWARDED;
 		key->local = p->src;
 	}
 }
@@ -46,9 +47,19 @@ ingress_key(struct dnsfw_flow_key *key, const struct packet *p)
 	key->remote_port = p->sport;
 	key->proto = p->proto;
 	if (p->forwarded) {
-		key->forwarded = 1;
+		key->forwarded = DNSFW_PATH_FORWARDED;
 		key->local = p->dst;
 	}
+}
+
+/* A `via` is a second opinion, with conversations of its own */
+static __always_inline void
+sender_key(struct dnsfw_flow_key *key, const struct packet *p,
+	   const struct sender *s)
+{
+	egress_key(key, p);
+	if (s->by_way)
+		key->forwarded = DNSFW_PATH_VIA;
 }
 
 static __always_inline bool is_alive(__u32 id)
@@ -124,18 +135,29 @@ find_flow(const struct packet *p, const struct sender *s)
 	struct dnsfw_flow_key key;
 	struct dnsfw_flow *flow;
 
-	egress_key(&key, p);
+	sender_key(&key, p, s);
 	flow = map_get(dnsfw_flows, &key);
 	if (flow && passes_by_flow(flow, p, s)) {
 		note_egress(flow, p);
 		return flow;
 	}
+	return 0;
+}
+
+/* Forwarded: the answer leaves by another interface, also as egress. Its role
+ * is nobody's business: it answers whoever began. What a guest sends is never
+ * one, or it could speak for a server to another guest.
+ */
+static __always_inline struct dnsfw_flow *find_answered(const struct packet *p)
+{
+	struct dnsfw_flow_key key;
+	struct dnsfw_flow *flow;
+
 	if (!p->forwarded || is_syn(p))
 		return 0;
-	/* forwarded: the answer leaves by another interface, also as egress */
 	ingress_key(&key, p);
 	flow = map_get(dnsfw_flows, &key);
-	if (!flow || !passes_by_flow(flow, p, s))
+	if (!flow || !is_live(flow, p) || !is_alive(flow->rule))
 		return 0;
 	touch(flow, p->now);
 	if (flow->state == DNSFW_FLOW_NEW)
@@ -154,19 +176,35 @@ same_side(const struct dnsfw_flow *flow, const struct packet *p)
 	       p->ifindex == LOOPBACK_IFINDEX;
 }
 
+/* Whose the receiver is TC cannot always ask (a socket without a record): then
+ * the first answer says it, and is held to what that role may receive.
+ */
+static __always_inline bool
+took(struct dnsfw_flow *flow, const struct packet *p, const struct sender *s,
+     const struct role *role)
+{
+	if (flow->role != DNSFW_ROLE_NONE)
+		return !s->known || flow->role == s->takes;
+	if (!receives(role, p->proto, p->sport))
+		return false;
+	flow->role = s->takes;
+	return true;
+}
+
 /* A conversation that a peer began with a socket of ours */
 static __always_inline bool
-find_inbound(const struct packet *p, const struct sender *s)
+find_inbound(const struct packet *p, const struct sender *s,
+	     const struct role *role)
 {
 	struct dnsfw_flow_key key;
 	struct dnsfw_flow *flow;
 
-	if (is_syn(p) || p->forwarded)
+	if (is_syn(p))
 		return false;
 	egress_key(&key, p);
 	flow = map_get(dnsfw_flows_in, &key);
 	if (!flow || !is_live(flow, p) || !same_side(flow, p) ||
-	    (s->known && flow->role != s->role))
+	    !took(flow, p, s, role))
 		return false;
 	note_egress(flow, p);
 	return true;
@@ -180,7 +218,7 @@ begin_flow(const struct packet *p, const struct sender *s,
 	struct dnsfw_flow flow = {};
 	struct dnsfw_flow_key key;
 
-	egress_key(&key, p);
+	sender_key(&key, p, s);
 	flow.since = p->now;
 	flow.seen = p->now;
 	flow.role = s->role;
@@ -193,33 +231,37 @@ begin_flow(const struct packet *p, const struct sender *s,
 	map_put(dnsfw_flows, &key, &flow);
 }
 
+/* The role is in it: a guest that takes another's address gets no further */
 static __always_inline void
-fragment_key(struct dnsfw_frag_key *key, const struct packet *p)
+fragment_key(struct dnsfw_frag_key *key, const struct packet *p,
+	     const struct sender *s)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->src = p->src;
 	key->dst = p->dst;
 	key->netns = p->netns;
 	key->id = p->frag_id;
-	key->proto = p->frag_proto;
+	key->proto = p->frag_proto | s->role << 8;
 }
 
 /* A first fragment was let pass: so will be the rest of its datagram */
-static __always_inline void remember_fragment(const struct packet *p)
+static __always_inline void
+remember_fragment(const struct packet *p, const struct sender *s)
 {
 	struct dnsfw_frag_key key;
 	__u64 until = p->now + FRAGMENTS_LIVE;
 
-	fragment_key(&key, p);
+	fragment_key(&key, p, s);
 	map_put(dnsfw_frags, &key, &until);
 }
 
-static __always_inline bool follows_fragment(const struct packet *p)
+static __always_inline bool
+follows_fragment(const struct packet *p, const struct sender *s)
 {
 	struct dnsfw_frag_key key;
 	const __u64 *until;
 
-	fragment_key(&key, p);
+	fragment_key(&key, p, s);
 	until = map_get(dnsfw_frags, &key);
 	return until && p->now < *until;
 }

@@ -8,20 +8,6 @@
 
 #include "decide.h"
 
-static __always_inline bool
-may_receive(const struct packet *p, const struct role *role)
-{
-	switch (role->inbound) {
-	case DNSFW_INBOUND_ALL:
-		return true;
-	case DNSFW_INBOUND_TCP:
-		return p->proto == PROTO_TCP;
-	case DNSFW_INBOUND_PORTS:
-		return covers(role->inbound_ports, p->proto, p->dport);
-	}
-	return false;
-}
-
 /* The peer of one of our flows speaks. A forged datagram can only keep alive
  * what our own side has begun.
  */
@@ -53,17 +39,12 @@ note_inbound(const struct dnsfw_flow_key *key, const struct packet *p)
 	return true;
 }
 
-/* A socket of @s took this packet, and no conversation of it is known */
 static __always_inline void
-begin_inbound(const struct dnsfw_flow_key *key, const struct packet *p,
-	      const struct sender *s)
+record_inbound(const struct dnsfw_flow_key *key, const struct packet *p,
+	       const struct sender *s)
 {
 	struct dnsfw_flow flow = {};
-	struct role role = {};
 
-	load_role(s->role, &role);
-	if (!may_receive(p, &role))
-		return;
 	flow.since = p->now;
 	flow.seen = p->now;
 	flow.role = s->role;
@@ -71,6 +52,18 @@ begin_inbound(const struct dnsfw_flow_key *key, const struct packet *p,
 	flow.reason = p->ifindex == LOOPBACK_IFINDEX ? DNSFW_LOOPBACK :
 						       DNSFW_INBOUND;
 	map_put(dnsfw_flows_in, key, &flow);
+}
+
+/* A socket of @s took this packet, and no conversation of it is known */
+static __always_inline void
+begin_inbound(const struct dnsfw_flow_key *key, const struct packet *p,
+	      const struct sender *s)
+{
+	struct role role = {};
+
+	load_role(s->role, &role);
+	if (receives(&role, p->proto, p->dport))
+		record_inbound(key, p, s);
 }
 
 /* True if what came in would be new if a socket takes it: a SYN, or a

@@ -154,7 +154,10 @@ struct bucket {
 enum {
 	BUCKET_EVENTS = 0,
 	BUCKET_UPKEEP = DNSFW_REASON_COUNT,
-	BUCKET_COUNT = DNSFW_REASON_COUNT + 16,
+	BUCKET_KINDS = 16,	/* of upkeep, at most */
+	BUCKET_GUESTS = BUCKET_UPKEEP + BUCKET_KINDS,
+	GUEST_BUCKETS = 64,	/* guests take from one by device number */
+	BUCKET_COUNT = BUCKET_GUESTS + GUEST_BUCKETS * BUCKET_KINDS,
 };
 
 MAP_PERCPU(dnsfw_buckets, struct bucket, BUCKET_COUNT);

@@ -62,6 +62,13 @@ enum {
 	FRAGMENT_LATER,
 };
 
+/* Whose is the socket that a packet over lo will reach */
+enum {
+	RECEIVER_UNKNOWN = 0,	/* nobody asked, or nobody there */
+	RECEIVER_OWN,		/* of the sender's role, or dnsfw's */
+	RECEIVER_GONE,		/* nobody, and nothing could begin there */
+};
+
 /* What decide() sees. The connect and sendmsg hooks fill what they know. */
 struct packet {
 	__u64 now;
@@ -85,7 +92,8 @@ struct packet {
 	__u8 payload;		/* TCP carries data */
 	__u8 forwarded;
 	__u8 malformed;		/* dnsfw_reason */
-	__u8 pad[4];
+	__u8 receiver;		/* over lo, for a role that may reach its own */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct packet) % 8 == 0, "forget() goes by words");
 

@@ -43,9 +43,14 @@ static __always_inline bool take_token(__u32 index, __u32 rate, __u64 now)
 	return true;
 }
 
-/* True if an event left. @hook is a constant: only the address hooks run in
- * the sender's own process and may ask who that is.
- */
+/* These run in the sender's own process and may ask who that is */
+static __always_inline bool is_call(const enum dnsfw_hook hook)
+{
+	return hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG ||
+	       hook == DNSFW_HOOK_BIND || hook == DNSFW_HOOK_SOCK_CREATE;
+}
+
+/* True if an event left. @hook is a constant. */
 static __always_inline bool
 send_event(const struct packet *p, const struct sender *s,
 	   const struct decision *d, const enum dnsfw_hook hook)
@@ -70,7 +75,7 @@ send_event(const struct packet *p, const struct sender *s,
 	e->verdict = d->audited ? DNSFW_ALLOW : d->verdict;
 	e->reason = d->reason;
 	e->hook = hook;
-	if (hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG) {
+	if (is_call(hook)) {
 		e->pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(e->comm, DNSFW_COMM);
 	} else {
@@ -92,6 +97,16 @@ static __always_inline void count(struct dnsfw_counter *c,
 		__sync_fetch_and_add(&c->audited, 1);
 	else
 		__sync_fetch_and_add(&c->denied, 1);
+}
+
+/* What passes without a decision */
+static __always_inline void count_reason(__u32 reason)
+{
+	struct dnsfw_counter *c;
+
+	c = map_get(dnsfw_counters, &reason);
+	if (c)
+		__sync_fetch_and_add(&c->allowed, 1);
 }
 
 static __always_inline void

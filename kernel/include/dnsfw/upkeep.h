@@ -19,7 +19,7 @@ enum upkeep {
 	UPKEEP_ICMP_ERROR,
 	UPKEEP_ECHO_REPLY,
 };
-_Static_assert(BUCKET_UPKEEP + UPKEEP_ECHO_REPLY < BUCKET_COUNT, "a bucket each");
+_Static_assert(UPKEEP_ECHO_REPLY < BUCKET_KINDS, "a bucket each");
 
 enum {
 	UPKEEP_FEW = 20,	/* a second and CPU: a lease, a group report */
@@ -27,6 +27,7 @@ enum {
 	UPKEEP_MANY = 1000,	/* neighbours, ends of connections */
 	SMALL = 576,		/* RFC 1122, 3.2.2: what an error need not pass */
 	SMALL_IP6 = 1280,	/* RFC 4443, 2.4 (c): errors fill the minimum MTU */
+	PROBE_BYTES = 96,	/* ND of one neighbour: 64, and what a nonce adds */
 };
 
 enum {
@@ -40,6 +41,8 @@ enum {
 	MLD_LAST = 132,
 	MLD_V2_REPORT = 143,	/* RFC 3810 */
 	ND_FIRST = 133,		/* RFC 4861, 4 */
+	ND_SOLICIT = 135,
+	ND_ADVERTISE = 136,
 	ND_LAST = 137,
 	DHCP_CLIENT = 68,
 	DHCP_SERVER = 67,
@@ -69,14 +72,19 @@ is_neighbor(const struct packet *p, const struct sender *s)
 	       (is_link_local(&p->dst) || !s->crafts);
 }
 
+static __always_inline bool is_group_report(const struct packet *p)
+{
+	return (p->icmp >= MLD_FIRST && p->icmp <= MLD_LAST) ||
+	       p->icmp == MLD_V2_REPORT;
+}
+
 /* One hop: no router passes a report on */
 static __always_inline enum upkeep
 upkeep_icmp6(const struct packet *p, const struct sender *s)
 {
 	if (p->icmp >= ND_FIRST && p->icmp <= ND_LAST)
 		return is_neighbor(p, s) ? UPKEEP_NEIGHBOR : UPKEEP_NONE;
-	if ((p->icmp >= MLD_FIRST && p->icmp <= MLD_LAST) ||
-	    p->icmp == MLD_V2_REPORT)
+	if (is_group_report(p))
 		return p->ttl == 1 && is_group(p) ? UPKEEP_GROUPS : UPKEEP_NONE;
 	return UPKEEP_NONE;
 }
@@ -141,6 +149,63 @@ upkeep_kind(const struct packet *p, const struct sender *s,
 		return is_tcp_end(p, s) ? UPKEEP_TCP_END : UPKEEP_NONE;
 	}
 	return UPKEEP_NONE;
+}
+
+/* A guest is answered at the address from which it was asked, which is often
+ * global (RFC 4861, 7.2.4): no larger than that takes.
+ */
+static __always_inline enum upkeep guest_icmp6(const struct packet *p)
+{
+	if (p->icmp < ND_FIRST || p->icmp > ND_LAST)
+		return p->ttl == 1 && is_group(p) && is_group_report(p) ?
+			       UPKEEP_GROUPS :
+			       UPKEEP_NONE;
+	if (p->ttl != 255 || p->bytes > SMALL)
+		return UPKEEP_NONE;
+	if (is_link_local(&p->dst))
+		return UPKEEP_NEIGHBOR;
+	return (p->icmp == ND_SOLICIT || p->icmp == ND_ADVERTISE) &&
+			       p->bytes <= PROBE_BYTES ?
+		       UPKEEP_NEIGHBOR :
+		       UPKEEP_NONE;
+}
+
+/* To whoever serves leases on its link, or to this host */
+static __always_inline bool guest_dhcp(const struct packet *p)
+{
+	__u32 word;
+
+	if (!is_dhcp(p))
+		return false;
+	__builtin_memcpy(&word, &p->dst.b[12], sizeof(word));
+	return p->family == 6 || word == 0xffffffff ||
+	       is_local(p->netns, &p->dst);
+}
+
+/* What keeps a guest on its link. Nothing of it is the kernel's word: a reset
+ * or an error is a packet like any other, and passes with its conversation.
+ */
+static __always_inline enum upkeep upkeep_of_guest(const struct packet *p)
+{
+	if (p->link)
+		return p->link == TYPE_ARP ? UPKEEP_ARP : UPKEEP_PORT;
+	if (p->frag)
+		return UPKEEP_NONE;
+	switch (p->proto) {
+	case PROTO_ICMP:
+		return p->family == 6 ? guest_icmp6(p) : UPKEEP_NONE;
+	case PROTO_IGMP:
+		return p->ttl == 1 && is_group(p) ? UPKEEP_GROUPS : UPKEEP_NONE;
+	case PROTO_UDP:
+		return guest_dhcp(p) ? UPKEEP_DHCP : UPKEEP_NONE;
+	}
+	return UPKEEP_NONE;
+}
+
+/* One guest's flood is not another's loss */
+static __always_inline __u32 guest_bucket(const struct packet *p)
+{
+	return BUCKET_GUESTS + (p->ifindex % GUEST_BUCKETS) * BUCKET_KINDS;
 }
 
 static __always_inline __u32 upkeep_rate(enum upkeep kind)

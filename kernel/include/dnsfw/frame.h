@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the programs of a device share. "No objection" is "next", so that other
+ * programs of the device still run.
+ */
+#ifndef DNSFW_FRAME_H
+#define DNSFW_FRAME_H
+
+#include "decide.h"
+
+enum {
+	TC_NEXT = -1,		/* TC_ACT_UNSPEC, TCX_NEXT */
+	TC_DROP = 2,		/* TC_ACT_SHOT, TCX_DROP */
+};
+
+/* What a guest sends is judged where it comes in, as it wrote it: behind NAT
+ * or a bridge nobody could tell whose it is. What is sent to one is judged by
+ * the program of that device. A daemon's own `host` policy speaks of neither.
+ */
+static __always_inline bool was_judged(struct __sk_buff *skb)
+{
+	__u16 tables;
+
+	if (!skb->ingress_ifindex)
+		return false;
+	tables = uses();
+	return tables && ((skb->mark & DNSFW_MARK_JUDGED) ||
+			  ((tables & DNSFW_USES_DEVICES) &&
+			   role_of_device(skb->ifindex)));
+}
+
+/* A frame that comes in, as egress of the role that sent it */
+static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
+{
+	struct decision d = {};
+	struct packet p = {};
+	struct sender s = {};
+	bool pass;
+
+	read_packet(skb, &p, from, false);
+	p.forwarded = 1;
+	find_guest(skb, &p, &s);
+	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_GUEST);
+	if (d.reason == DNSFW_LISTENER)
+		skb->mark = s.role;
+	else if (pass && d.reason != DNSFW_UPKEEP)	/* that stays here */
+		skb->mark |= DNSFW_MARK_JUDGED;
+	return pass ? TC_NEXT : TC_DROP;
+}
+
+#endif
