@@ -13,7 +13,7 @@ import click
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server.options import CONTROL_NAME, run_dir
 
-__all__ = ["Client", "NoDaemon", "run_dir_option"]
+__all__ = ["Client", "NoDaemon", "role_option", "run_dir_option"]
 
 _PATIENCE = 30.0  # seconds; a reload compiles lists of a million names
 _CHUNK = 1 << 16
@@ -35,6 +35,13 @@ def run_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def role_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--role, for every command that shows rows of several."""
+    return click.option("--role", metavar="ROLE", help="Only of this role.  [default: all]")(
+        command
+    )
+
+
 class Client:
     """One request a connection."""
 
@@ -46,9 +53,12 @@ class Client:
         *_, last = self._lines(do, request, _PATIENCE)
         return last
 
-    def rows(self, do: str, *, forever: bool = False) -> Iterator[dict[str, Any]]:
-        """Every row as it comes."""
-        for line in self._lines(do, {}, None if forever else _PATIENCE):
+    def rows(
+        self, do: str, *, forever: bool = False, role: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Every row as it comes, of one role or of all."""
+        request = {} if role is None else {"role": role}
+        for line in self._lines(do, request, None if forever else _PATIENCE):
             if "row" in line:
                 yield line["row"]
 

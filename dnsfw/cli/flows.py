@@ -6,18 +6,19 @@ from typing import Any
 
 import click
 
-from dnsfw.cli.client import Client, run_dir_option
+from dnsfw.cli.client import Client, role_option, run_dir_option
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 
 _LOOPBACK = "loopback"  # leaves nothing, and would drown what does
 
 
 @click.command("flows", short_help="Conversations that were allowed.")
+@role_option
 @json_option
 @run_dir_option
-def flows(as_json: bool, run_dir: str | None) -> None:
+def flows(role: str | None, as_json: bool, run_dir: str | None) -> None:
     """Conversations that were allowed when they began; they live by use, not by TTL."""
-    rows = list(Client(run_dir).rows("flows"))
+    rows = list(Client(run_dir).rows("flows", role=role))
     if as_json:
         print_json(rows)
         return
@@ -27,6 +28,7 @@ def flows(as_json: bool, run_dir: str | None) -> None:
     local = [row for row in rows if row["reason"] == _LOOPBACK]
     shown = [
         (
+            row["role"],
             "<-" if row["direction"] == "in" else "->",
             _peer(row),
             row["state"],
@@ -38,7 +40,7 @@ def flows(as_json: bool, run_dir: str | None) -> None:
         if row["reason"] != _LOOPBACK
     ]
     if shown:
-        click.echo(table(("", "PEER", "STATE", "AGE", "IDLE", "NAMES"), shown))
+        click.echo(table(("ROLE", "", "PEER", "STATE", "AGE", "IDLE", "NAMES"), shown))
     within = f", and {len(local)} within this host: see --json" if local else ""
     click.echo(f"{counts(len(shown), 'flow')}{within}")
 

@@ -27,6 +27,7 @@ _BY_POLICY = {Ede.BLOCKED, Ede.CENSORED, Ede.FILTERED, Ede.PROHIBITED}
 _LONGEST = 65535
 _NO = 1
 _HOST = 3
+_HOST_ROLE = "host"
 _EXIT = {"allowed": 0, "no data": 0, "refused": _NO, "no such name": _NO, "failed": _HOST}
 
 
@@ -35,6 +36,10 @@ _EXIT = {"allowed": 0, "no data": 0, "refused": _NO, "no such name": _NO, "faile
 @click.argument("rtype", metavar="[TYPE]", default="A")
 @click.option("--server", metavar="ADDR:PORT", help="Ask here, not where the daemon listens.")
 @click.option("--tcp", is_flag=True, help="Ask over TCP.")
+@click.option(
+    "--role", metavar="ROLE",
+    help="Ask as this role, through the control socket; what it opens is open for ROLE alone.",
+)  # fmt: skip
 @json_option
 @run_dir_option
 @click.pass_context
@@ -44,30 +49,70 @@ def query(
     rtype: str,
     server: str | None,
     tcp: bool,
+    role: str | None,
     as_json: bool,
     run_dir: str | None,
 ) -> None:
-    """Look NAME up through the daemon, as any client would; this opens its addresses.
+    """Look NAME up through the daemon, as any client would; this opens its addresses for the
+    role that asks.
 
-    TYPE is A unless given. Exit 0: answered. 1: refused by the policy, or there is no such
-    name. 3: no answer.
+    Where no hook of the wall sees this command, its query has no role and would be refused:
+    then root asks as `host` through the control socket, and who may only look is told what
+    the policy says, without a look-up. TYPE is A unless given. Exit 0: answered. 1: refused
+    by the policy, or there is no such name. 3: no answer.
     """
+    if role is not None and (server is not None or tcp):
+        raise ConfigError("--role asks through the control socket: no --server, no --tcp")
     wire = _question(name, rtype)
-    endpoint = _where(server, run_dir)
     began = time.monotonic()
-    try:
-        reply = DNSRecord.parse(_exchange(endpoint, wire, tcp))
-    except OSError as error:
-        why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
-        raise DatapathError(f"{endpoint}: {why}; is dnsfw up? see `dnsfw status`") from None
-    except (DNSError, WireError) as error:
-        raise DatapathError(f"{endpoint} did not answer in DNS: {error}") from None
-    result = _result(name, rtype.upper(), endpoint, reply, time.monotonic() - began)
+    if role is None:
+        endpoint = _where(server, run_dir)
+        reply = _heard(endpoint, wire, tcp)
+        how = str(endpoint)
+        if server is None and _extended_error(reply)[0] == Ede.PROHIBITED:
+            role = _HOST_ROLE  # no hook saw us: nobody knows whose the query is
+    if role is not None:
+        said = _through_the_daemon(wire, role, run_dir)
+        if "judged" in said:
+            _print_judgement(said, as_json)
+            ctx.exit(_NO if said["judged"] == "deny" else 0)
+        reply = DNSRecord.parse(bytes.fromhex(said["wire"]))
+        how = f"as role {said['role']}, for which alone it opens addresses"
+    result = _result(name, rtype.upper(), how, reply, time.monotonic() - began)
+    result["role"] = role
     if as_json:
         print_json(result)
     else:
         click.echo("\n".join(_lines(result)))
     ctx.exit(_EXIT[result["verdict"]])
+
+
+def _heard(endpoint: Endpoint, wire: bytes, tcp: bool) -> DNSRecord:
+    try:
+        return DNSRecord.parse(_exchange(endpoint, wire, tcp))
+    except OSError as error:
+        why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
+        raise DatapathError(f"{endpoint}: {why}; is dnsfw up? see `dnsfw status`") from None
+    except (DNSError, WireError) as error:
+        raise DatapathError(f"{endpoint} did not answer in DNS: {error}") from None
+
+
+def _through_the_daemon(wire: bytes, role: str, run_dir: str | None) -> dict[str, Any]:
+    question = DNSRecord.parse(wire).q
+    return Client(run_dir).ask(
+        "resolve", name=to_text(from_text(str(question.qname))), qtype=question.qtype, role=role
+    )
+
+
+def _print_judgement(said: dict[str, Any], as_json: bool) -> None:
+    """For who may only look."""
+    if as_json:
+        print_json({key: said[key] for key in ("name", "role", "judged", "reason", "rule")})
+        return
+    word = "would be looked up" if said["judged"] == "allow" else "would be refused"
+    why = said["rule"] or said["reason"]
+    click.echo(f"{said['name']}: {word} for role {said['role']} ({why})")
+    click.echo("  not looked up, nothing opened: that takes the right to change (sudo)")
 
 
 def _question(name: str, rtype: str) -> bytes:
@@ -123,15 +168,13 @@ def _exchange_tcp(endpoint: Endpoint, wire: bytes) -> bytes:
     raise ConnectionResetError(0, "the connection was closed without an answer")
 
 
-def _result(
-    name: str, rtype: str, endpoint: Endpoint, reply: DNSRecord, seconds: float
-) -> dict[str, Any]:
+def _result(name: str, rtype: str, how: str, reply: DNSRecord, seconds: float) -> dict[str, Any]:
     code, text = _extended_error(reply)
     rcode = RCODE.get(reply.header.rcode)
     return {
         "name": safe(name),
         "type": rtype,
-        "server": str(endpoint),
+        "server": how,
         "verdict": _verdict(rcode, code, bool(reply.rr)),
         "rcode": rcode,
         "error": None if code is None else {"code": code, "text": text},

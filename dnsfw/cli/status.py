@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
-from dnsfw.cli.render import duration, json_option, print_json, table
+from dnsfw.cli.render import counts, duration, json_option, print_json, table
 from dnsfw.errors import DatapathError
 from dnsfw.server.removal import wall_stands
 
 _LABEL = 11
+_WIDTH = 80
 _LEFT = (
     "the daemon does not run; the wall it left stands and opens nothing new. "
     "`sudo dnsfw up` (with the same options) takes it over, `sudo dnsfw down` removes it"
@@ -22,7 +23,8 @@ _LEFT = (
 @click.command("status", short_help="What is guarded, how, and what it counted.")
 @click.option(
     "--require-enforcing", is_flag=True,
-    help="Exit 3 unless the policy is enforced by every wanted hook (audit mode is not).",
+    help="Exit 3 unless the policy file is in force as written: every role enforcing, every "
+    "wanted hook attached, no lockdown, no trial.",
 )  # fmt: skip
 @json_option
 @run_dir_option
@@ -40,22 +42,23 @@ def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
         print_json({"running": True, "wall_stands": True, **state})
     else:
         click.echo("\n".join(_lines(state)))
-    if require_enforcing and not state["enforcing"]:
-        raise DatapathError(f"not enforcing: {_why_not(state)}")
+    if require_enforcing and (why := [*state["not_enforcing"], *state["not_as_written"]]):
+        raise DatapathError(f"not enforcing: {'; '.join(why)}")
 
 
-def _why_not(state: dict[str, Any]) -> str:
-    if state["missing"]:
-        return "degraded, " + "; ".join(state["missing"])
-    lost = [f"{hook['name']} on {hook['where']}" for hook in state["hooks"] if not hook["attached"]]
-    if lost:
-        return "not attached: " + ", ".join(lost)
-    return f"mode is {state['mode']}" if state["hooks"] else "no hook is attached"
+def _doing(state: dict[str, Any]) -> str:
+    """The first line: nobody may take audit for enforcement (row 140)."""
+    if not state["enforcing"]:
+        return f"NOT ENFORCING: {'; '.join(state['not_enforcing'])}"
+    if state["lockdown"] != "off":
+        return "LOCKDOWN: nothing leaves"
+    return "enforcing"
 
 
 def _lines(state: dict[str, Any]) -> Iterator[str]:
-    doing = "enforcing" if state["enforcing"] else f"NOT ENFORCING: {_why_not(state)}"
-    yield f"dnsfw {state['version']}, {doing}"
+    first, *more = _fold(f"dnsfw {state['version']}, {_doing(state)}".split(" "), " ", _WIDTH)
+    yield first
+    yield from (_field("", line) for line in more)
     yield _field("running", f"{duration(state['seconds'])}, pid {state['pid']}, {state['loop']}")
     yield _field("policy", f"{state['policy']} (default {state['default']})")
     if state["policy_stale"]:
@@ -66,8 +69,15 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield _field("TRIAL", f"undone in {left} unless `dnsfw confirm` comes")
     if state["lockdown"] != "off":
         yield _field("LOCKDOWN", f"{state['lockdown']}; `dnsfw lockdown off` ends it")
-    yield _field("listening", ", ".join(state["listen"]))
-    yield _field("upstreams", ", ".join(state["upstreams"]))
+    if state["resolv_conf"]:
+        yield from _wrapped("RESOLV", state["resolv_conf"].split())
+    if (tamper := state["tamper"])["count"]:
+        often = counts(tamper["count"], "time")
+        told = f"{often}, last {duration(tamper['seconds_ago'])} ago: {tamper['last']}"
+        yield from _wrapped("TAMPER", told.split())
+    yield from _wrapped("listening", state["listen"], ", ")
+    yield from _wrapped("upstreams", state["upstreams"], ", ")
+    yield from _roles(state)
     yield from _hooks(state)
     yield from _packets(state)
     yield from _numbers("dns", state["dns"])
@@ -76,6 +86,43 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
 
 def _field(label: str, text: str) -> str:
     return f"{label:<{_LABEL}}{text}".rstrip()
+
+
+def _roles(state: dict[str, Any]) -> Iterator[str]:
+    """A row a role, and below it who has it."""
+    head = ("role", "mode", "default", "queries", "refused", "grants", "flows", "dropped")
+    rows = [
+        (
+            role["name"],
+            "AUDIT" if role["mode"] == "audit" else role["mode"],
+            role["default"],
+            role["queries"],
+            role["refused"] or (f"{role['audited']} would be" if role["audited"] else 0),
+            role["grants"],
+            role["flows"],
+            role["packets"]["denied"],
+        )
+        for role in state["roles"]
+    ]
+    first, *lines = table(head, rows).splitlines()
+    yield _field("roles", first)
+    for role, line in zip(state["roles"], lines, strict=True):
+        yield _field("", line)
+        if role["subjects"]:
+            yield from _below(role["subjects"], ", ")
+        if role["takeover"]:
+            yield from _below(["port 53 taken over"])
+        elsewhere = [where for where in role["hooks"] if where not in state["roles"][0]["hooks"]]
+        if elsewhere:
+            yield from _below(["judged on", *elsewhere])
+    for text in state["absent"]:
+        yield from _below(["waiting:", *text.split()])
+
+
+def _below(words: list[str], comma: str = " ") -> Iterator[str]:
+    """Words under a role's row, set in by two."""
+    for line in _fold(words, comma, _WIDTH - _LABEL - 2):
+        yield _field("", f"  {line}")
 
 
 def _hooks(state: dict[str, Any]) -> Iterator[str]:
@@ -111,14 +158,21 @@ def _numbers(label: str, numbers: dict[str, Any]) -> Iterator[str]:
         yield from _wrapped(label, told, ", ")
 
 
-def _wrapped(label: str, words: list[str], comma: str = " ", width: int = 80) -> Iterator[str]:
+def _wrapped(label: str, words: list[str], comma: str = " ", width: int = _WIDTH) -> Iterator[str]:
     """Words after a label, on as many lines as they need."""
+    for line in _fold(words, comma, width - _LABEL):
+        yield _field(label, line)
+        label = ""
+
+
+def _fold(words: list[str], comma: str, width: int) -> Iterator[str]:
+    """Words on as many lines as they need."""
     line = ""
     for word in words:
         longer = f"{line}{comma if line else ''}{word}"
-        if line and len(longer) > width - _LABEL - len(comma.rstrip()):
-            yield _field(label, line + comma.rstrip())
-            label, line = "", word
+        if line and len(longer) > width - len(comma.rstrip()):
+            yield line + comma.rstrip()
+            line = word
         else:
             line = longer
-    yield _field(label, line)
+    yield line

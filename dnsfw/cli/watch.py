@@ -7,21 +7,22 @@ import time
 
 import click
 
-from dnsfw.cli.client import Client, run_dir_option
+from dnsfw.cli.client import Client, role_option, run_dir_option
 from dnsfw.cli.render import json_option
 from dnsfw.server.reporter import describe
 
 
 @click.command("watch", short_help="What is refused, as it happens.")
+@role_option
 @json_option
 @run_dir_option
-def watch(as_json: bool, run_dir: str | None) -> None:
+def watch(role: str | None, as_json: bool, run_dir: str | None) -> None:
     """What is refused, as it happens, with the last names of the address. Ctrl-C ends it.
 
     With --json one object a line.
     """
     try:
-        for row in Client(run_dir).rows("watch", forever=True):
+        for row in Client(run_dir).rows("watch", forever=True, role=role):
             if row["kind"] == "watching":
                 continue
             if as_json:

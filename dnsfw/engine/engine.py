@@ -350,6 +350,10 @@ class Engine:
         """How many queries came from a role since it is there."""
         return self._asked.get(role, 0)
 
+    def held(self, role: RoleId) -> int:
+        """How many addresses a role has grants on."""
+        return self._ledger.room.of(role)
+
     def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
         """Who holds an address, or held it last: the latest first."""
         return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from dnsfw.datapath.abi import Mode
 from dnsfw.engine.effects import Note
 from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
+from dnsfw.server.audit import AuditReminder, audit_text
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.control import ControlServer
 from dnsfw.server.faults import Faults
@@ -37,7 +37,10 @@ from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstre
 from dnsfw.server.reload import Reloader
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.resolvconf import find_upstreams
+from dnsfw.server.resolvwatch import ResolvWatch
+from dnsfw.server.role_names import RoleNames
 from dnsfw.server.service import Listeners, Service
+from dnsfw.server.tamper import Tampering
 from dnsfw.server.trial import Trial
 from dnsfw.server.upkeep import Upkeep
 from dnsfw.server.verbs import verbs
@@ -62,6 +65,9 @@ class Daemon:
     reporter: Reporter
     kernel: Kernel
     control: ControlServer
+    names: RoleNames
+    tampering: Tampering
+    resolv_watch: ResolvWatch
 
     def __init__(
         self,
@@ -114,6 +120,7 @@ class Daemon:
             self._notify.stopping()
             if how is End.REMOVE:
                 self.journal.remove()
+                self.names.remove()
                 self._say("removed: nothing of dnsfw is left in the kernel")
             else:
                 self._say("stopped: the wall stays up; `dnsfw down` removes it")
@@ -153,7 +160,9 @@ class Daemon:
 
     async def _start_and_serve(self, loop: asyncio.AbstractEventLoop) -> End:
         path = find_policy(self.options.policy)
-        policy = load(path)
+        self.names = RoleNames(self.options.run_dir)
+        policy = load(path, self.names.known)
+        self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
         upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
         listeners = Listeners(endpoints)
@@ -164,8 +173,8 @@ class Daemon:
                 self._note, self.now,
             )  # fmt: skip
             self.reloader = Reloader(
-                policy, path, self.options.policy, kernel.sink, self.service.performer, self.now,
-                self._swapped,
+                policy, path, self.options.policy, kernel, self.names, self.service.performer,
+                self.now, self._swapped,
             )  # fmt: skip
             self.service.fill(policy)
 
@@ -190,8 +199,10 @@ class Daemon:
         kernel, service = self.kernel, self.service
         self.reporter = Reporter(
             service.engine, lambda: self.reloader.policy, self._digest, self.watchers,
-            service.upstreams.targets,
+            service.upstreams.targets, self.names.text,
         )  # fmt: skip
+        self.tampering = Tampering(self.now, self.reporter.said)
+        self.resolv_watch = ResolvWatch(service.listeners.endpoints, self.reporter.said)
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         if not kernel.adopted:
@@ -206,10 +217,12 @@ class Daemon:
         await self.control.start()
 
     async def _serve(self) -> End:
+        policy = lambda: self.reloader.policy  # noqa: E731
         upkeep = Upkeep(
             self.kernel, self.service.performer, self.service.upstreams, self._digest,
             self._notify, self.now, self.faults, self.reporter.said,
-            self.service.refresh_addresses,
+            self.service.refresh_addresses, self.tampering.found,
+            (self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look),
         )  # fmt: skip
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
@@ -226,19 +239,25 @@ class Daemon:
 
     def _announce(self) -> None:
         policy = self.reloader.policy
-        for warning in policy.warnings:
-            self._log.line(Level.WARNING, str(warning))
+        for warning in (*policy.warnings, *self.service.unassigned):
+            self._warn(str(warning))
         for hook in self.kernel.hooks():
             if not hook.attached:
                 where = f"{hook.name} on {hook.where}"
-                self._log.line(Level.WARNING, f"degraded: {where} is missing: {hook.note}")
-        audit = ", AUDIT: nothing is refused" if policy.host.mode is Mode.AUDIT else ""
+                self._warn(f"degraded: {where} is missing: {hook.note}")
+        audit = audit_text(policy)
+        if audit:
+            self._warn(audit)
         listening = ", ".join(map(str, self.service.listeners.endpoints))
-        line = f"ready: guarding with {self.reloader.path} on {listening}{audit}"
+        line = f"ready: guarding with {self.reloader.path} on {listening}"
+        line += audit and f", {audit}"
         if self.options.trial is not None:
             line += f"; undone in {self.options.trial:.0f} s unless `dnsfw confirm`"
         self._say(line)
         self._notify.ready(line)
+
+    def _warn(self, text: str) -> None:
+        self._log.line(Level.WARNING, text)
 
     def _note(self, note: Note) -> None:
         if hasattr(self, "reporter"):  # before there is one: what the restart closed
@@ -272,8 +291,9 @@ class Daemon:
             self._log.line(Level.WARNING, str(context.get("message")))
 
     def _swapped(self, policy: Policy) -> None:
-        del policy
         self.reporter.said("reload", "a new policy is in force")
+        if audit := audit_text(policy):
+            self._warn(audit)
 
     def _undo(self) -> None:
         self._log.line(Level.WARNING, "nobody confirmed: undoing everything")

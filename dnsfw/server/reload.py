@@ -1,5 +1,9 @@
 """A new policy takes over while packets flow, or the old one stays.
 
+Roles come and go with it. The kernel knows a role before any socket is given it; sockets
+that change hands lose what their new role refuses; of a role that goes, every grant is
+closed and every flow cut before the reload returns.
+
 Compiled in a thread, for a block list of a million names takes seconds and answers must
 not wait. The swap itself is one step of the loop: no query is answered between the
 kernel's new tables and the engine's, and every flow is judged before it returns.
@@ -8,15 +12,18 @@ kernel's new tables and the engine's, and every flow is judged before it returns
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.datapath.sink import Sink
+from dnsfw.errors import DnsfwError
 from dnsfw.policy.compile import diff, find_policy, load
 from dnsfw.policy.policy import Policy
 from dnsfw.server.clock import Now
+from dnsfw.server.kernel import Kernel
 from dnsfw.server.performer import Performer
+from dnsfw.server.role_names import RoleNames
 
 __all__ = ["Reloaded", "Reloader"]
 
@@ -38,7 +45,8 @@ class Reloader:
         policy: Policy,
         path: Path,
         wanted: str | None,
-        sink: Sink,
+        kernel: Kernel,
+        names: RoleNames,
         performer: Performer,
         now: Now,
         on_swap: Callable[[Policy], None],
@@ -47,7 +55,8 @@ class Reloader:
         self.path = str(path.absolute())  # `status` is read in another directory
         self.stale = ""  # why the file on disk is not what is in force
         self._wanted = wanted
-        self._sink = sink
+        self._kernel = kernel
+        self._names = names
         self._performer = performer
         self._now = now
         self._on_swap = on_swap
@@ -58,28 +67,45 @@ class Reloader:
         async with self._one:
             try:
                 path = find_policy(self._wanted)
-                policy = await asyncio.to_thread(load, path)
+                policy = await asyncio.to_thread(load, path, self._names.known)
                 changes = tuple(diff(self.policy, policy))
                 later = tuple(_at_next_start(self.policy, policy))
-                self._swap(policy)
+                told = self._swap(policy)
             except Exception as error:
                 self.stale = str(error)
                 raise
             self.stale = ""
             self.path = str(path.absolute())
-            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later))
+            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later, *told))
 
-    def _swap(self, policy: Policy) -> None:
-        """The kernel's tables flip, the grants move to the new rules, the old rules die.
+    def _swap(self, policy: Policy) -> tuple[str, ...]:
+        """All of it, or the old one again. Says what else the operator should know."""
+        old = self.policy
+        self._names.take(policy)
+        try:
+            told = self._put(policy)
+        except DnsfwError:
+            with contextlib.suppress(DnsfwError):
+                self._put(old)
+            raise
+        self.policy = policy
+        self._on_swap(policy)
+        return told
+
+    def _put(self, policy: Policy) -> tuple[str, ...]:
+        """The kernel's tables flip, the grants move to the new rules, the old rules die; then
+        subjects get their roles.
 
         In this order an address that both policies allow is open all the time, and one that
         the new policy refuses is shut before this returns.
         """
         engine, now, perform = self._performer.engine, self._now(), self._performer.perform
-        self._sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
-        perform(engine.judge_flows(self._sink.flows(), now))
-        self.policy = policy
-        self._on_swap(policy)
+        kernel = self._kernel
+        kernel.sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
+        told = kernel.assign(policy.subjects)
+        ended = kernel.settle_role_change(policy)
+        perform(engine.judge_flows(kernel.sink.flows(), now))
+        return (*told, *ended)
 
 
 def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dnsfw.server.clock import boot_now
 from dnsfw.server.journal import Journal
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
+from dnsfw.server.role_names import RoleNames
 
 __all__ = ["remove_left_overs", "wall_stands"]
 
@@ -23,6 +24,7 @@ def remove_left_overs(run_dir: Path) -> bool:
     try:
         removed = remove_wall(Options(run_dir=run_dir))
         Journal(run_dir, boot_now).remove()
+        RoleNames(run_dir).remove()
     except PermissionError as error:
         raise DatapathError(f"cannot use {error.filename}: {error.strerror}; run as root") from None
     finally:

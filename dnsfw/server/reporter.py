@@ -7,9 +7,10 @@ escaped by `to_text`, what a process calls itself by `safe`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.engine.effects import Note
@@ -21,13 +22,21 @@ from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.kernel import EventSource
 from dnsfw.wire.name import to_text
 
-__all__ = ["Reporter", "describe", "reason_text", "role_text"]
+__all__ = [
+    "Listener",
+    "Reporter",
+    "describe",
+    "protocol_text",
+    "reason_text",
+    "role_text",
+]
 
 _PROTOCOLS = {
     1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp", 132: "sctp",
     136: "udplite",
 }  # fmt: skip
 _NAMES_SHOWN = 3
+_HOST = "host"
 
 
 def reason_text(reason: int) -> str:
@@ -49,6 +58,14 @@ def protocol_text(proto: int) -> str:
     return _PROTOCOLS.get(proto, str(proto))
 
 
+class Listener(Protocol):
+    """Who hears every note and every event as it is, besides log and watchers."""
+
+    def note(self, note: Note) -> None: ...
+
+    def event(self, event: abi.Event) -> None: ...
+
+
 class Reporter:
     """Everything that happened goes through here; it neither waits nor fails."""
 
@@ -59,7 +76,11 @@ class Reporter:
         digest: Digest,
         watchers: Watchers,
         upstreams: Sequence[object] = (),
+        role_name: Callable[[int], str] = role_text,
     ) -> None:
+        self.role_name = role_name
+        self.listeners: list[Listener] = []
+        self.counts: Counter[tuple[RoleId, str]] = Counter()  # names refused, audited, ...
         self._upstreams = upstreams
         self._engine = engine
         self._policy = policy
@@ -70,13 +91,19 @@ class Reporter:
         """Something the engine wants known. Costs little when nobody watches: a flood of
         refused queries comes through here.
         """
-        key = (note.kind, note.name, note.addr, note.rule, note.upstream)
+        self.counts[note.role, note.kind] += 1
+        for listener in self.listeners:
+            listener.note(note)
+        key = (note.kind, note.role, note.name, note.addr, note.rule, note.upstream)
         self._tell(key, lambda: self._of_note(note))
 
     def drain(self, events: EventSource) -> None:
         """Read the ring buffer: what the kernel refused since the last time."""
         for event in events.read():
-            if event.role != abi.RoleId.PROBE:  # our own self-test
+            for listener in self.listeners:
+                listener.event(event)
+            # Our own self-test, and what only asks us to open doors, are no news.
+            if event.role != abi.RoleId.PROBE and event.hook != abi.Hook.SOCK_CREATE:
                 self._tell(_alike(event), partial(self._of_event, event))
 
     def said(self, kind: str, text: str) -> None:
@@ -98,7 +125,7 @@ class Reporter:
             "kind": note.kind,
             "verdict": note.verdict.name.lower(),
             "reason": reason_text(note.reason),
-            "role": role_text(note.role),
+            "role": self.role_name(note.role),
             "name": to_text(note.name) if note.name else "",
             "rule": self.rule_text(note.rule),
             "address": addr_text(note.addr) if note.addr is not None else "",
@@ -119,7 +146,7 @@ class Reporter:
             "kind": "audited" if event.verdict == Verdict.ALLOW else "denied",
             "verdict": "allow" if event.verdict == Verdict.ALLOW else "deny",
             "reason": reason_text(reason),
-            "role": role_text(event.role),
+            "role": self.role_name(event.role),
             "names": [to_text(name) for name in names],
             "address": addr_text(addr),
             "port": event.port,
@@ -142,22 +169,24 @@ def _alike(event: abi.Event) -> Hashable:
 
 
 def describe(happening: dict[str, Any]) -> str:
-    """One line for people: what, to where, why, who."""
-    kind = happening["kind"]
+    """One line for people: what, to where, why, who, and as whom where it is not `host`."""
+    kind = "would refuse" if happening["kind"] == "audited" else happening["kind"]
+    role = happening.get("role", _HOST)
+    whose = f", role {role}" if role != _HOST else ""
     if "port" in happening:
         where = _where(happening["address"], happening["port"], happening["protocol"])
         names = f" ({', '.join(happening['names'])})" if happening["names"] else ""
         who = happening["command"] or "?"
         pid = f"[{happening['pid']}]" if happening["pid"] else ""
         rule = f", rule {happening['rule']}" if happening["rule"] else ""
-        return f"{kind} {where}{names}: {happening['reason']}{rule}, by {who}{pid}"
+        return f"{kind} {where}{names}: {happening['reason']}{rule}, by {who}{pid}{whose}"
     if "verdict" in happening:
         parts = [happening["name"], happening["address"]]
         what = " ".join(part for part in parts if part)
         why = [happening["text"] or happening["reason"]]
         if happening["rule"]:
             why.append(f"rule {happening['rule']}")
-        return f"{kind} {what}: {', '.join(why)}"
+        return f"{kind} {what}: {', '.join(why)}{whose}"
     return f"{kind}: {happening.get('text') or happening.get('count', '')}"
 
 

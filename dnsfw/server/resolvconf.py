@@ -13,7 +13,7 @@ from pathlib import Path
 from dnsfw.errors import ConfigError
 from dnsfw.server.address import Endpoint, parse_endpoint
 
-__all__ = ["SYSTEM", "find_upstreams", "system_upstreams"]
+__all__ = ["SYSTEM", "find_upstreams", "is_own", "nameservers", "system_upstreams"]
 
 SYSTEM = "system"
 
@@ -82,7 +82,7 @@ def system_upstreams(
     """The real resolvers of this host. ConfigError when only stubs can be found."""
     stubs: list[str] = []
     for path in (resolv_conf, *behind):
-        servers = _servers(path)
+        servers = nameservers(path)
         real = tuple(s for s in servers if not s.address.is_loopback and not is_own(s, listening))
         if real:
             return real
@@ -94,7 +94,7 @@ def system_upstreams(
     )
 
 
-def _servers(path: Path) -> list[Endpoint]:
+def nameservers(path: Path) -> list[Endpoint]:
     """The `nameserver` lines of a resolv.conf; a missing file names none."""
     try:
         with path.open("rb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dnsfw.errors import DatapathError
 from dnsfw.server.clock import Now
@@ -38,6 +38,8 @@ class Upkeep:
         faults: Faults,
         said: Callable[[str, str], None],
         refresh_addresses: Callable[[], None],
+        tampered: Callable[[str], None] | None = None,
+        chores: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.troubles = 0  # passes that the host refused
         self._kernel = kernel
@@ -49,6 +51,8 @@ class Upkeep:
         self._faults = faults
         self._said = said
         self._refresh_addresses = refresh_addresses
+        self._tampered = tampered or (lambda what: said("tamper", what))
+        self._chores = chores
         self._flows_at = 0.0
 
     async def run(self) -> None:
@@ -63,7 +67,7 @@ class Upkeep:
         self._performer.deadline()
         self._digest.flush()
         self._notify.alive()
-        self._safely(self._repair, self._scan_flows)
+        self._safely(self._repair, self._scan_flows, *self._chores)
 
     def look(self) -> None:
         """Devices or addresses have changed: do not wait for the next beat."""
@@ -81,7 +85,10 @@ class Upkeep:
 
     def _repair(self) -> None:
         for repair in self._kernel.repair():
-            self._said("tamper" if repair.tamper else "repaired", repair.what)
+            if repair.tamper:
+                self._tampered(repair.what)
+            else:
+                self._said("repaired", repair.what)
 
     def _scan_flows(self) -> None:
         began = time.monotonic()

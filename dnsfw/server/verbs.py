@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from dnsfw.errors import ConfigError
-from dnsfw.model import Lockdown
-from dnsfw.server.control import Row, Verb, Verbs
+from dnsfw.model import Lockdown, RoleId
+from dnsfw.server.control import Peer, Row, Verb, Verbs
+from dnsfw.server.resolve import resolve, role_named
 from dnsfw.server.views import flow_rows, grant_rows, status
 
 if TYPE_CHECKING:
@@ -23,7 +25,20 @@ def verbs(daemon: Daemon) -> Verbs:
     """Bound to one daemon."""
 
     async def show_status(request: Row) -> Row:
-        return status(daemon)
+        flows: Counter[int] = Counter()
+        for count, flow in enumerate(daemon.kernel.sink.flows(), start=1):
+            flows[flow.role] += 1
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+        return status(daemon, flows)
+
+    async def look_up(request: Row, peer: Peer) -> Row:
+        return await resolve(daemon, request, peer)
+
+    def wanted(request: Row) -> RoleId | None:
+        """The role that `--role` names; None for all."""
+        name = request.get("role")
+        return None if name is None else role_named(daemon.reloader.policy, name).role
 
     async def reload(request: Row) -> Row:
         done = await daemon.reloader.reload()
@@ -49,6 +64,7 @@ def verbs(daemon: Daemon) -> Verbs:
         return {}
 
     async def watch(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+        role = None if wanted(request) is None else request["role"]
         more = asyncio.Event()
         watcher = daemon.watchers.add(more.set)
         if watcher is None:
@@ -59,18 +75,19 @@ def verbs(daemon: Daemon) -> Verbs:
                 await more.wait()
                 more.clear()
                 for happening in watcher.take():
-                    yield dict(happening)
+                    if role is None or happening.get("role", role) == role:
+                        yield dict(happening)
         finally:
             daemon.watchers.remove(watcher)
 
     async def grants(request: Row) -> AsyncGenerator[dict[str, Any], None]:
-        for count, row in enumerate(grant_rows(daemon)):
+        for count, row in enumerate(grant_rows(daemon, wanted(request))):
             yield row
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
 
     async def flows(request: Row) -> AsyncGenerator[dict[str, Any], None]:
-        for count, row in enumerate(flow_rows(daemon)):
+        for count, row in enumerate(flow_rows(daemon, wanted(request))):
             yield row
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
@@ -80,6 +97,7 @@ def verbs(daemon: Daemon) -> Verbs:
         "grants": Verb(rows=grants),
         "flows": Verb(rows=flows),
         "watch": Verb(rows=watch),
+        "resolve": Verb(checks=look_up),
         "reload": Verb(reload, changes=True),
         "lockdown": Verb(lockdown, changes=True),
         "confirm": Verb(confirm, changes=True),

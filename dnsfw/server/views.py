@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dnsfw import __version__
 from dnsfw.datapath import abi
-from dnsfw.datapath.abi import Mode, Reason
-from dnsfw.model import PROBE, SECOND, Flow, Lockdown, PortSet, addr_text
+from dnsfw.datapath.abi import Reason
+from dnsfw.model import PROBE, SECOND, Flow, Lockdown, PortSet, RoleId, addr_text
+from dnsfw.server.audit import audit_text, audited_roles
 from dnsfw.server.loop import loop_name
-from dnsfw.server.reporter import protocol_text, reason_text, role_text
+from dnsfw.server.reporter import protocol_text, reason_text
+from dnsfw.server.role_views import role_rows
 from dnsfw.wire.name import to_text
 
 if TYPE_CHECKING:
@@ -22,28 +24,35 @@ if TYPE_CHECKING:
 __all__ = ["flow_rows", "grant_rows", "ports_text", "status"]
 
 
-def status(daemon: Daemon) -> dict[str, Any]:
-    """Everything an operator looks at first."""
+def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, Any]:
+    """Everything an operator looks at first; `flows` are how many each role has."""
     kernel, service, policy = daemon.kernel, daemon.service, daemon.reloader.policy
     locked = kernel.sink.locked
     hooks = kernel.hooks()
     missing = [f"{h.name} on {h.where}: {h.note or 'removed'}" for h in hooks if not h.attached]
-    mode = policy.host.mode
     left = daemon.trial.left
+    holes = list(_holes(daemon, bool(hooks), missing))
     return {
         "version": __version__,
         "pid": os.getpid(),
         "seconds": (daemon.now() - daemon.began) // SECOND,
         "policy": daemon.reloader.path,
         "policy_stale": daemon.reloader.stale,
-        "mode": mode.name.lower(),
+        "mode": policy.host.mode.name.lower(),
         "default": policy.host.default.name.lower(),
+        "audit": list(audited_roles(policy)),
         "lockdown": locked.name.lower(),
-        "enforcing": _enforcing(mode, bool(hooks) and not missing, locked),
+        "enforcing": not holes or _nothing_leaves(daemon, missing),
+        "not_enforcing": holes,
+        "not_as_written": list(_not_as_written(daemon)),
         "missing": missing,
+        "absent": list(kernel.absent()),
         "trial": None if left is None else round(left, 1),
+        "tamper": daemon.tampering.row(),
+        "resolv_conf": daemon.resolv_watch.wrong,
         "backend": kernel.backend,
         "loop": loop_name(asyncio.get_running_loop()),
+        "roles": role_rows(daemon, flows or {}),
         "hooks": [asdict(hook) for hook in hooks],
         "listen": [str(endpoint) for endpoint in service.listeners.endpoints],
         "upstreams": [str(endpoint) for endpoint in service.upstreams.targets],
@@ -53,9 +62,30 @@ def status(daemon: Daemon) -> dict[str, Any]:
     }
 
 
-def _enforcing(mode: Mode, attached: bool, locked: Lockdown) -> bool:
-    """Is what the policy refuses refused, by every hook that was wanted?"""
-    return attached and (mode is Mode.ENFORCE or locked is not Lockdown.OFF)
+def _holes(daemon: Daemon, hooked: bool, missing: list[str]) -> Iterator[str]:
+    """Why something that the policy refuses may pass."""
+    if not hooked:
+        yield "no hook is attached"
+    if missing:
+        yield "degraded, " + "; ".join(missing)
+    if text := audit_text(daemon.reloader.policy):
+        yield text
+
+
+def _nothing_leaves(daemon: Daemon, missing: list[str]) -> bool:
+    """A lockdown stops roles in audit, too."""
+    locked = daemon.kernel.sink.locked is not Lockdown.OFF
+    return locked and not missing and bool(daemon.kernel.hooks())
+
+
+def _not_as_written(daemon: Daemon) -> Iterator[str]:
+    """Why what is in force is not (or will not stay) what the policy file says."""
+    if daemon.kernel.sink.locked is not Lockdown.OFF:
+        yield "lockdown is on: nothing leaves, whatever the policy allows"
+    if daemon.reloader.stale:
+        yield "the policy file was not loaded; the policy before it is in force"
+    if daemon.trial.left is not None:
+        yield "this is a trial, undone unless `dnsfw confirm` comes"
 
 
 def _packets(counters: dict[abi.Reason, abi.Counter]) -> dict[str, dict[str, int]]:
@@ -86,17 +116,20 @@ def _server(daemon: Daemon) -> dict[str, Any]:
         "asks_refused": service.upstreams.refused,
         "unwritten": service.performer.unwritten,
         "journal_failed": daemon.journal.failed,
+        "roles_unwritten": daemon.names.failed,
         "faults": daemon.faults.count,
         "last_fault": daemon.faults.last,
     }
 
 
-def grant_rows(daemon: Daemon) -> Iterator[dict[str, Any]]:
-    """One row a grant: who holds the address, by which rule, until when."""
+def grant_rows(daemon: Daemon, role: RoleId | None = None) -> Iterator[dict[str, Any]]:
+    """One row a grant: who holds the address, by which rule, until when; of one role or all."""
     now = daemon.now()
     for row in daemon.service.engine.grants(now):
+        if role not in {None, row.role}:
+            continue
         yield {
-            "role": role_text(row.role),
+            "role": daemon.names.text(row.role),
             "address": addr_text(row.addr),
             "names": [to_text(name) for name in row.names],
             "verdict": row.grant.verdict.name.lower(),
@@ -106,18 +139,18 @@ def grant_rows(daemon: Daemon) -> Iterator[dict[str, Any]]:
         }
 
 
-def flow_rows(daemon: Daemon) -> Iterator[dict[str, Any]]:
+def flow_rows(daemon: Daemon, role: RoleId | None = None) -> Iterator[dict[str, Any]]:
     """One row a conversation that was allowed when it began; the self-test's are nobody's."""
     now = daemon.now()
     for flow in daemon.kernel.sink.flows():
-        if flow.role != PROBE:
+        if flow.role != PROBE and role in {None, flow.role}:
             yield _flow_row(daemon, flow, now)
 
 
 def _flow_row(daemon: Daemon, flow: Flow, now: int) -> dict[str, Any]:
     names = daemon.service.engine.last_names(flow.role, flow.remote)
     return {
-        "role": role_text(flow.role),
+        "role": daemon.names.text(flow.role),
         "direction": "in" if flow.inbound else "out",
         "protocol": protocol_text(flow.proto),
         "local": addr_text(flow.local),

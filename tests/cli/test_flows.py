@@ -18,21 +18,21 @@ BASE: dict[str, Any] = {
 ROWS = [
     BASE,
     {**BASE, "direction": "in", "address": "2001:db8::9", "local_port": 22, "names": [],
-     "reason": "inbound"},
+     "reason": "inbound", "role": "web"},
     {**BASE, "protocol": "icmp", "port": 0, "names": [], "reason": "default"},
 ]  # fmt: skip
 
 
 def test_a_row_says_who_talks_to_whom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Client, "rows", lambda self, do: iter(ROWS))
+    monkeypatch.setattr(Client, "rows", lambda self, do, role: iter(ROWS))
 
     assert (
         dnsfw("flows").out
         == """\
-    PEER                  STATE  AGE    IDLE  NAMES
-->  192.0.2.7:443/tcp     open   1m01s  2s    www.example.com
-<-  [2001:db8::9]:22/tcp  open   1m01s  2s    (inbound)
-->  192.0.2.7/icmp        open   1m01s  2s    (default)
+ROLE      PEER                  STATE  AGE    IDLE  NAMES
+host  ->  192.0.2.7:443/tcp     open   1m01s  2s    www.example.com
+web   <-  [2001:db8::9]:22/tcp  open   1m01s  2s    (inbound)
+host  ->  192.0.2.7/icmp        open   1m01s  2s    (default)
 3 flows
 """
     )
@@ -40,7 +40,7 @@ def test_a_row_says_who_talks_to_whom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_loopback_does_not_drown_what_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     local = {**BASE, "address": "127.0.53.53", "names": [], "reason": "loopback"}
-    monkeypatch.setattr(Client, "rows", lambda self, do: iter([BASE, local]))
+    monkeypatch.setattr(Client, "rows", lambda self, do, role: iter([BASE, local]))
 
     assert "127.0.53.53" not in dnsfw("flows").out
     assert dnsfw("flows").out.endswith("\n1 flow, and 1 within this host: see --json\n")
@@ -48,7 +48,7 @@ def test_loopback_does_not_drown_what_leaves(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Client, "rows", lambda self, do: iter(()))
+    monkeypatch.setattr(Client, "rows", lambda self, do, role: iter(()))
 
     assert dnsfw("flows").out == "no flows\n"
     assert json.loads(dnsfw("flows", "--json").out) == []

@@ -16,7 +16,15 @@ from tests.support.running import running
 STATE: dict[str, Any] = {
     "ok": True, "version": "1.2.3", "pid": 77, "seconds": 7620, "loop": "uvloop",
     "policy": "/etc/dnsfw/policy.yaml", "policy_stale": "", "mode": "enforce", "default": "deny",
-    "lockdown": "off", "enforcing": True, "missing": [], "trial": None, "backend": "libbpf",
+    "lockdown": "off", "enforcing": True, "not_enforcing": [], "not_as_written": [],
+    "audit": [], "missing": [], "absent": [], "trial": None, "backend": "libbpf",
+    "tamper": {"count": 0, "last": "", "seconds_ago": None}, "resolv_conf": "",
+    "roles": [
+        {"name": "host", "id": 1, "mode": "enforce", "default": "deny", "resolved_only": False,
+         "takeover": False, "inbound": "all", "loopback": "all", "subjects": [],
+         "hooks": ["/sys/fs/cgroup", "eth0"], "queries": 1200, "refused": 3, "audited": 0,
+         "grants": 4, "flows": 2, "packets": {"allowed": 9, "denied": 5, "audited": 0}},
+    ],
     "hooks": [
         {"name": name, "where": where, "how": how, "attached": True, "note": ""}
         for name, where, how in [
@@ -46,6 +54,8 @@ running    2h07m, pid 77, uvloop
 policy     /etc/dnsfw/policy.yaml (default deny)
 listening  127.0.53.53:53
 upstreams  192.0.2.1:53, [2001:db8::1]:53
+roles      role  mode     default  queries  refused  grants  flows  dropped
+           host  enforce  deny     1200     3        4       2      5
 hooks      /sys/fs/cgroup: connect4 connect6 cg_egress
            eth0: tc_egress
 packets    reason          allowed  denied  audited
@@ -56,40 +66,97 @@ dns        queries 9, hits 4, cache answers 2
     )
 
 
-def test_what_is_wrong_is_said_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+WEB: dict[str, Any] = {
+    **STATE["roles"][0], "name": "web", "id": 77, "mode": "audit", "default": "allow",
+    "takeover": True, "subjects": [
+        "cgroup /system.slice/nginx.service", "uid www-data", "executable /usr/sbin/nginx",
+    ],
+    "refused": 0, "audited": 12, "queries": 20, "grants": 1, "flows": 1,
+}  # fmt: skip
+GUEST: dict[str, Any] = {
+    **STATE["roles"][0], "name": "guest", "id": 78, "subjects": ["interface veth7"],
+    "hooks": ["veth7"], "queries": 0, "refused": 0, "grants": 0, "flows": 0,
+}  # fmt: skip
+
+
+def test_each_role_has_its_row_and_its_subjects(monkeypatch: pytest.MonkeyPatch) -> None:
     out = shown(
-        monkeypatch, policy_stale="p.yaml:3:1: no", lockdown="hard", trial=59.5, mode="audit",
-        enforcing=False,
+        monkeypatch, roles=[STATE["roles"][0], WEB, GUEST], enforcing=False,
+        not_enforcing=["AUDIT: nothing is refused to role web"],
+        absent=["cgroup /system.slice/nginx.service: no such cgroup yet"],
     ).out  # fmt: skip
 
-    assert "NOT ENFORCING: mode is audit" in out
+    assert (
+        out[: out.index("hooks ")]
+        == """\
+dnsfw 1.2.3, NOT ENFORCING: AUDIT: nothing is refused to role web
+running    2h07m, pid 77, uvloop
+policy     /etc/dnsfw/policy.yaml (default deny)
+listening  127.0.53.53:53
+upstreams  192.0.2.1:53, [2001:db8::1]:53
+roles      role   mode     default  queries  refused      grants  flows  dropped
+           host   enforce  deny     1200     3            4       2      5
+           web    AUDIT    allow    20       12 would be  1       1      5
+             cgroup /system.slice/nginx.service, uid www-data,
+             executable /usr/sbin/nginx
+             port 53 taken over
+           guest  enforce  deny     0        0            0       0      5
+             interface veth7
+             judged on veth7
+             waiting: cgroup /system.slice/nginx.service: no such cgroup yet
+"""
+    )
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_what_is_wrong_is_said_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = shown(
+        monkeypatch, policy_stale="p.yaml:3:1: no", lockdown="hard", trial=59.5,
+        tamper={"count": 3, "last": "tc_egress was removed from eth0; it is back",
+                "seconds_ago": 125},
+        resolv_conf="/etc/resolv.conf no longer leads here: it names 192.0.2.1; names will not "
+        "resolve until it does",
+    ).out  # fmt: skip
+
+    assert out.startswith("dnsfw 1.2.3, LOCKDOWN: nothing leaves\n")
     assert "STALE      the file was not loaded" in out
     assert "p.yaml:3:1: no" in out
     assert "TRIAL      undone in 59s unless" in out
     assert "LOCKDOWN   hard" in out
+    assert (
+        "TAMPER     3 times, last 2m05s ago: tc_egress was removed from eth0; it is back\n" in out
+    )
+    assert "RESOLV     /etc/resolv.conf no longer leads here" in out
 
 
 def test_a_lost_hook_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     hook = {**STATE["hooks"][0], "attached": False}
 
-    assert "connect4 (LOST)" in shown(monkeypatch, hooks=[hook]).out
+    assert "connect4 (LOST)" in shown(monkeypatch, hooks=[hook], enforcing=False).out
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    "changes",
     [
-        ({"mode": "audit"}, "mode is audit"),
-        ({"missing": ["tc on eth0: no TCX"]}, "degraded, tc on eth0: no TCX"),
-        ({"hooks": []}, "no hook is attached"),
+        {"enforcing": False, "not_enforcing": ["AUDIT: nothing is refused to role web"]},
+        {"enforcing": False, "not_enforcing": ["degraded, tc on eth0: no TCX"]},
+        {"enforcing": False, "not_enforcing": ["no hook is attached"]},
+        {"not_as_written": ["lockdown is on: nothing leaves, whatever the policy allows"]},
+        {"not_as_written": ["the policy file was not loaded; the policy before it is in force"]},
     ],
 )
 def test_row_140_require_enforcing_is_exit_3(
-    changes: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = shown(monkeypatch, "--require-enforcing", enforcing=False, **changes)
+    done = shown(monkeypatch, "--require-enforcing", **changes)
 
     assert done.code == 3
-    assert why in done.err
+    (why,) = [*changes.get("not_enforcing", ()), *changes.get("not_as_written", ())]
+    assert done.err == f"dnsfw: not enforcing: {why}\n"
+
+
+def test_row_140_require_enforcing_without_a_daemon_is_exit_3(tmp_path: Path) -> None:
+    assert dnsfw("status", "--require-enforcing", "--run-dir", str(tmp_path)).code == 3
 
 
 def test_require_enforcing_is_content_with_enforcing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ DENIED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def rows(self: Client, do: str, *, forever: bool) -> Iterator[dict[str, Any]]:
+def rows(self: Client, do: str, *, forever: bool, role: str | None) -> Iterator[dict[str, Any]]:
     yield {"kind": "watching"}
     yield DENIED
     yield {"kind": "missed", "count": 7}

@@ -101,7 +101,51 @@ def test_an_audited_event_is_not_called_a_denial() -> None:
     desk = Desk()
     desk.reporter.drain(Ring(event(verdict=Verdict.ALLOW)))
 
-    assert desk.lines[0].startswith("audited ")
+    assert desk.lines[0].startswith("would refuse 203.0.113.9:443/tcp ")
+    assert desk.row["kind"] == "audited"
+
+
+def test_a_role_is_told_by_its_name_where_it_is_not_the_host() -> None:
+    desk = Desk()
+    desk.reporter.role_name = {16: "web"}.__getitem__
+    desk.reporter.drain(Ring(event(role=16)))
+    desk.reporter.note(notes.refused(RoleId(16), from_text("a.net"), Reason.NAME_DEFAULT, None))
+
+    assert desk.lines[0].endswith("by curl[4242], role web")
+    assert desk.lines[1] == "refused a.net: name-default, role web"
+
+
+def test_two_roles_that_are_refused_alike_are_two_lines() -> None:
+    desk = Desk()
+    for role in (HOST, RoleId(16), RoleId(16)):
+        desk.reporter.note(notes.refused(role, from_text("a.net"), Reason.NAME_DEFAULT, None))
+
+    assert len(desk.lines) == 2
+    assert desk.reporter.counts[HOST, "refused"] == 1
+    assert desk.reporter.counts[RoleId(16), "refused"] == 2
+
+
+def test_listeners_hear_everything_as_it_is() -> None:
+    desk, heard = Desk(), Ear()
+    desk.reporter.listeners.append(heard)
+    wish = event(hook=Hook.SOCK_CREATE, reason=Reason.NO_DOOR)
+    desk.reporter.drain(Ring(wish))
+    note = notes.refused(HOST, from_text("a.net"), Reason.NAME_DEFAULT, None)
+    desk.reporter.note(note)
+
+    assert heard.said == [wish, note]
+    assert len(desk.lines) == 1  # that somebody may want a door is no news to people
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.said: list[object] = []
+
+    def note(self, note: Note) -> None:
+        self.said.append(note)
+
+    def event(self, event: abi.Event) -> None:
+        self.said.append(event)
 
 
 def test_an_upstream_that_fails_is_told_by_its_address() -> None:
