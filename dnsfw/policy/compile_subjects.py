@@ -189,8 +189,9 @@ def _base(written: str | None, role: str, ids: Mapping[str, RoleId]) -> RoleId:
     if written == role:
         raise Wrong(f"{shown(role)} is judged as itself everywhere", "name another role")
     if written not in ids:
-        near = get_close_matches(written, [*ids, "host"], n=1, cutoff=0.6)
-        remedy = f"did you mean '{near[0]}'?" if near else f"known are host, {', '.join(ids)}"
+        others = ["host", *(name for name in ids if name != role)]
+        near = get_close_matches(written, others, n=1, cutoff=0.6)
+        remedy = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(others)}"
         raise Wrong(f"no role is called {shown(written)}", remedy)
     return ids[written]
 

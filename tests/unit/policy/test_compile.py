@@ -104,53 +104,6 @@ def test_a_rule_takes_from_the_policys_ttl_what_it_does_not_say() -> None:
     assert policy.host.rules[0].ttl == Ttl(min=20, max=60, grace=20)
 
 
-@pytest.mark.parametrize(
-    ("ttl", "says"),
-    [
-        ("{grace: 1s}", "p:3:14: grace is at least 2s; write 10s"),
-        ("{min: 2h}", "p:3:12: min (7200s) is above max (3600s); set both"),
-        ("{max: 1s}", "p:3:12: min (5s) is above max (1s); set both"),
-        ("{min: 0s, max: 0s}", "max is at least 1s"),
-        ("{max: 8d}", "p:3:12: max is longer than a week; write 7d at most"),
-    ],
-)
-def test_a_ttl_that_cannot_be_is_an_error(ttl: str, says: str) -> None:
-    assert says in error(f"version: 1\ndefault: deny\nttl: {ttl}")
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("{allow: 10.0.0.1, private: true}", "'private' says nothing about an address"),
-        ("{allow: 10.0.0.1, ttl: {min: 1s}}", "'ttl' says nothing about an address"),
-        ("{deny: 10.0.0.1, shared: deny}", "'shared' says nothing about an address"),
-        ("{deny: x.com, private: true}", "'private' is for allow"),
-        ("{deny: '*', broad: true}", "'broad' is for allow"),
-        ("{allow: x.com, shared: deny}", "'shared' is for deny"),
-        ("{allow: x.com, close: asked}", "'close' is for deny"),
-        ("{deny: metadata, shared: deny}", "'shared' says nothing about metadata"),
-        ("allow: metadata", "name the address: 'allow: 169.254.169.254'"),
-    ],
-)
-def test_an_option_that_says_nothing_is_an_error(line: str, says: str) -> None:
-    assert says in error(rules("allow", line))
-
-
-@pytest.mark.parametrize(
-    ("default", "line", "says"),
-    [
-        ("deny", "{deny: '*.x.com', close: asked}", "'close' changes nothing under default: deny"),
-        ("deny", "{deny: x.com, shared: deny}", "'shared' changes nothing under default: deny"),
-        ("allow", "{deny: x.com, close: asked}", "'close' changes nothing for an exact name"),
-        ("deny", "deny: metadata", "'deny: metadata' changes nothing under default: deny"),
-    ],
-)
-def test_an_option_that_changes_nothing_is_a_warning(default: str, line: str, says: str) -> None:
-    (warning,) = warnings(rules(default, line))
-
-    assert says in warning
-
-
 def test_settings_that_change_nothing_are_warnings() -> None:
     found = warnings("version: 1\ndefault: deny\nresolved_only: true\ndns: {private: deny}")
 
@@ -158,41 +111,11 @@ def test_settings_that_change_nothing_are_warnings() -> None:
     assert all("changes nothing under default: deny" in warning for warning in found)
 
 
-@pytest.mark.parametrize(
-    "pattern", ["*", "*.com", "*.co.uk", ".com", "+.com", "a*.com", "*.github.io"]
-)
-def test_row_91_a_broad_allow_must_say_so(pattern: str) -> None:
-    assert "add 'broad: true'" in error(rules("deny", f'allow: "{pattern}"'))
-    assert not warnings(rules("deny", f'{{allow: "{pattern}", broad: true}}'))
-    compile_text(rules("allow", f'deny: "{pattern}"'))
-
-
-def test_row_88_an_idn_is_shown_in_ascii() -> None:
-    (warning,) = warnings(rules("deny", 'allow: "g\u0456thub.com"'))
-
-    assert "is xn--gthub-n2e.com on the wire" in warning
-    policy = compile_text(rules("deny", 'allow: "g\u0456thub.com"'))
-    assert policy.host.rules[0].text == "allow xn--gthub-n2e.com"
-
-
 def test_the_same_destination_twice_keeps_two_ids() -> None:
     policy = compile_text(rules("deny", "allow: x.com", "allow: X.com."))
 
     assert len({rule.id for rule in policy.host.rules}) == 2
     assert len(policy.warnings) == 1
-
-
-@pytest.mark.parametrize(
-    ("dns", "says"),
-    [
-        ("upstreams: [tls://dns.quad9.net]", "tls upstreams are not supported"),
-        ("upstreams: [system, system]", "'system' stands twice"),
-        ("listen: ['127.0.0.1:53', 127.0.0.1]", "'127.0.0.1' stands twice"),
-        ("upstreams: [127.0.53.53]", "is where dnsfw listens"),
-    ],
-)
-def test_dns_settings_that_cannot_be_are_errors(dns: str, says: str) -> None:
-    assert says in error(f"version: 1\ndefault: deny\ndns: {{{dns}}}")
 
 
 def test_row_62_a_name_that_no_rule_names_is_refused_under_default_deny() -> None:

@@ -75,7 +75,7 @@ def test_the_learned_policy_allows_what_was_seen_and_nothing_beside_it() -> None
 def test_addresses_that_no_name_led_to_are_rules_that_say_so() -> None:
     text = text_of(row("203.0.113.77"), row("2001:db8::7", 0, "icmp"))
 
-    assert "- allow: \"[2001:db8::7]/icmp\"" in text
+    assert '- allow: "[2001:db8::7]/icmp"' in text
     assert text.count("by its address: no name led to it") == 2
     assert compile_text(text).host.rules
 
@@ -119,7 +119,7 @@ def test_wildcards_are_proposed_past_a_number_of_siblings_and_stay_comments() ->
     assert "Proposals" not in text_of(*few)
     assert '#  - allow: "+.example.com:443/tcp"  # instead of 10 names above' in text_of(*many)
     assert all(rule.startswith("allow n") for rule in rules_of(*many))
-    assert '+.example.com' in text_of(*few, siblings=9)
+    assert "+.example.com" in text_of(*few, siblings=9)
 
 
 @pytest.mark.parametrize("parent", ["co.uk", "com", "github.io", "nosuchtopname"])

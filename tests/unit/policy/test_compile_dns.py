@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from dnsfw.errors import PolicyError
+from dnsfw.policy.compile import compile_text
+
+
+def error(text: str) -> str:
+    with pytest.raises(PolicyError) as raised:
+        compile_text(text, "p")
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("dns", "says"),
+    [
+        ("upstreams: [tls://dns.quad9.net]", "tls upstreams are not supported"),
+        ("upstreams: [system, system]", "'system' stands twice"),
+        ("listen: ['127.0.0.1:53', 127.0.0.1]", "'127.0.0.1' stands twice"),
+        ("upstreams: [127.0.53.53]", "is where dnsfw listens"),
+    ],
+)
+def test_dns_settings_that_cannot_be_are_errors(dns: str, says: str) -> None:
+    assert says in error(f"version: 1\ndefault: deny\ndns: {{{dns}}}")
+
+
+def test_takeover_means_every_role() -> None:
+    policy = compile_text(
+        "version: 1\ndefault: deny\nroles: {web: {default: deny}}\ndns: {takeover: true}"
+    )
+
+    assert policy.dns.takeover
+    assert all(role.takeover for role in policy.plan().roles)
+
+
+def test_takeover_is_off_where_nothing_is_said() -> None:
+    policy = compile_text("version: 1\ndefault: deny\nroles: {web: {default: deny}}")
+
+    assert not any(role.takeover for role in policy.plan().roles)
