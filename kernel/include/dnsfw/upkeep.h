@@ -143,8 +143,9 @@ upkeep_kind(const struct packet *p, const struct sender *s,
 	case PROTO_IGMP:
 		return p->ttl == 1 && is_group(p) ? UPKEEP_GROUPS : UPKEEP_NONE;
 	case PROTO_UDP:
-		return s->role == DNSFW_ROLE_HOST && is_dhcp(p) ? UPKEEP_DHCP :
-								  UPKEEP_NONE;
+		/* a `via` leaves the host its lease */
+		return s->takes == DNSFW_ROLE_HOST && is_dhcp(p) ? UPKEEP_DHCP :
+								   UPKEEP_NONE;
 	case PROTO_TCP:
 		return is_tcp_end(p, s) ? UPKEEP_TCP_END : UPKEEP_NONE;
 	}
