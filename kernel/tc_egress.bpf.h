@@ -6,10 +6,7 @@
 
 static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 {
-	struct decision d = {};
 	struct packet p = {};
-	struct sender s = {};
-	bool pass;
 
 	if (was_judged(skb)) {
 		count_reason(DNSFW_JUDGED);
@@ -17,11 +14,7 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 	}
 	read_packet(skb, &p, from, !skb->ingress_ifindex);
 	p.forwarded = skb->ingress_ifindex != 0;
-	find_frame_sender(skb, &p, &s);
-	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_EGRESS);
-	if (d.reason == DNSFW_LISTENER)
-		skb->mark = s.role;
-	return pass ? TC_NEXT : TC_DROP;
+	return leave(skb, &p);
 }
 
 PROG("tc")

@@ -4,19 +4,53 @@
  * CAP_NET_RAW inside (AF_PACKET with QDISC_BYPASS, AF_XDP) passes unjudged.
  */
 #include "include/dnsfw/frame.h"
+#include "include/dnsfw/arrival.h"
 #include "include/dnsfw/visit.h"
 
-/* What is sent to a guest: its answers, and who may begin with it */
-static __always_inline int judge_visit(struct __sk_buff *skb, const int from)
+/* What is sent to a guest: its answers, and who may begin with it. Seen from
+ * the guest's side, even what this host sends is from outside.
+ */
+static __always_inline int enter(struct __sk_buff *skb, struct packet *p)
 {
 	struct decision d = {};
-	struct packet p = {};
 	struct sender s = {};
 
+	p->netns = device_netns();
+	p->forwarded = 1;
+	find_host(skb, p, &s);
+	return visit(p, &s, &d) ? TC_NEXT : TC_DROP;
+}
+
+static __always_inline int judge_visit(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+
 	read_packet(skb, &p, from, false);
-	p.forwarded = 1;
-	find_host(skb, &p, &s);
-	return visit(&p, &s, &d) ? TC_NEXT : TC_DROP;
+	return enter(skb, &p);
+}
+
+/* Where the same device is guarded as one of the host's: its own packets are
+ * judged before the guest is asked, and what its own sockets take is noted.
+ */
+static __always_inline int judge_edge_out(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+
+	read_packet(skb, &p, from, !skb->ingress_ifindex);
+	if (!skb->ingress_ifindex && leave(skb, &p) == TC_DROP)
+		return TC_DROP;
+	return enter(skb, &p);
+}
+
+static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+
+	if (judge_guest(skb, from) == TC_DROP)
+		return TC_DROP;
+	read_packet(skb, &p, from, false);
+	note_receiver(skb, &p);
+	return TC_NEXT;
 }
 
 PROG("tc")
@@ -41,4 +75,28 @@ PROG("tc")
 int dnsfw_guest_out_l3(struct __sk_buff *skb)
 {
 	return judge_visit(skb, FROM_IP);
+}
+
+PROG("tc")
+int dnsfw_edge_in(struct __sk_buff *skb)
+{
+	return judge_edge_in(skb, FROM_ETHER);
+}
+
+PROG("tc")
+int dnsfw_edge_in_l3(struct __sk_buff *skb)
+{
+	return judge_edge_in(skb, FROM_IP);
+}
+
+PROG("tc")
+int dnsfw_edge_out(struct __sk_buff *skb)
+{
+	return judge_edge_out(skb, FROM_ETHER);
+}
+
+PROG("tc")
+int dnsfw_edge_out_l3(struct __sk_buff *skb)
+{
+	return judge_edge_out(skb, FROM_IP);
 }

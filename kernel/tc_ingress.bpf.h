@@ -4,25 +4,7 @@
  * of a query that comes from outside.
  */
 #include "include/dnsfw/frame.h"
-#include "include/dnsfw/inbound.h"
-#include "include/dnsfw/receiver.h"
-
-/* TC cannot ask for the cgroup of a socket that it looked up */
-static __always_inline void
-find_receiver_role(struct bpf_sock *sk, struct sender *s)
-{
-	struct bpf_sock *full = bpf_sk_fullsock(sk);
-
-	s->role = uses() & DNSFW_USES_CGROUPS ? DNSFW_ROLE_NONE :
-						DNSFW_ROLE_HOST;
-	if (!full)
-		return;
-	s->kind = SENDER_SOCKET;
-	s->listens = full->state == STATE_LISTEN;
-	if (socket_get(dnsfw_own, full))
-		s->own = 1;
-	use_record(s, socket_get(dnsfw_socks, full));
-}
+#include "include/dnsfw/arrival.h"
 
 /* Over a veth the socket that sent in another namespace is still there: a
  * container that is a subject by its cgroup. Here is the only place where its
@@ -42,43 +24,6 @@ static __always_inline bool comes_from_subject(struct __sk_buff *skb)
 		return false;
 	made = record_of(skb, full);
 	return made && made->role >= DNSFW_ROLE_FIRST;
-}
-
-/* A `via` has conversations of its own */
-static __always_inline void
-note_answer_by_way(struct dnsfw_flow_key *key, const struct packet *p)
-{
-	if (p->malformed || p->frag || !has_flow(p) ||
-	    !(uses() & DNSFW_USES_VIA))
-		return;
-	key->forwarded = DNSFW_PATH_VIA;
-	note_answer(key, p);
-	key->forwarded = DNSFW_PATH_SOCKET;
-}
-
-static __always_inline void
-note_receiver(struct __sk_buff *skb, const struct packet *p)
-{
-	struct dnsfw_flow_key key;
-	struct sender s = {};
-	struct bpf_sock *sk;
-
-	ingress_key(&key, p);
-	note_answer_by_way(&key, p);
-	if (!is_beginning(&key, p))
-		return;
-	sk = find_receiver(skb, p);
-	if (!sk)
-		return;
-	find_receiver_role(sk, &s);
-	if (s.kind == SENDER_SOCKET && !s.own &&
-	    (p->proto == PROTO_UDP || s.listens)) {
-		if (s.role == DNSFW_ROLE_NONE)
-			record_inbound(&key, p, &s);
-		else
-			begin_inbound(&key, p, &s);
-	}
-	bpf_sk_release(sk);
 }
 
 static __always_inline int note_frame(struct __sk_buff *skb, const int from)

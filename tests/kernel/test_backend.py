@@ -33,6 +33,10 @@ TYPES = {
     "dnsfw_guest_in_l3": (ProgType.SCHED_CLS, None),
     "dnsfw_guest_out": (ProgType.SCHED_CLS, None),
     "dnsfw_guest_out_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_edge_in": (ProgType.SCHED_CLS, None),
+    "dnsfw_edge_in_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_edge_out": (ProgType.SCHED_CLS, None),
+    "dnsfw_edge_out_l3": (ProgType.SCHED_CLS, None),
     "dnsfw_bind4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND),
     "dnsfw_bind6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND),
 }

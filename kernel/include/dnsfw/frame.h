@@ -28,6 +28,20 @@ static __always_inline bool was_judged(struct __sk_buff *skb)
 			   role_of_device(skb->ifindex)));
 }
 
+/* A frame that leaves, once it is read */
+static __always_inline int leave(struct __sk_buff *skb, const struct packet *p)
+{
+	struct decision d = {};
+	struct sender s = {};
+	bool pass;
+
+	find_frame_sender(skb, p, &s);
+	pass = judge(p, &s, &d, DNSFW_HOOK_TC_EGRESS);
+	if (d.reason == DNSFW_LISTENER)
+		skb->mark = s.role;
+	return pass ? TC_NEXT : TC_DROP;
+}
+
 /* A frame that comes in, as egress of the role that sent it */
 static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
 {
