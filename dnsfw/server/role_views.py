@@ -18,6 +18,7 @@ __all__ = ["role_rows", "subject_text"]
 _NOTHING = abi.Counter(0, 0, 0, 0)
 _REFUSED = "refused"  # the kinds of the engine's notes that a role's row counts
 _AUDITED = "audited"
+_GUEST = "guest_"  # what the hooks on a guest's device are called
 
 
 def role_rows(daemon: Daemon, flows: Mapping[int, int]) -> list[dict[str, Any]]:
@@ -71,8 +72,10 @@ def _places(role: RolePolicy, subjects: list[Subject], hooks: tuple[Hook, ...]) 
     behind = any(s.kind is SubjectKind.SOURCE and not s.interface for s in subjects)
     seen: set[str] = set()
     for hook in hooks:
-        socket_hook = hook.how == "cgroup"
-        mine = hook.where in guests or (sockets if socket_hook else sockets or behind)
+        if hook.name.startswith(_GUEST):
+            mine = hook.where in guests
+        else:
+            mine = sockets or (behind and hook.how != "cgroup")
         if mine and hook.where not in seen:
             seen.add(hook.where)
             yield hook.where
