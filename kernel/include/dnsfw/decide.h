@@ -149,15 +149,15 @@ static __always_inline bool comes_to_listener(const struct packet *p)
 	       listens(p, is_local(p->netns, &p->dst));
 }
 
-/* What a device puts on a wire is not for this host, whatever address a packet
- * socket wrote into it; nor is a loopback address that comes from a wire.
+/* What leaves by a device is not for this host, whatever address a packet
+ * socket wrote into it or IP_UNICAST_IF (anybody's) sent that way; nor is a
+ * loopback address that comes from a wire. The address hooks know no device.
  */
 static __always_inline bool
 stays_here(const struct packet *p, const enum dnsfw_hook hook)
 {
-	return hook != DNSFW_HOOK_TC_GUEST &&
-	       (hook != DNSFW_HOOK_TC_EGRESS ||
-		p->ifindex == LOOPBACK_IFINDEX);
+	return p->ifindex == LOOPBACK_IFINDEX ||
+	       hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG;
 }
 
 /* A raw or packet socket writes its own source; only the host's may leave.

@@ -96,6 +96,20 @@ static __always_inline void count_taken(void)
 		__sync_fetch_and_add(&c->allowed, 1);
 }
 
+/* Its packets leave by a device, and no door is there: a socket that is bound
+ * to one, or an unconnected one whose server is an address of a link (the
+ * route is looked up with that device; connect(2) forgets it in time).
+ */
+static __always_inline bool
+is_bound(const struct bpf_sock *sk, const struct packet *p,
+	 const enum dnsfw_hook hook)
+{
+	if (sk->bound_dev_if && sk->bound_dev_if != LOOPBACK_IFINDEX)
+		return true;
+	return hook == DNSFW_HOOK_SENDMSG && p->dst.b[0] == 0xfe &&
+	       (p->dst.b[1] & 0xc0) == 0x80;
+}
+
 /* Changes @p to what will be sent. Past this, judge() sees a query to dnsfw. */
 static __always_inline enum taking
 take_query(struct bpf_sock *sk, struct packet *p, const struct sender *s,
@@ -107,8 +121,7 @@ take_query(struct bpf_sock *sk, struct packet *p, const struct sender *s,
 	__u32 place;
 	__u16 door;
 
-	/* its packets leave by that device, and no door is there */
-	if (sk->bound_dev_if && sk->bound_dev_if != LOOPBACK_IFINDEX)
+	if (is_bound(sk, p, hook))
 		return refuse_query(p, s, DNSFW_BOUND, hook);
 	doors = map_get(dnsfw_doors, &netns);
 	taken = doors ? socket_make(dnsfw_taken, sk) : 0;
