@@ -101,6 +101,8 @@ def why_lost(winner: Assignment, loser: Subject) -> str:
         return f"{_article(won)} comes before {_article(lost)}"
     if won is SubjectKind.CGROUP:
         return "the deeper cgroup wins"
+    if won is not SubjectKind.SOURCE:
+        return "they name the same, and the first counts"
     if winner.by.interface and not loser.interface:
         return "a source that names its interface comes first"
     return "the longer prefix wins"
@@ -180,7 +182,7 @@ def _by_interface(
 
 
 def _article(kind: SubjectKind) -> str:
-    return f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}"
+    return f"an {kind.value}" if kind.value[0] in "ei" else f"a {kind.value}"
 
 
 @lru_cache(maxsize=4096)  # as many as the kernel's table holds

@@ -43,3 +43,63 @@ def test_settings_change() -> None:
         "~ dns.upstreams: system -> 9.9.9.9:53",
         "~ dns.refuse: nxdomain -> zero",
     ]
+
+
+ROLES = (
+    "default: deny\nroles: {web: {rules: [allow: a.com], subjects: [uid: 1]}, db: {default: deny}}"
+)
+
+
+def test_roles_come_and_go_with_what_is_in_them() -> None:
+    assert lines("default: deny", ROLES) == [
+        "+ role web: default deny, mode enforce",
+        "+ web: subject uid 1",
+        "+ web: allow a.com",
+        "+ role db: default deny, mode enforce",
+    ]
+    assert lines(ROLES, "default: deny") == ["- role web", "- role db"]
+
+
+def test_what_changes_in_a_role_begins_with_its_name() -> None:
+    other = """default: deny
+roles:
+  db: {default: deny}
+  web:
+    default: allow
+    mode: audit
+    inbound: [80]
+    loopback: own
+    rules: [deny: encrypted-dns, allow: b.com]
+    subjects: [{via: eth0, role: db}, {source: 10.0.0.0/8, interface: lan0}]
+"""
+
+    assert lines(ROLES, other) == [
+        "~ web: default: deny -> allow",
+        "~ web: mode: enforce -> audit",
+        "~ web: inbound: tcp -> 80/tcp+udp",
+        "~ web: loopback: all -> own",
+        "~ web: deny metadata: true -> false",
+        "~ web: deny encrypted-dns: false -> true",
+        "- web: subject uid 1",
+        "+ web: subject via eth0 of db",
+        "+ web: subject source 10.0.0.0/8 on lan0",
+        "- web: allow a.com",
+        "+ web: allow b.com",
+    ]
+
+
+def test_the_order_of_roles_and_their_ids_are_no_difference() -> None:
+    one = compile_text("version: 1\n" + ROLES)
+    two = compile_text(
+        "version: 1\ndefault: deny\n"
+        "roles: {db: {default: deny}, web: {subjects: [uid: '1'], rules: [allow: a.com]}}",
+        known={"web": 200, "db": 201},
+    )
+
+    assert diff(one, two) == []
+
+
+def test_access_of_host_and_takeover_are_settings() -> None:
+    found = lines("default: deny", "default: deny\ninbound: deny\ndns: {takeover: true}")
+
+    assert found == ["~ inbound: all -> deny", "~ dns.takeover: false -> true"]

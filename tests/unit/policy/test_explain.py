@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnsfw.errors import ConfigError
+from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import Reason, Verdict
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.explain import Explanation
@@ -147,3 +147,46 @@ def test_an_idn_is_asked_for_in_ascii() -> None:
 def test_what_is_no_destination_is_the_operators_mistake(destination: str) -> None:
     with pytest.raises(ConfigError):
         explain(destination)
+
+
+def of_role(destination: str, loopback: str) -> Explanation:
+    policy = compile_text(
+        f"version: 1\ndefault: deny\nroles: {{web: {{loopback: {loopback}}}}}", "p"
+    )
+    return explain_for(policy.roles[policy.role_id("web")], destination)
+
+
+@pytest.mark.parametrize(
+    ("loopback", "destination", "verdict", "reason"),
+    [
+        ("all", "127.0.0.1:5432", "ALLOW", Reason.LOOPBACK),
+        ("own", "127.0.0.1:5432", "DENY", Reason.LOOPBACK_OTHER),
+        ("[5432]", "127.0.0.1:5432", "ALLOW", Reason.LOOPBACK),
+        ("[5432]", "[::1]:80", "DENY", Reason.LOOPBACK_OTHER),
+        ("[5432/tcp]", "127.0.0.1:5432/udp", "DENY", Reason.LOOPBACK_OTHER),
+        ("own", "192.0.2.1:80", "DENY", Reason.NEVER_RESOLVED),
+    ],
+)
+def test_row_32_loopback_is_what_the_role_may_reach_there(
+    loopback: str, destination: str, verdict: str, reason: Reason
+) -> None:
+    found = of_role(destination, loopback)
+
+    assert (found.verdict, found.best.reason) == (Verdict[verdict], reason)
+    assert found.role == "web"
+
+
+def test_a_loopback_that_only_the_kernel_can_judge_says_when_it_is_open() -> None:
+    assert of_role("127.0.0.1:80", "own").notes == (
+        "it reaches dnsfw, and what the role itself listens on",
+    )
+    assert of_role("127.0.0.1:80", "[22]").notes == ("of loopback it reaches 22/tcp+udp and dnsfw",)
+
+
+def test_row_120_an_address_that_only_the_hosts_file_knows_opens_nothing() -> None:
+    found = explain("203.0.113.9:443")
+
+    assert (found.verdict, found.best.reason) == (Verdict.DENY, Reason.NEVER_RESOLVED)
+    assert "it opens when an allowed name resolves to it" in found.notes[0]
+    with pytest.raises(PolicyError, match="unknown key 'hosts_file'"):
+        compile_text("version: 1\ndefault: deny\nhosts_file: trust")

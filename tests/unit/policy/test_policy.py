@@ -1,7 +1,22 @@
 from __future__ import annotations
 
+import pytest
+
 from dnsfw.datapath import abi
-from dnsfw.model import DEFAULT_RULE, HOST, Mode, RuleId, Verdict
+from dnsfw.errors import ConfigError
+from dnsfw.model import (
+    DEFAULT_RULE,
+    HOST,
+    Inbound,
+    Loopback,
+    Mode,
+    PortRange,
+    PortSet,
+    RolePlan,
+    RuleId,
+    Verdict,
+    addr_from,
+)
 from dnsfw.policy.compile import compile_text
 from dnsfw.wire.name import from_text, to_text
 
@@ -97,3 +112,91 @@ def test_an_endpoint_reads_as_people_write_it() -> None:
     policy = compile_text(text("deny", 'dns: {listen: ["[::1]:5353", "127.0.0.1:53"]}'))
 
     assert [str(endpoint) for endpoint in policy.dns.listen] == ["[::1]:5353", "127.0.0.1:53"]
+
+
+ROLES = """version: 1
+default: allow
+rules: [allow: 10.0.0.0/8:22/tcp]
+dns: {takeover: true}
+roles:
+  web:
+    default: deny
+    mode: audit
+    inbound: [80/tcp]
+    loopback: own
+    rules: [allow: 10.0.0.0/8:443/tcp, deny: x.com]
+  db: {inbound: deny}
+"""
+
+
+def test_the_plan_holds_every_role_as_it_is_written() -> None:
+    policy = compile_text(ROLES)
+    plan = policy.plan()
+    web = policy.role_id("web")
+    (found,) = [role for role in plan.roles if role.role == web]
+
+    assert [role.role for role in plan.roles] == [HOST, web, policy.role_id("db")]
+    assert found == RolePlan(
+        web,
+        Verdict.DENY,
+        Mode.AUDIT,
+        False,
+        Inbound.PORTS,
+        PortSet((PortRange(6, 80, 80),)),
+        Loopback.OWN,
+        PortSet(),
+        True,
+    )
+
+
+def test_promise_5_the_fixed_entries_of_a_role_hold_its_own_rules_alone() -> None:
+    policy = compile_text(ROLES)
+    web = policy.role_id("web")
+    prefix = addr_from("10.0.0.0")
+    rules = {
+        entry.role: [rule.ports for rule in entry.rules if rule.verdict is Verdict.ALLOW]
+        for entry in policy.plan().fixed
+        if entry.addr == prefix
+    }
+
+    assert rules == {
+        HOST: [PortSet((PortRange(6, 22, 22),))],
+        web: [PortSet((PortRange(6, 443, 443),))],
+    }
+    assert policy.host.judge(from_text("x.com")).answered
+    assert not policy.roles[web].judge(from_text("x.com")).answered
+
+
+def test_the_default_rule_lives_while_any_role_lets_something_pass() -> None:
+    roles = "roles: {web: {default: %s}}"
+
+    assert DEFAULT_RULE in compile_text(text("deny", roles % "allow")).plan().rules
+    assert DEFAULT_RULE not in compile_text(text("deny", roles % "deny")).plan().rules
+
+
+def test_a_role_is_found_by_its_name_or_the_mistake_is_told() -> None:
+    policy = compile_text(ROLES)
+
+    assert policy.role_id("host") == HOST
+    assert policy.role_names[policy.role_id("web")] == "web"
+    with pytest.raises(ConfigError, match="no role is called 'wbe'; did you mean 'web'"):
+        policy.role_id("wbe")
+    with pytest.raises(ConfigError, match="no role is called 'x'; known is host, web, db"):
+        policy.role_id("x")
+
+
+def test_access_reads_as_it_is_written() -> None:
+    policy = compile_text(ROLES)
+    web = policy.roles[policy.role_id("web")].access
+
+    assert (web.inbound_text, web.loopback_text) == ("80/tcp", "own")
+    assert (policy.host.access.inbound_text, policy.host.access.loopback_text) == ("all", "all")
+
+
+def test_row_139_audit_lets_pass_but_says_no_all_the_same() -> None:
+    policy = compile_text(text("deny", "mode: audit", "rules: [allow: a.com]"))
+
+    assert not policy.host.judge(from_text("planted.example")).answered
+    assert policy.host.closes == ()
+    (plan,) = policy.plan().roles
+    assert (plan.default, plan.mode) == (Verdict.DENY, Mode.AUDIT)
