@@ -1,0 +1,358 @@
+"""`dnsfw run`: one command behind a wall of its own, from its first instruction to the end of
+everything it started.
+
+The order: policy and upstreams (mistakes end here) · its cgroup · the guard that ends all if
+we are killed · the child, which waits · DNS sockets · hooks and tables · the probes · the child
+into the cgroup, and only then exec. At the end: the tree killed, then the wall removed.
+No daemon is needed, and none is disturbed: cgroup, pins and sockets are this run's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from dnsfw.datapath import attach
+from dnsfw.datapath.seccomp import program
+from dnsfw.datapath.tree import Tree
+from dnsfw.engine.effects import Note
+from dnsfw.errors import ConfigError, DatapathError
+from dnsfw.model import Verdict
+from dnsfw.policy.pattern import Pattern
+from dnsfw.policy.policy import Policy
+from dnsfw.server.address import Endpoint
+from dnsfw.server.clock import boot_now
+from dnsfw.server.escape import safe
+from dnsfw.server.faults import Faults
+from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.journal import Journal
+from dnsfw.server.kernel import Kernel, OpenKernel
+from dnsfw.server.loop import run as run_loop
+from dnsfw.server.notify import Notify
+from dnsfw.server.observed import Observed
+from dnsfw.server.options import Options, wanted_upstreams
+from dnsfw.server.reporter import Reporter
+from dnsfw.server.run_child import Child, Start
+from dnsfw.server.run_doors import RunDoors
+from dnsfw.server.run_guard import RunGuard
+from dnsfw.server.run_options import RunOptions, account_of, report_format, run_upstreams
+from dnsfw.server.run_policy import run_policy
+from dnsfw.server.run_signals import PASSED, Signals
+from dnsfw.server.run_summary import Outcome, summary, write_report
+from dnsfw.server.service import Listeners, Service
+from dnsfw.server.upkeep import Upkeep
+
+__all__ = ["Runner", "run_command"]
+
+_DRAINS = 32  # batches of events; more than the ring holds
+_REMARKS = 20
+_JOB_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+
+WallClock = Callable[[], float]
+
+
+class _NoJournal:
+    """A run is never taken over by another, so nobody reads what it held."""
+
+    def add(self, holders: object) -> None: ...
+
+    def restore(self) -> list[object]:
+        return []
+
+
+class Runner:
+    """The run, while it runs."""
+
+    service: Service
+    reporter: Reporter
+    observed: Observed
+    kernel: Kernel
+
+    def __init__(
+        self,
+        options: RunOptions,
+        policy: Policy,
+        upstreams: tuple[Endpoint, ...],
+        tree: Tree,
+        pin_dir: Path,
+        child: Child,
+        signals: Signals,
+        open_kernel: OpenKernel,
+        wall_clock: WallClock,
+    ) -> None:
+        self.remarks: list[str] = []
+        self._options = options
+        self._policy = policy
+        self._upstreams = upstreams
+        self._tree = tree
+        self._pin_dir = pin_dir
+        self._child = child
+        self._signals = signals
+        self._open_kernel = open_kernel
+        self._wall_clock = wall_clock
+        self._started = wall_clock()
+        self._faults = Faults(self._remark)
+        self._digest = Digest(boot_now, self._live)
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def run(self, start: Start) -> Outcome:
+        """Everything from the sockets on. DatapathError, ConfigError: it never began."""
+        loop = asyncio.get_running_loop()
+        doors = RunDoors()
+        try:
+            self._build(loop, doors)
+            try:
+                await self._bring_up(loop)
+                status = await self._serve(loop, start)
+            finally:
+                ended = self._tree.end()
+                self.service.stop()
+            if not ended:
+                self._remark(f"something in {self._tree.path} does not die; its wall stays up")
+            outcome = self._outcome(status)
+        finally:
+            doors.close()
+            if hasattr(self, "kernel"):
+                with suppress(OSError):
+                    self._stop_reading(loop)
+                self.kernel.close(remove=not self._tree.pids())
+        return outcome
+
+    def _build(self, loop: asyncio.AbstractEventLoop, doors: RunDoors) -> None:
+        listeners = Listeners(())
+        for listener in doors.listeners:
+            (listeners.udp if hasattr(listener, "truncated") else listeners.tcp).append(listener)  # type: ignore[arg-type]
+
+        def fill(kernel: Kernel) -> None:
+            self.service = Service(
+                loop, listeners, self._policy, self._upstreams, kernel,
+                cast(Journal, _NoJournal()), self._faults, self._note, boot_now,
+            )  # fmt: skip
+            self.service.fill(self._policy)
+            kernel.open_doors(doors.netns, doors.doors)
+
+        wanted = Options(
+            cgroup=str(self._tree.path), pin_dir=self._pin_dir, backend=self._options.backend
+        )
+        self.kernel = self._open_kernel(wanted, self._policy, fill)
+
+    async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        kernel, service = self.kernel, self.service
+        self.reporter = Reporter(
+            service.engine, lambda: self._policy, self._digest, Watchers(),
+            service.upstreams.targets,
+        )  # fmt: skip
+        self.observed = Observed(
+            service.engine.last_names, self.reporter.rule_text, self._wall_clock
+        )
+        self.reporter.listeners.append(self.observed)
+        if (events := kernel.events) is not None:
+            loop.add_reader(events.fileno(), self.reporter.drain, events)
+        await service.start()
+        for silent in await service.check_loop():
+            self._remark(f"upstream {silent} does not answer")
+        kernel.probe()
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, start: Start) -> int:
+        upkeep = Upkeep(
+            self.kernel, self.service.performer, self.service.upstreams, self._digest, Notify({}),
+            boot_now, self._faults, self._said, self.service.refresh_addresses,
+        )  # fmt: skip
+        if (news := self.kernel.news()) is not None:
+            loop.add_reader(news, upkeep.look)
+        loop.add_reader(self._signals.fd, self._hear)
+        self._tree.take(self._child.pid)
+        self._child.go(start)
+        async with asyncio.TaskGroup() as tasks:
+            beat = tasks.create_task(upkeep.run())
+            status = await self._ended
+            beat.cancel()
+        return self._why(status)
+
+    def _why(self, status: int) -> int:
+        """What the child could not become; else its own status."""
+        if (failed := self._child.failed()) is None:
+            return status
+        code, why = failed
+        self._remark(f"{os.fsdecode(self._options.command[0])}: {why}")
+        return code
+
+    # signals
+
+    def _hear(self) -> None:
+        for heard in self._signals.read():
+            if heard.number == signal.SIGCHLD:
+                self._look_at_child()
+            elif heard.number in PASSED and not heard.by_terminal:
+                self._pass_on(heard.number)
+
+    def _pass_on(self, number: int) -> None:
+        if not self._ended.done():
+            with suppress(ProcessLookupError):
+                os.kill(self._child.pid, number)
+
+    def _look_at_child(self) -> None:
+        flags = os.WEXITED | os.WSTOPPED | os.WNOHANG
+        while not self._ended.done():
+            try:
+                seen = os.waitid(os.P_PID, self._child.pid, flags)
+            except ChildProcessError:
+                return
+            if seen is None:
+                return
+            if seen.si_code == os.CLD_EXITED:
+                self._ended.set_result(seen.si_status)
+            elif seen.si_code == os.CLD_STOPPED:
+                self._stop_too(seen.si_status)
+            else:
+                self._ended.set_result(128 + seen.si_status)
+
+    def _stop_too(self, number: int) -> None:
+        """The shell that waits for us must see its job stop. A command that somebody stopped
+        from outside may be continued from outside: then we must go on answering it.
+        """
+        if number in _JOB_STOPS or (number == signal.SIGSTOP and _in_foreground()):
+            os.kill(os.getpid(), signal.SIGSTOP)  # fg: SIGCONT comes to both
+
+    # what there is to tell
+
+    def _note(self, note: Note) -> None:
+        if hasattr(self, "reporter"):
+            self.reporter.note(note)
+
+    def _said(self, kind: str, text: str) -> None:
+        self._remark(f"{kind}: {text}")
+
+    def _remark(self, text: str) -> None:
+        if len(self.remarks) < _REMARKS and text not in self.remarks:
+            self.remarks.append(text)
+
+    def _live(self, text: str) -> None:
+        if self._options.verbose:
+            _complain(f"dnsfw: {safe(text)}")
+
+    def _outcome(self, status: int) -> Outcome:
+        if (events := self.kernel.events) is not None:
+            for _ in range(_DRAINS):
+                self.reporter.drain(events)
+        counters = self.kernel.sink.counters().values()
+        host = self._policy.host
+        return Outcome(
+            command=self._options.command,
+            status=status,
+            mode=host.mode.name.lower(),
+            policy=self._policy.sources[0],
+            default=host.default.name.lower(),
+            started=self._started,
+            ended=self._wall_clock(),
+            rows=self.observed.rows(),
+            left_out=self.observed.left_out,
+            packets={
+                "allowed": sum(c.allowed for c in counters),
+                "denied": sum(c.denied for c in counters),
+                "audited": sum(c.audited for c in counters),
+                "unseen": sum(c.sampled_out for c in counters),
+            },
+            remarks=tuple(self.remarks),
+        )
+
+    def _stop_reading(self, loop: asyncio.AbstractEventLoop) -> None:
+        events, news = self.kernel.events, self.kernel.news()
+        for fd in (events.fileno() if events is not None else None, news, self._signals.fd):
+            if fd is not None:
+                loop.remove_reader(fd)
+
+
+def run_command(options: RunOptions, wall_clock: WallClock) -> int:
+    """Runs it to its end; the exit status. ConfigError, DatapathError: it never began."""
+    from dnsfw.server.wall import open_wall, pin_dir
+
+    form = report_format(options.report) if options.report else ""
+    account = account_of(options.user) if options.user else None
+    policy = run_policy(options.rules)
+    upstreams = _whom_to_ask(options, policy)
+    guards = _filter(options)
+    start = Start(options.command, account, guards, options.no_escape)
+    _check_rights()
+    pins = pin_dir(Options())
+    pins = pins.with_name(f"{pins.name}-run-{os.getpid()}")
+    signals = Signals()
+    tree = Tree.make(f"dnsfw.run.{os.getpid()}")
+    guard = RunGuard(lambda: _undo(tree, pins))
+    child = Child(signals.before, close=(guard.fd, signals.fd))
+
+    async def whole() -> Outcome:
+        runner = Runner(
+            options, policy, upstreams, tree, pins, child, signals, open_wall, wall_clock
+        )
+        return await runner.run(start)
+
+    try:
+        outcome = run_loop(whole())
+    finally:
+        child.close()
+        _undo(tree, pins)
+        guard.relieve()
+        signals.close()
+    if not options.quiet:
+        for line in summary(outcome, verbose=options.verbose):
+            _complain(line)
+    if options.report:
+        write_report(outcome, options.report, form)
+    return outcome.status
+
+
+def _undo(tree: Tree, pins: Path) -> None:
+    """The tree first: it must never live without its wall."""
+    if not tree.end():
+        return
+    attach.remove(pins)
+    tree.remove()
+
+
+def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Endpoint, ...]:
+    """Nobody, where no name could be allowed: then none is missed."""
+    wanted = options.upstreams or tuple(wanted_upstreams(Options(), policy.dns))
+    host = policy.host
+    names = any(
+        isinstance(rule.what, Pattern) and rule.verdict is Verdict.ALLOW for rule in host.rules
+    )
+    needed = names or host.default is Verdict.ALLOW or host.mode.name == "AUDIT"
+    try:
+        return run_upstreams(wanted)
+    except ConfigError:
+        if needed or options.upstreams:
+            raise
+        return ()
+
+
+def _filter(options: RunOptions) -> bytes:
+    if not (options.no_raw or options.no_escape):
+        return b""
+    return program(os.uname().machine, raw=options.no_raw, escape=options.no_escape)
+
+
+def _check_rights() -> None:
+    if os.geteuid() != 0:
+        raise DatapathError(
+            "dnsfw run needs root, to make a cgroup and to load BPF programs; remedy: "
+            "sudo dnsfw run --user \"$USER\" ..."
+        )
+
+
+def _in_foreground() -> bool:
+    for fd in (0, 1, 2):
+        with suppress(OSError):
+            return os.tcgetpgrp(fd) == os.getpgrp()
+    return False
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
