@@ -7,7 +7,7 @@ from __future__ import annotations
 import grp
 import pwd
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dnsfw.cli.role_view import subject_text, subjects_of
@@ -32,7 +32,36 @@ def absent(policy: Policy) -> list[str]:
         for subject in policy.subjects
         if (told := _missing(policy, subject))
     ]
-    return notes + list(_empty(policy))
+    return [*notes, *_same(policy), *_empty(policy)]
+
+
+def _same(policy: Policy) -> Iterator[str]:
+    """A user or group that is named in one role and numbered in another."""
+    seen: dict[tuple[SubjectKind, int], Subject] = {}
+    for subject in policy.subjects:
+        if (number := _number(subject)) is None:
+            continue
+        first = seen.setdefault((subject.kind, number), subject)
+        if first.role != subject.role:
+            yield (
+                f"{policy.places[subject]}: {subject_text(policy, subject)} is "
+                f"{subject_text(policy, first)} of the role '{policy.role_names[first.role]}' "
+                f"({policy.places[first]}); a subject has one role: take one out"
+            )
+
+
+def _number(subject: Subject) -> int | None:
+    value = subject.value
+    if subject.kind not in (SubjectKind.UID, SubjectKind.GID):
+        return None
+    if value.isdecimal():
+        return int(value)
+    try:
+        if subject.kind is SubjectKind.UID:
+            return pwd.getpwnam(value).pw_uid
+        return grp.getgrnam(value).gr_gid
+    except KeyError:
+        return None
 
 
 def _empty(policy: Policy) -> Iterator[str]:
@@ -54,10 +83,8 @@ def _missing(policy: Policy, subject: Subject) -> str | None:
 def _exists(subject: Subject) -> bool:
     value = subject.value
     match subject.kind:
-        case SubjectKind.UID:
-            return value.isdecimal() or _known(pwd.getpwnam, value)
-        case SubjectKind.GID:
-            return value.isdecimal() or _known(grp.getgrnam, value)
+        case SubjectKind.UID | SubjectKind.GID:
+            return _number(subject) is not None
         case SubjectKind.EXECUTABLE:
             return Path(value).exists()
         case SubjectKind.INTERFACE | SubjectKind.VIA:
@@ -66,14 +93,6 @@ def _exists(subject: Subject) -> bool:
             return not subject.interface or _interface(subject.interface)
         case SubjectKind.CGROUP:
             return _cgroup(value)
-
-
-def _known(look_up: Callable[[str], object], name: str) -> bool:
-    try:
-        look_up(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _interface(name: str) -> bool:

@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dnsfw.cli.check import check
+from dnsfw.model import Inbound, Verdict, addr_from
+from dnsfw.policy.compile import load
 from dnsfw.policy.files import shipped
+from dnsfw.wire.name import from_text
 
 GOOD = "version: 1\ndefault: deny\nrules: [allow: x.com, deny: '*.y.com']\n"
 BAD = "version: 1\ndefualt: deny\nrules:\n  - allow: '*x.com'\n"
@@ -127,3 +130,84 @@ def test_the_policies_shown_in_the_readme_of_the_language_pass(file: Path) -> No
         file.write_text(block)
         assert run(str(file)).exit_code == 0
         assert "warning:" not in run(str(file)).stderr
+
+
+ROLES = """version: 1
+default: allow
+roles:
+  web:
+    default: deny
+    mode: audit
+    subjects: [uid: no-such-user, interface: nosuch0]
+    rules: [allow: a.com, deny: b.a.com]
+  tools: {default: allow}
+"""
+
+
+def test_roles_are_told_with_counts_of_rules_and_subjects(file: Path) -> None:
+    file.write_text(ROLES)
+
+    result = run(str(file))
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{file}: ok: default allow, 0 allow, 0 deny",
+        "  role web: default deny, audit, 1 allow, 1 deny, 2 subjects",
+        "  role tools: default allow, 0 allow, 0 deny, 0 subjects",
+    ]
+
+
+def test_what_is_not_on_this_host_is_a_note_and_fails_nothing(file: Path) -> None:
+    file.write_text(ROLES)
+
+    found = run(str(file)).stderr.splitlines()
+
+    assert [line.split(": note: ")[1].split(" here")[0] for line in found] == [
+        "there is no uid no-such-user",
+        "there is no interface nosuch0",
+        "nobody is in the role 'tools': it has no subjects; `dnsfw enroll --role tools --pid P` "
+        "puts a process into it",
+    ]
+    assert found[0].startswith(f"{file}:7:16: ")
+
+
+def test_json_holds_the_roles(file: Path) -> None:
+    file.write_text(ROLES)
+
+    (found,) = json.loads(run("--json", str(file)).stdout)
+
+    assert [role["name"] for role in found["roles"]] == ["host", "web", "tools"]
+    assert found["roles"][1]["mode"] == "audit"
+    assert [subject["value"] for subject in found["roles"][1]["subjects"]] == [
+        "no-such-user", "nosuch0",
+    ]  # fmt: skip
+    assert len(found["notes"]) == 3
+
+
+def test_the_seven_roles_are_shipped_with_their_ports() -> None:
+    policy = load(shipped() / "seven-roles.yaml")
+    roles = {role.name: role for role in policy.roles.values()}
+    ports = {
+        "restricted": [],
+        "isolated": [],
+        "webserver": [80, 443, 8080],
+        "database": [5432, 6379],
+        "web_with_db": [80, 443, 3306, 5432, 6379],
+        "worker": [443, 5432, 5672, 6379],
+    }
+    every = sorted({port for listed in ports.values() for port in listed} | {22})
+    name, addrs = from_text("db.internal"), ("192.0.2.1", "10.0.0.1", "2001:db8::1")
+
+    assert set(roles) == {"host", "permissive", *ports}
+    assert roles["permissive"].judge(name).answered
+    for role, open_ports in ports.items():
+        judge = roles[role].judge(name)
+        assert judge.answered is bool(open_ports)
+        for port in every:
+            assert (judge.share(6, port).verdict is Verdict.ALLOW) is (port in open_ports)
+            for addr in addrs:
+                found = roles[role].judge_addr(addr_from(addr), 6, port)
+                assert bool(found and found.verdict is Verdict.ALLOW) is (port in open_ports)
+            inbound = roles[role].access
+            listens = inbound.inbound is Inbound.PORTS and inbound.inbound_ports.covers(6, port)
+            assert listens is (port in open_ports)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,3 +123,79 @@ def test_help_fits_eighty_columns_and_names_the_exit_status(run: Run) -> None:
 
     assert max(map(len, text.splitlines())) <= 80
     assert "Exit status" in text
+
+
+ROLES = """version: 1
+default: deny
+roles:
+  web:
+    subjects: [uid: %d]
+    rules: [allow: a.com]
+  all:
+    default: allow
+"""
+
+
+def test_a_destination_is_judged_for_the_role_that_is_named(run: Run, file: Path) -> None:
+    file.write_text(ROLES % 1)
+
+    assert run("a.com").exit_code == 1
+    assert run("--role", "web", "a.com").exit_code == 0
+    assert run("--role", "all", "b.com").exit_code == 0
+    assert json.loads(run("--role", "web", "--json", "a.com").stdout)["role"] == "web"
+
+
+def test_a_role_alone_is_shown(run: Run, file: Path) -> None:
+    file.write_text(ROLES % 1)
+    result = run("--role", "web")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "role web: default deny, 1 allow, 0 deny, 1 subject",
+        "  inbound   tcp",
+        "  loopback  all",
+        "  subject   uid 1",
+        f"            {file}:5:16",
+    ]
+    found = json.loads(run("--role", "web", "--json").stdout)
+    assert (found["name"], found["subjects"][0]["kind"]) == ("web", "uid")
+
+
+def test_a_process_has_the_role_of_its_subject(run: Run, file: Path) -> None:
+    file.write_text(ROLES % os.getuid())
+    result = run("--pid", str(os.getpid()))
+
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("): role web")
+    assert lines[1:3] == [f"  by     uid {os.getuid()}", f"         {file}:5:16"]
+    assert lines[3].startswith("  order  enrolled > deepest cgroup > executable")
+
+
+def test_a_destination_is_judged_for_the_role_of_a_process(run: Run, file: Path) -> None:
+    file.write_text(ROLES % os.getuid())
+
+    allowed = run("--pid", str(os.getpid()), "a.com")
+    denied = run("--pid", str(os.getpid()), "--json", "b.com")
+
+    assert allowed.exit_code == 0
+    assert "a.com: allowed" in allowed.stdout
+    assert denied.exit_code == 1
+    found = json.loads(denied.stdout)
+    assert (found["verdict"], found["role"], found["process"]["role"]) == ("deny", "web", "web")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "nothing to explain; name a destination, a --role or a --pid"),
+        (("--role", "host", "--pid", "1"), "--role and --pid name a role in two ways"),
+        (("--via", "eth0", "x.com"), "--via goes with --pid"),
+        (("--pid", "4194305"), "there is no process 4194305"),
+    ],
+)
+def test_what_names_no_role_is_a_mistake(run: Run, args: tuple[str, ...], says: str) -> None:
+    result = run(*args)
+
+    assert result.exit_code == 2
+    assert says in result.stderr
