@@ -26,6 +26,8 @@ static __always_inline void ask_for_doors(const struct dnsfw_sock *made)
 	p.now = bpf_ktime_get_boot_ns();
 	s.role = id;
 	s.netns = netns;
+	if (by_other_netns(&p, &s, DNSFW_HOOK_SOCK_CREATE))
+		return;
 	send_event(&p, &s, &d, DNSFW_HOOK_SOCK_CREATE);
 }
 
