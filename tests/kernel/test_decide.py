@@ -25,6 +25,7 @@ from tests.support.wall import (
     ALLOW,
     DENY,
     EGRESS,
+    FROM_GUEST,
     LATER,
     OTHER_RULE,
     RULE,
@@ -43,7 +44,10 @@ BOTH = pytest.mark.parametrize("to", [IP4, IP6], ids=["v4", "v6"])
 To = Callable[..., Part]
 
 
-@pytest.fixture(params=EGRESS)
+HERE = pytest.mark.parametrize("hook", EGRESS)  # what a guest sends is from a wire
+
+
+@pytest.fixture(params=EGRESS + FROM_GUEST)
 def hook(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -237,6 +241,7 @@ def test_the_default_decides_what_nothing_names(wall: Wall, hook: str) -> None:
     assert said(wall, hook, IP4(ELSEWHERE, TCP(22, seq=2))) == (Reason.NEVER_RESOLVED, False)
 
 
+@HERE
 def test_a_role_that_nobody_set_denies_everything(wall: Wall, hook: str) -> None:
     wall.table("dnsfw_roles").update(abi.RoleId.HOST.to_bytes(4, "little"), bytes(24))
     wall.grant("127.0.0.1")
@@ -317,6 +322,7 @@ def test_row_30_metadata_is_refused_though_a_name_leads_there(wall: Wall, hook: 
 # loopback and the daemon's own listeners
 
 
+@HERE
 @pytest.mark.parametrize(("to", "lo"), [(IP4, "127.0.0.1"), (IP4, "127.9.9.9"), (IP6, "::1")])
 def test_loopback_is_the_roles_own_question(wall: Wall, hook: str, to: To, lo: str) -> None:
     assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK, True)
@@ -340,6 +346,7 @@ def test_row_16_a_loopback_address_on_a_wire_is_a_stranger(
         assert wall.judge(device_hook, packet, device=LO).verdict is ALLOW
 
 
+@HERE
 def test_an_address_rule_may_close_a_port_of_loopback(wall: Wall, hook: str) -> None:
     wall.policy(fixed={"127.0.0.1/32": [("25/tcp", DENY, RULE)]})
 
@@ -347,6 +354,7 @@ def test_an_address_rule_may_close_a_port_of_loopback(wall: Wall, hook: str) -> 
     assert said(wall, hook, IP4("127.0.0.1", TCP(26)), device=LO) == (Reason.LOOPBACK, True)
 
 
+@HERE
 @pytest.mark.parametrize("part", [UDP(53), TCP(53)], ids=["udp", "tcp"])
 def test_a_query_to_a_listener_passes_and_carries_its_role(
     wall: Wall, hook: str, part: Part
@@ -361,6 +369,7 @@ def test_a_query_to_a_listener_passes_and_carries_its_role(
     assert (other.verdict, other.mark) == (DENY, 0)
 
 
+@HERE
 def test_row_56_and_57_a_wildcard_listener_opens_no_other_resolver(
     wall: Wall, hook: str
 ) -> None:
@@ -377,6 +386,7 @@ def test_row_56_and_57_a_wildcard_listener_opens_no_other_resolver(
 # lockdown, audit
 
 
+@HERE
 @pytest.mark.parametrize("how", [Lockdown.ON, Lockdown.HARD])
 def test_lockdown_goes_before_every_rule_but_spares_loopback(
     wall: Wall, hook: str, how: Lockdown
@@ -391,6 +401,7 @@ def test_lockdown_goes_before_every_rule_but_spares_loopback(
     assert said(wall, hook, IP4("127.0.0.1", TCP(80)), device=LO) == (Reason.LOOPBACK, True)
 
 
+@HERE
 def test_audit_lets_pass_and_says_what_it_would_have_refused(wall: Wall, hook: str) -> None:
     wall.policy(audit=True)
 

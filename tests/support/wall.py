@@ -16,9 +16,11 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.bpf import Map, MapType, RunResult, prog_test_run
 from dnsfw.datapath.sink import KernelSink
+from dnsfw.datapath.swap import Table
 from dnsfw.model import (
     HOST,
     SECOND,
+    Addr,
     Entry,
     FixedEntry,
     FixedRule,
@@ -30,6 +32,7 @@ from dnsfw.model import (
     Plan,
     PortRange,
     PortSet,
+    Rank,
     Reason,
     RoleId,
     RolePlan,
@@ -42,10 +45,16 @@ from tests.support.packets import Ether, Part
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
 CG_EGRESS, TC, TC_L3 = "dnsfw_cg_egress", "dnsfw_tc_egress", "dnsfw_tc_egress_l3"
 CG_INGRESS, TC_INGRESS = "dnsfw_cg_ingress", "dnsfw_tc_ingress"
+GUEST_IN, GUEST_IN_L3 = "dnsfw_guest_in", "dnsfw_guest_in_l3"
+GUEST_OUT, GUEST_OUT_L3 = "dnsfw_guest_out", "dnsfw_guest_out_l3"
+EDGE_IN, EDGE_OUT, TC_LO = "dnsfw_edge_in", "dnsfw_edge_out", "dnsfw_tc_lo"
 EGRESS = (CG_EGRESS, TC, TC_L3)
+FROM_GUEST = (GUEST_IN, GUEST_IN_L3)  # every egress hook judges what a guest sends, too
+TO_GUEST = (GUEST_OUT, GUEST_OUT_L3)
 
 # What each hook returns for "may leave"; all others drop.
-_PASS = {CG_EGRESS: 1, CG_INGRESS: 1, TC: 0xFFFFFFFF, TC_L3: 0xFFFFFFFF, TC_INGRESS: 0xFFFFFFFF}
+_PASS = {CG_EGRESS: 1, CG_INGRESS: 1}
+_NEXT = 0xFFFFFFFF
 _CTX_BYTES = 192  # struct __sk_buff
 _MARK_AT, _INGRESS_AT, _IFINDEX_AT = 8, 36, 40
 _LO = 1
@@ -54,6 +63,12 @@ _USED = 64  # elements of an array that any test writes
 RULE, OTHER_RULE, THIRD_RULE = RuleId(300), RuleId(301), RuleId(302)
 TCP_UDP_ICMP = PortSet.of(PortRange(proto) for proto in (1, 6, 17))
 LATER = 60 * SECOND
+WEB, MAIL = RoleId(abi.RoleId.FIRST), RoleId(abi.RoleId.FIRST + 1)  # two named roles
+_BITS = {
+    "dnsfw_cgroups": abi.Uses.CGROUPS, "dnsfw_ids": abi.Uses.IDS,
+    "dnsfw_sources": abi.Uses.SOURCES, "dnsfw_devices": abi.Uses.DEVICES,
+    "dnsfw_via": abi.Uses.VIA,
+}  # fmt: skip
 
 
 def ports(text: str) -> PortSet:
@@ -105,16 +120,53 @@ class Wall:
                 for key in list(table.keys()):
                     table.delete(key)
             elif table.kind in (MapType.ARRAY, MapType.PERCPU_ARRAY):
-                for number in range(min(table.max_entries, _USED)):
+                used = table.max_entries if table.name == "dnsfw_buckets" else _USED
+                for number in range(min(table.max_entries, used)):
                     table.update(number.to_bytes(4, "little"), bytes(table.value_size))
-        maps = {**self.loaded.maps, "dnsfw_portsets": _Empty(self.table("dnsfw_portsets"))}
+        empty = _Empty(self.table("dnsfw_portsets"))
+        maps: dict[str, Table] = {**self.loaded.maps, "dnsfw_portsets": empty}
         self.sink = KernelSink(maps, barrier=lambda: None)
         self.settle()
         self.policy()
 
     def settle(self, *, netns: int | None = None, only_netns: bool = False, dns: int = 0) -> None:
-        value = abi.Settings(self.netns if netns is None else netns, only_netns, dns, 0)
-        self.table("dnsfw_settings").update(bytes(4), value.pack())
+        here = self.netns if netns is None else netns
+        self._settings = abi.Settings(here, only_netns, dns, 0)
+        self._use(0)
+
+    def _use(self, bits: int) -> None:
+        self._settings = self._settings._replace(uses=self._settings.uses | bits)
+        self.table("dnsfw_settings").update(bytes(4), self._settings.pack())
+
+    def assign(self, table: str, key: bytes, value: bytes) -> None:
+        """One row of a table of subjects, and the bit that says there is one."""
+        self.table(table).update(key, value)
+        self._use(_BITS[table])
+
+    def cgroup_is(self, number: int, role: RoleId, rank: Rank = Rank.CGROUP) -> None:
+        self.assign("dnsfw_cgroups", number.to_bytes(8, "little"), abi.Subject(role, rank).pack())
+
+    def uid_is(self, number: int, role: RoleId, kind: abi.IdKind = abi.IdKind.ID_USER) -> None:
+        self.assign("dnsfw_ids", abi.IdKey(kind, number).pack(), _number(role))
+
+    def source_is(self, prefix: str, role: RoleId, device: int = 0) -> None:
+        addr, bits = _wide(prefix)
+        self.assign(
+            "dnsfw_sources", abi.SourceKey(32 + bits, device, addr).pack(), _number(role)
+        )
+
+    def device_is(self, device: int, role: RoleId) -> None:
+        """A guest's link; `abi.RoleId.HOST` where only sources are named there."""
+        self.assign("dnsfw_devices", abi.DeviceKey(self.netns, device).pack(), _number(role))
+
+    def via_is(self, device: int, role: RoleId, other: RoleId) -> None:
+        self.assign("dnsfw_via", abi.ViaKey(self.netns, device, role).pack(), _number(other))
+
+    def keep_locals(self, *addrs: str) -> None:
+        """The host's addresses, and that the list of them is kept."""
+        for addr in ("::", *addrs):
+            key = abi.LocalKey(self.netns, addr_from(addr))
+            self.table("dnsfw_locals").update(key.pack(), b"\1")
 
     def table(self, name: str) -> Map:
         return self.loaded.maps[name]
@@ -127,14 +179,18 @@ class Wall:
         rules: Iterable[RuleId] = (RULE, OTHER_RULE, THIRD_RULE),
         audit: bool = False,
         lockdown: Lockdown = Lockdown.OFF,
+        others: Iterable[RolePlan] = (),
+        fixed_of: RoleId = HOST,
         **role: object,
     ) -> None:
-        """The role `host` under this policy. `fixed` maps a prefix to its ordered rules."""
+        """The role `host` under this policy, and other roles beside it. `fixed` maps a prefix
+        to its ordered rules.
+        """
         mode = Mode.AUDIT if audit else Mode.ENFORCE
         plan = RolePlan(HOST, default, mode, **role)  # type: ignore[arg-type]
-        entries = tuple(_fixed(prefix, rows) for prefix, rows in (fixed or {}).items())
+        entries = tuple(_fixed(prefix, rows, fixed_of) for prefix, rows in (fixed or {}).items())
         alive = frozenset([*rules, RuleId(abi.RuleId.DEFAULT)])
-        self._plan = Plan((plan,), entries, alive)
+        self._plan = Plan((plan, *others), entries, alive)
         self.sink.apply(self._plan)
         self.sink.lockdown(lockdown)
 
@@ -157,14 +213,15 @@ class Wall:
         )
         self.sink.write([Entry(role, addr_from(addr), grants)])
 
-    def open(self, *addrs: str, text: str = "443/tcp 443/udp") -> None:
+    def open(self, *addrs: str, text: str = "443/tcp 443/udp", role: RoleId = HOST) -> None:
         for addr in addrs:
-            self.grant(addr, (text, ALLOW, RULE, LATER))
+            self.grant(addr, (text, ALLOW, RULE, LATER), role=role)
 
     def listen(self, addr: str, port: int = 53) -> None:
         key = abi.ListenerKey(self.netns, addr_from(addr), port)
         self.table("dnsfw_listeners").update(key.pack(), b"\1")
-        self.settle(dns=port)
+        self._settings = self._settings._replace(dns_port=port)
+        self._use(0)
 
     def flows(self, *, inbound: bool = False) -> list[Flow]:
         return [flow for flow in self.sink.flows() if flow.inbound == inbound]
@@ -178,12 +235,18 @@ class Wall:
             table.update(key, flow._replace(seen=seen).pack())
 
     def judge(
-        self, hook: str, packet: Part | bytes, *, device: int | None = None, came_in: int = 0
+        self,
+        hook: str,
+        packet: Part | bytes,
+        *,
+        device: int | None = None,
+        came_in: int = 0,
+        mark: int = 0,
     ) -> Said:
         """Run one packet through one hook. `came_in`: the device it is forwarded from."""
         before = self._counters()
-        ran = self.run(hook, packet, device=device, came_in=came_in)
-        verdict = ALLOW if ran.retval == _PASS[hook] else DENY
+        ran = self.run(hook, packet, device=device, came_in=came_in, mark=mark)
+        verdict = ALLOW if ran.retval == _PASS.get(hook, _NEXT) else DENY
         (mark,) = struct.unpack_from("=I", ran.ctx, _MARK_AT)
         moved = [
             (reason, now.audited > was.audited)
@@ -203,9 +266,11 @@ class Wall:
         *,
         device: int | None = None,
         came_in: int = 0,
+        mark: int = 0,
         repeat: int = 1,
     ) -> RunResult:
         ctx = bytearray(_CTX_BYTES)
+        struct.pack_into("=I", ctx, _MARK_AT, mark)
         struct.pack_into("=I", ctx, _INGRESS_AT, came_in)
         struct.pack_into("=I", ctx, _IFINDEX_AT, self.device if device is None else device)
         fd = self.loaded.programs[hook].fd
@@ -219,20 +284,30 @@ def as_frame(hook: str, packet: Part | bytes) -> bytes:
     """What a test run wants: it strips 14 bytes for cgroup hooks, and none for TC."""
     if isinstance(packet, bytes):
         return packet
-    return packet.wire if hook == TC_L3 else Ether(packet)
+    return packet.wire if hook.endswith("_l3") else Ether(packet)
 
 
 def hooks_for(packet: Part | bytes) -> tuple[str, ...]:
-    """Every egress hook that can judge this: a frame with its link header is TC's alone."""
-    return (TC,) if isinstance(packet, bytes) else EGRESS
+    """Every hook that judges it as egress: a frame with its link header is TC's alone."""
+    return (TC, GUEST_IN) if isinstance(packet, bytes) else EGRESS + FROM_GUEST
 
 
 def boottime() -> Nanos:
     return Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
-def _fixed(prefix: str, rows: Sequence[tuple[str, Verdict, RuleId]]) -> FixedEntry:
-    addr, _, bits = prefix.partition("/")
-    wide = int(bits) + (0 if ":" in addr else 96)
+def _fixed(
+    prefix: str, rows: Sequence[tuple[str, Verdict, RuleId]], role: RoleId
+) -> FixedEntry:
     rules = tuple(FixedRule(rule, ports(text), verdict) for text, verdict, rule in rows)
-    return FixedEntry(HOST, addr_from(addr), wide, rules)
+    return FixedEntry(role, *_wide(prefix), rules)
+
+
+def _wide(prefix: str) -> tuple[Addr, int]:
+    """A prefix in the form of 128 bits."""
+    addr, _, bits = prefix.partition("/")
+    return addr_from(addr), int(bits) + (0 if ":" in addr else 96)
+
+
+def _number(role: RoleId) -> bytes:
+    return int(role).to_bytes(4, "little")
