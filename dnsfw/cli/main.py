@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from traceback import print_exc
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ _EXIT_INTERRUPTED = 130  # what a shell reports of Ctrl-C
 COMMANDS = {
     "Run": {
         "up": "Start the firewall, in the foreground.",
+        "arm": "Put the wall up at boot, without the daemon.",
         "down": "Remove everything dnsfw put into the kernel.",
         "confirm": "Keep what `up --try` started.",
         "reload": "Put the policy file in force and print what changes.",
@@ -47,6 +49,7 @@ COMMANDS = {
     "Policy (no root needed)": {
         "check": "Every mistake of a policy file at once.",
         "explain": "The verdict on a destination, and the rule that gave it.",
+        "import": "Another tool's policy, as one of ours.",
         "schema": "The JSON Schema of policy files.",
     },
 }
@@ -61,7 +64,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        found: click.Command = getattr(import_module(f"dnsfw.cli.{cmd_name}"), cmd_name)
+        word = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        found: click.Command = getattr(import_module(f"dnsfw.cli.{word}"), word)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -10,6 +10,7 @@ import click
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 from dnsfw.errors import DatapathError
+from dnsfw.server.armed import is_armed
 from dnsfw.server.removal import wall_stands
 
 _LABEL = 11
@@ -17,6 +18,10 @@ _WIDTH = 80
 _LEFT = (
     "the daemon does not run; the wall it left stands and opens nothing new. "
     "`sudo dnsfw up` (with the same options) takes it over, `sudo dnsfw down` removes it"
+)
+_ARMED = (
+    "armed, no daemon: address rules hold and names stay closed. "
+    "`sudo dnsfw up` (with the same options) takes over, `sudo dnsfw down` removes the wall"
 )
 
 
@@ -34,9 +39,11 @@ def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
         state = Client(run_dir).ask("status")
     except NoDaemon as error:
         left = wall_stands()
+        armed = left and is_armed(Client(run_dir).path.parent)
         if as_json:
-            print_json({"running": False, "wall_stands": left})
-        raise (DatapathError(_LEFT) if left else error) from None
+            print_json({"running": False, "wall_stands": left, "armed": armed})
+        told = _ARMED if armed else _LEFT
+        raise (DatapathError(told) if left else error) from None
     state.pop("ok")
     if as_json:
         print_json({"running": True, "wall_stands": True, **state})

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from dnsfw.cli.client import run_dir_option
 from dnsfw.cli.render import seconds_of
 from dnsfw.server.options import Options, run_dir
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+_GUARD = (
+    click.option(
+        "--policy", metavar="FILE",
+        help="[default: $DNSFW_POLICY, /etc/dnsfw/policy.yaml, the shipped starter]",
+    ),
+    click.option("--cgroup", metavar="PATH", help="Guard the sockets of this cgroup and below."),
+    click.option(
+        "--interface", "interfaces", metavar="NAME", multiple=True,
+        help="Guard what leaves by this interface. May be repeated.",
+    ),
+    click.option(
+        "--backend", type=click.Choice(["libbpf", "bcc"]), default="libbpf", show_default=True,
+        help="Load the shipped object, or compile the same source on this host.",
+    ),
+    click.option(
+        "--degraded", is_flag=True,
+        help="Start although a wanted hook cannot be attached. `status` says which.",
+    ),
+)  # fmt: skip
+
+
+def guard_options(command: F) -> F:
+    """What `up` and `arm` must agree on for the one to take over from the other."""
+    for option in reversed(_GUARD):
+        command = option(command)
+    return command
+
 
 @click.command("up", short_help="Start the firewall, in the foreground.")
-@click.option(
-    "--policy",
-    metavar="FILE",
-    help="[default: $DNSFW_POLICY, /etc/dnsfw/policy.yaml, the shipped starter]",
-)
-@click.option("--cgroup", metavar="PATH", help="Guard the sockets of this cgroup and below.")
-@click.option(
-    "--interface", "interfaces", metavar="NAME", multiple=True,
-    help="Guard what leaves by this interface. May be repeated.",
-)  # fmt: skip
+@guard_options
 @click.option(
     "--listen", metavar="ADDR:PORT", multiple=True,
     help="Answer DNS here. May be repeated.  [default: dns.listen of the policy]",
@@ -34,12 +57,8 @@ from dnsfw.server.options import Options, run_dir
     help="Undo everything after TIME (60s, 5m), unless `dnsfw confirm` comes.",
 )  # fmt: skip
 @click.option(
-    "--backend", type=click.Choice(["libbpf", "bcc"]), default="libbpf", show_default=True,
-    help="Load the shipped object, or compile the same source on this host.",
-)  # fmt: skip
-@click.option(
-    "--degraded", is_flag=True,
-    help="Start although a wanted hook cannot be attached. `status` says which.",
+    "--dns-only", is_flag=True,
+    help="Refuse names, and nothing else: no BPF, no root where the port allows it.",
 )  # fmt: skip
 @run_dir_option
 def up(
@@ -51,6 +70,7 @@ def up(
     trial: str | None,
     backend: str,
     degraded: bool,
+    dns_only: bool,
     run_dir: str | None,
 ) -> None:
     """Start the firewall, in the foreground. Prints one `ready` line when it stands.
@@ -61,6 +81,14 @@ def up(
 
     Ctrl-C and `dnsfw down` remove everything. SIGTERM and a crash leave the wall up;
     the next start takes it over without a gap. SIGHUP reloads the policy.
+
+    \b
+    Examples:
+      dnsfw up --try 60s                        the host, undone unless confirmed
+      dnsfw up --cgroup /system.slice           services, and no login shell
+      dnsfw up --cgroup /ci --interface eth0    a build, its raw sockets too
+      dnsfw up --policy ~/.config/secexit/policy.json    another tool's file
+      dnsfw up --dns-only --listen 127.0.0.1:5353    NOTHING stops addresses
     """
     options = Options(
         policy=policy,
@@ -72,6 +100,7 @@ def up(
         degraded=degraded,
         trial=seconds_of(trial) if trial is not None else None,
         run_dir=_run_dir(run_dir),
+        dns_only=dns_only,
     )
     from dnsfw.server.daemon import serve  # the daemon, and nobody else, pays for it
 

@@ -22,6 +22,7 @@ from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
+from dnsfw.server.armed import disarmed
 from dnsfw.server.audit import AuditReminder, audit_text
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.control import ControlServer
@@ -38,6 +39,7 @@ from dnsfw.server.reload import Reloader
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.resolvconf import find_upstreams
 from dnsfw.server.resolvwatch import ResolvWatch
+from dnsfw.server.revision import Revision
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.service import Listeners, Service
 from dnsfw.server.tamper import Tampering
@@ -85,6 +87,7 @@ class Daemon:
         self.trial = Trial(options.trial, self._undo, options.run_dir)
         self.removed = asyncio.Event()
         self.journal = Journal(options.run_dir, now)
+        self.revision = Revision(options.run_dir)
         self._digest = Digest(now, lambda text: log.line(Level.NOTICE, text))
         self._open_kernel = open_kernel
         self._log = log
@@ -121,6 +124,8 @@ class Daemon:
             if how is End.REMOVE:
                 self.journal.remove()
                 self.names.remove()
+                self.revision.remove()
+                disarmed(self.options.run_dir)
                 self._say("removed: nothing of dnsfw is left in the kernel")
             else:
                 self._say("stopped: the wall stays up; `dnsfw down` removes it")
@@ -162,6 +167,7 @@ class Daemon:
         path = find_policy(self.options.policy)
         self.names = RoleNames(self.options.run_dir)
         policy = load(path, self.names.known)
+        self.revision.check(policy)
         self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
         upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
@@ -174,7 +180,7 @@ class Daemon:
             )  # fmt: skip
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
-                self.now, self._swapped,
+                self.now, self._swapped, self.revision.check,
             )  # fmt: skip
             self.service.fill(policy)
 
@@ -226,6 +232,8 @@ class Daemon:
         )  # fmt: skip
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
+        disarmed(self.options.run_dir)  # the wall has its daemon
+        self.revision.take(self.reloader.policy)
         self.trial.start(asyncio.get_running_loop())
         if not self._end.done():  # Ctrl-C while it started
             self._announce()
@@ -250,6 +258,8 @@ class Daemon:
             self._warn(audit)
         listening = ", ".join(map(str, self.service.listeners.endpoints))
         line = f"ready: guarding with {self.reloader.path} on {listening}"
+        if not self.kernel.enforcing:
+            line += ", NAMES ONLY: nothing stops addresses"
         line += audit and f", {audit}"
         if self.options.trial is not None:
             line += f"; undone in {self.options.trial:.0f} s unless `dnsfw confirm`"
@@ -291,6 +301,7 @@ class Daemon:
             self._log.line(Level.WARNING, str(context.get("message")))
 
     def _swapped(self, policy: Policy) -> None:
+        self.revision.take(policy)
         self.reporter.said("reload", "a new policy is in force")
         if audit := audit_text(policy):
             self._warn(audit)
@@ -302,15 +313,23 @@ class Daemon:
 
 def serve(options: Options) -> None:
     """The process of `dnsfw up`: returns when it was told to end."""
-    from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
-
     raise_file_limit()
     calm_collector()
     log = Log()
     try:
-        run(_serve(options, open_wall, log))
+        run(_serve(options, _opener(options), log))
     finally:
         log.close()
+
+
+def _opener(options: Options) -> OpenKernel:
+    if options.dns_only:
+        from dnsfw.server.dns_only import open_names_only
+
+        return open_names_only
+    from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
+
+    return open_wall
 
 
 async def _serve(options: Options, open_kernel: OpenKernel, log: Log) -> None:

@@ -57,6 +57,10 @@ class Kernel(Protocol):
         """Did the wall stand already, left by an earlier process?"""
 
     @property
+    def enforcing(self) -> bool:
+        """Is there a wall? Else names are refused and addresses are not (`--dns-only`)."""
+
+    @property
     def marks(self) -> bool:
         """Do hooks mark each query with a role? Else everybody is `host` (`--dns-only`)."""
 
@@ -101,6 +105,11 @@ class Kernel(Protocol):
 
     def on_relabel(self, relabel: Relabel) -> None:
         """Whom to tell of processes that ran already when their subject began to count."""
+
+    def helper_tables(self) -> tuple[int, int] | None:
+        """Descriptors of `dnsfw_cgroups` and `dnsfw_socks`, which the helper writes; None where
+        nobody has a role.
+        """
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
         """Port-53 queries of this namespace (by its cookie) are led to these sockets."""

@@ -37,6 +37,7 @@ class Options:
     degraded: bool = False
     trial: float | None = None  # seconds until everything is undone, unless confirmed
     run_dir: Path = field(default_factory=run_dir)
+    dns_only: bool = False  # no BPF: names are refused, addresses are not
     pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system
 
 

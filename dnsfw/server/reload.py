@@ -50,6 +50,7 @@ class Reloader:
         performer: Performer,
         now: Now,
         on_swap: Callable[[Policy], None],
+        check: Callable[[Policy], None] = lambda policy: None,
     ) -> None:
         self.policy = policy
         self.path = str(path.absolute())  # `status` is read in another directory
@@ -60,6 +61,7 @@ class Reloader:
         self._performer = performer
         self._now = now
         self._on_swap = on_swap
+        self._check = check  # raises ConfigError for a policy that must not come in force
         self._one = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
@@ -68,6 +70,7 @@ class Reloader:
             try:
                 path = find_policy(self._wanted)
                 policy = await asyncio.to_thread(load, path, self._names.known)
+                self._check(policy)
                 changes = tuple(diff(self.policy, policy))
                 later = tuple(_at_next_start(self.policy, policy))
                 told = self._swap(policy)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from dnsfw.datapath import mounts
 from dnsfw.errors import DatapathError
+from dnsfw.server.armed import disarmed
 from dnsfw.server.clock import boot_now
 from dnsfw.server.journal import Journal
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
+from dnsfw.server.revision import Revision
 from dnsfw.server.role_names import RoleNames
 
 __all__ = ["remove_left_overs", "wall_stands"]
@@ -25,6 +27,8 @@ def remove_left_overs(run_dir: Path) -> bool:
         removed = remove_wall(Options(run_dir=run_dir))
         Journal(run_dir, boot_now).remove()
         RoleNames(run_dir).remove()
+        Revision(run_dir).remove()
+        disarmed(run_dir)
     except PermissionError as error:
         raise DatapathError(f"cannot use {error.filename}: {error.strerror}; run as root") from None
     finally:

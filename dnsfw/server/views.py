@@ -64,7 +64,9 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
 
 def _holes(daemon: Daemon, hooked: bool, missing: list[str]) -> Iterator[str]:
     """Why something that the policy refuses may pass."""
-    if not hooked:
+    if not daemon.kernel.enforcing:
+        yield "names only: nothing stops addresses (--dns-only)"
+    elif not hooked:
         yield "no hook is attached"
     if missing:
         yield "degraded, " + "; ".join(missing)

@@ -10,6 +10,7 @@ import pytest
 
 from dnsfw.cli.client import Client
 from dnsfw.cli.status import _wrapped
+from dnsfw.server.armed import mark_armed
 from tests.support.commands import dnsfw, dnsfw_beside
 from tests.support.running import running
 
@@ -203,4 +204,20 @@ def test_without_a_daemon_json_says_whether_a_wall_stands(
     done = dnsfw("status", "--json", "--run-dir", str(tmp_path))
 
     assert done.code == 3
-    assert json.loads(done.out) == {"running": False, "wall_stands": stands}
+    shown = {"running": False, "wall_stands": stands, "armed": False}
+    assert json.loads(done.out) == shown
+
+
+def test_row_55_a_wall_that_was_armed_is_told_from_one_that_lost_its_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "abi1").mkdir()
+    monkeypatch.setenv("DNSFW_PIN_DIR", str(tmp_path))
+
+    left = dnsfw("status", "--run-dir", str(tmp_path))
+    mark_armed(tmp_path)
+    armed = dnsfw("status", "--run-dir", str(tmp_path))
+
+    assert (left.code, armed.code) == (3, 3)
+    assert "the daemon does not run" in left.err
+    assert "armed, no daemon" in armed.err

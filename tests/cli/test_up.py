@@ -28,7 +28,7 @@ def test_every_option_arrives(served: list[Options]) -> None:
     dnsfw(
         "up", "--policy", "p.yaml", "--cgroup", "/x", "--interface", "eth0", "--interface", "eth1",
         "--listen", "127.0.0.1:53", "--upstream", "192.0.2.1", "--upstream", "system",
-        "--try", "5m", "--backend", "bcc", "--degraded", "--run-dir", "/here",
+        "--try", "5m", "--backend", "bcc", "--degraded", "--dns-only", "--run-dir", "/here",
     )  # fmt: skip
 
     assert served == [
@@ -41,6 +41,7 @@ def test_every_option_arrives(served: list[Options]) -> None:
             trial=300,
             backend="bcc",
             degraded=True,
+            dns_only=True,
             run_dir=Path("/here"),
         )
     ]

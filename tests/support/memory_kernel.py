@@ -41,6 +41,7 @@ class MemoryKernel:
     """A wall that remembers what was done to it. `standing` says whether it is still up."""
 
     backend = "memory"
+    enforcing = True
     marks = False
 
     def __init__(self, sink: MemorySink | None = None) -> None:
@@ -103,6 +104,9 @@ class MemoryKernel:
 
     def on_relabel(self, relabel: Relabel) -> None:
         self.relabel = relabel
+
+    def helper_tables(self) -> tuple[int, int] | None:
+        return (98, 99)
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
         self.standing_doors[netns] = doors
