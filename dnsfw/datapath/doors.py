@@ -7,8 +7,6 @@ passes, and is marked with the role of who asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dnsfw.datapath import abi
 from dnsfw.datapath.listeners import Listener, Listeners
 from dnsfw.datapath.swap import Table
@@ -34,16 +32,16 @@ class Doors:
 
         Listeners first: a query that is led to a door must find that it may pass.
         """
-        before = self._doors.lookup(_key(netns))
-        wanted = list(_listeners(doors))
+        value = self._doors.lookup(_key(netns))
+        before = set() if value is None else _listeners(abi.Doors.unpack(value))
+        wanted = _listeners(doors)
         self._listeners.admit(netns, wanted)
         try:
             self._doors.update(_key(netns), doors.pack())
         except DatapathError:
-            self._listeners.dismiss(netns, wanted)
+            self._listeners.dismiss(netns, wanted - before)
             raise
-        if before is not None:
-            self._listeners.dismiss(netns, _listeners(abi.Doors.unpack(before)))
+        self._listeners.dismiss(netns, before - wanted)
 
     def close(self, netns: int) -> None:
         """Queries of this namespace are refused until doors open there again."""
@@ -53,13 +51,9 @@ class Doors:
             self._listeners.dismiss(netns, _listeners(abi.Doors.unpack(before)))
 
 
-def _listeners(doors: abi.Doors) -> Iterator[Listener]:
-    for addr, ports in (
-        (doors.addr4, {*doors.udp4, doors.tcp4}),
-        (doors.addr6, {*doors.udp6, doors.tcp6}),
-    ):
-        for port in ports - {0}:
-            yield Listener(Addr(addr), port)
+def _listeners(doors: abi.Doors) -> set[Listener]:
+    places = ((doors.addr4, (*doors.udp4, doors.tcp4)), (doors.addr6, (*doors.udp6, doors.tcp6)))
+    return {Listener(Addr(addr), port) for addr, ports in places for port in ports if port}
 
 
 def _key(netns: int) -> bytes:

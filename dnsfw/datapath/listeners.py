@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,8 +31,8 @@ class Listeners:
         self._listeners = listeners
         self._settings = settings
         self._netns = netns
-        # Rows of doors, and of how many: where keys name no namespace, two may share one.
-        self._doors: Counter[bytes] = Counter()
+        # Where keys name no namespace, two namespaces' doors may share a row.
+        self._doors: dict[int, set[bytes]] = {}
 
     def settle(self, cookie: int, *, only_netns: bool) -> bytes:
         """Says which namespace is the host's; gives what was there before, for `restore`."""
@@ -61,7 +60,7 @@ class Listeners:
         for key in wanted:
             self._listeners.update(key, _HERE)
         for key, _ in list(self._listeners.items()):
-            stale = key not in wanted and key not in self._doors
+            stale = key not in wanted and not self._is_door(key)
             if stale and abi.ListenerKey.unpack(key).netns == self._netns:
                 self._listeners.delete(key)
         now = self._now()
@@ -69,23 +68,29 @@ class Listeners:
 
     def admit(self, netns: int, doors: Iterable[Listener]) -> None:
         """Doors of a namespace (by its cookie) are listeners too, on whatever port."""
-        for key in self._door_keys(netns, doors):
-            self._doors[key] += 1
+        keys = self._door_keys(doors, netns)
+        self._doors.setdefault(netns, set()).update(keys)
+        for key in keys:
             self._listeners.update(key, _HERE)
         self._use_doors()
 
     def dismiss(self, netns: int, doors: Iterable[Listener]) -> None:
-        """They are none any more."""
-        for key in self._door_keys(netns, doors):
-            self._doors[key] -= 1
-            if self._doors[key] <= 0:  # less: of an earlier process
-                del self._doors[key]
+        """They are none any more; also those of an earlier process."""
+        keys = self._door_keys(doors, netns)
+        left = self._doors.pop(netns, set()) - keys
+        if left:
+            self._doors[netns] = left
+        for key in keys:
+            if not self._is_door(key):
                 self._listeners.delete(key)
         self._use_doors()
 
-    def _door_keys(self, netns: int, doors: Iterable[Listener]) -> list[bytes]:
+    def _door_keys(self, doors: Iterable[Listener], netns: int) -> set[bytes]:
         known = netns if self._netns else 0
-        return [abi.ListenerKey(known, door.addr, door.port).pack() for door in doors]
+        return {abi.ListenerKey(known, door.addr, door.port).pack() for door in doors}
+
+    def _is_door(self, key: bytes) -> bool:
+        return any(key in keys for keys in self._doors.values())
 
     def _use_doors(self) -> None:
         now = self._now()

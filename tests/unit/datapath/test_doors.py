@@ -97,6 +97,17 @@ def test_doors_of_an_earlier_process_are_seen_and_closed() -> None:
     assert registered(maps) == set()
 
 
+def test_the_same_doors_after_a_restart_are_still_listeners() -> None:
+    maps = memory_maps()
+    made(maps)[0].open(HERE, DOORS)
+    doors, listeners = made(maps)
+    listeners.register([Listener(ADDR4, 53)])
+
+    doors.open(HERE, DOORS)
+
+    assert registered(maps) == rows(HERE, DOORS) | {(HERE, ADDR4, 53)}
+
+
 def test_a_namespace_without_ipv6_has_doors_for_ipv4_alone() -> None:
     maps = memory_maps()
     doors, _ = made(maps)
