@@ -15,7 +15,8 @@ from dnsfw.policy.files import read_policy
 from dnsfw.policy.importers import convert
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import HOST_NAME, Access, Policy, RolePolicy
-from dnsfw.policy.problems import Problems, Wrong
+from dnsfw.policy.problems import Position, Problems, Wrong
+from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns
 from dnsfw.policy.rule import Rule
 from dnsfw.policy.syntax_yaml import read_document
 
@@ -64,6 +65,9 @@ def run_policy(rules: RunRules) -> Policy:
         ttl=host.ttl,
         access=host.access,
         takeover=True,
+        implied=_encrypted(
+            every, default, asked=bool(host.implied) or ENCRYPTED_WORD in rules.deny
+        ),
     )
     return replace(
         base,
@@ -71,6 +75,16 @@ def run_policy(rules: RunRules) -> Policy:
         dns=replace(base.dns, takeover=True),
         subjects=(),
     )
+
+
+def _encrypted(rules: Sequence[Rule], default: Verdict, *, asked: bool) -> tuple[Rule, ...]:
+    """Whose plain queries are taken over gets no encrypted way round either; under
+    `default: deny` there is none but what a rule names.
+    """
+    if default is Verdict.DENY and not asked:
+        return ()
+    taken = {rule.id for rule in rules}
+    return encrypted_dns(HOST, HOST_NAME, rules, Position(COMMAND_LINE), taken)
 
 
 def _texts(rules: Iterable[Rule]) -> set[str]:
@@ -112,7 +126,7 @@ def _with_host(policy: Policy, name: str, written: dict[str, object]) -> Policy:
     host = RolePolicy(
         HOST, HOST_NAME, role.default, tuple(replace(rule, role=HOST) for rule in role.rules),
         mode=role.mode, resolved_only=role.resolved_only, metadata=role.metadata, ttl=role.ttl,
-        access=access, takeover=True,
+        access=access, takeover=True, implied=role.implied,
     )  # fmt: skip
     return replace(policy, roles={HOST: host})
 

@@ -126,3 +126,16 @@ def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
         host(policy=file, allow=("example.com:443",))
     with pytest.raises(ConfigError, match="contradicts"):
         host(allow=("example.com:443",), deny=("example.com:443",))
+
+
+def test_row_59_a_run_that_allows_the_rest_has_no_encrypted_way_round() -> None:
+    run = run_policy(RunRules(deny=("x.com",))).host
+
+    assert not run.judge(from_text("dns.google")).answered
+    assert run.judge(from_text("example.com")).answered
+    found = run.judge_addr(addr_from("203.0.113.9"), 6, 853)
+    assert found is not None and found.verdict is Verdict.DENY
+    lifted = run_policy(RunRules(default="allow", allow=("dns.google:443",))).host
+    assert lifted.judge(from_text("dns.google")).answered
+    assert not run_policy(RunRules(allow=("x.com",))).host.implied
+    assert run_policy(RunRules(allow=("x.com",), deny=("encrypted-dns",))).host.implied
