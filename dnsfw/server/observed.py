@@ -81,6 +81,7 @@ class Observed:
         self._max_rows = max_rows
         self._rows: dict[_Key, _Row] = {}
         self._held: Counter[str] = Counter()  # rows by command
+        self._askers: dict[tuple[str, str, str], str] = {}  # role, name, reason: who asked last
 
     def note(self, note: Note, asker: Asker | None = None) -> None:
         """A name that was refused, or an address that was taken out of its answer."""
@@ -89,17 +90,23 @@ class Observed:
         asker = asker or Asker()
         # An audited note has the reason in words: the enum only says that it passed.
         reason = note.text if note.reason is Reason.AUDITED else reason_text(note.reason)
-        name = to_text(note.name)
-        key = _Key(self._role_name(note.role), name, 0, "", safe(reason), safe(asker.command))
+        key = _Key(
+            self._role_name(note.role), to_text(note.name), 0, "", safe(reason),
+            safe(asker.command),
+        )  # fmt: skip
+        if not asker.command:  # only the first of many queries is looked at
+            key = self._known(key)
         row = self._row(key, note.verdict, note.rule, asker.pid)
         row.named = True
+        if asker.command:
+            self._remember(key)
         if note.addr is not None:
             _add(row.addresses, addr_text(note.addr))
 
     def event(self, event: abi.Event) -> None:
         """A packet or a connection that the kernel refused. Our own self-test does not count."""
-        if event.role == abi.RoleId.PROBE:
-            return
+        if event.role == abi.RoleId.PROBE or event.hook == abi.Hook.SOCK_CREATE:
+            return  # the latter only asks for doors
         addr = Addr(event.addr)
         text = addr_text(addr)
         name = next(iter(self._names(RoleId(event.role), addr)), None)
@@ -123,6 +130,16 @@ class Observed:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def _remember(self, key: _Key) -> None:
+        if len(self._askers) >= self._max_rows:
+            self._askers.clear()
+        self._askers[key.role, key.what, key.reason] = key.command
+
+    def _known(self, key: _Key) -> _Key:
+        """The row of the same name, whoever asked for it."""
+        last = self._askers.get((key.role, key.what, key.reason), "")
+        return key._replace(command=last)
 
     def _row(self, key: _Key, verdict: int, rule: int, pid: int) -> _Row:
         now = self._wall_clock()

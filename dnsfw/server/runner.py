@@ -18,12 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from dnsfw.datapath import attach
+from dnsfw.datapath import abi, attach
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
 from dnsfw.engine.effects import Note
 from dnsfw.errors import ConfigError, DatapathError
-from dnsfw.model import Verdict
+from dnsfw.model import Mode, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
@@ -38,6 +38,7 @@ from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
 from dnsfw.server.options import Options, wanted_upstreams
 from dnsfw.server.reporter import Reporter
+from dnsfw.server.run_askers import RunAskers
 from dnsfw.server.run_child import Child, Start
 from dnsfw.server.run_doors import RunDoors
 from dnsfw.server.run_guard import RunGuard
@@ -50,6 +51,7 @@ from dnsfw.server.upkeep import Upkeep
 
 __all__ = ["Runner", "run_command"]
 
+_LOOP_HEARD = 0.1  # seconds: a query that comes back from this very host takes milliseconds
 _DRAINS = 32  # batches of events; more than the ring holds
 _REMARKS = 20
 _JOB_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
@@ -72,6 +74,7 @@ class Runner:
     service: Service
     reporter: Reporter
     observed: Observed
+    askers: RunAskers
     kernel: Kernel
 
     def __init__(
@@ -151,13 +154,24 @@ class Runner:
         self.observed = Observed(
             service.engine.last_names, self.reporter.rule_text, self._wall_clock
         )
-        self.reporter.listeners.append(self.observed)
+        self.askers = RunAskers(service.on_query, self._tree.pids, boot_now)
+        service.on_query = self.askers.query
+        self.reporter.listeners.append(self)
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         await service.start()
-        for silent in await service.check_loop():
-            self._remark(f"upstream {silent} does not answer")
         kernel.probe()
+
+    async def _check_loop(self) -> None:
+        """Is an upstream ourselves? A silent one is told, and nobody waits for it."""
+        if not self._upstreams:
+            return
+        try:
+            for silent in await self.service.check_loop():
+                self._remark(f"upstream {silent} does not answer")
+        except ConfigError as error:
+            if not self._ended.done():
+                self._ended.set_exception(error)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, start: Start) -> int:
         upkeep = Upkeep(
@@ -168,12 +182,18 @@ class Runner:
             loop.add_reader(news, upkeep.look)
         loop.add_reader(self._signals.fd, self._hear)
         self._tree.take(self._child.pid)
-        self._child.go(start)
         async with asyncio.TaskGroup() as tasks:
+            check = tasks.create_task(self._check_loop())
+            await asyncio.wait([check], timeout=_LOOP_HEARD)
             beat = tasks.create_task(upkeep.run())
-            status = await self._ended
-            beat.cancel()
-        return self._why(status)
+            try:
+                if not self._ended.done():
+                    self._child.go(start)
+                await asyncio.wait([self._ended])
+            finally:
+                beat.cancel()
+                check.cancel()
+        return self._why(self._ended.result())
 
     def _why(self, status: int) -> int:
         """What the child could not become; else its own status."""
@@ -221,6 +241,13 @@ class Runner:
             os.kill(os.getpid(), signal.SIGSTOP)  # fg: SIGCONT comes to both
 
     # what there is to tell
+
+    def note(self, note: Note) -> None:
+        """reporter.Listener: with who asked."""
+        self.observed.note(note, self.askers.asker)
+
+    def event(self, event: abi.Event) -> None:
+        self.observed.event(event)
 
     def _note(self, note: Note) -> None:
         if hasattr(self, "reporter"):
@@ -323,13 +350,8 @@ def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Endpoint, ...]:
     names = any(
         isinstance(rule.what, Pattern) and rule.verdict is Verdict.ALLOW for rule in host.rules
     )
-    needed = names or host.default is Verdict.ALLOW or host.mode.name == "AUDIT"
-    try:
-        return run_upstreams(wanted)
-    except ConfigError:
-        if needed or options.upstreams:
-            raise
-        return ()
+    needed = names or host.default is Verdict.ALLOW or host.mode is Mode.AUDIT
+    return run_upstreams(wanted) if needed or options.upstreams else ()
 
 
 def _filter(options: RunOptions) -> bytes:

@@ -19,7 +19,7 @@ from dnsfw.server.performer import Performer
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.tcp import TcpListener
-from dnsfw.server.udp import UdpListener
+from dnsfw.server.udp import OnQuery, UdpListener
 from dnsfw.server.upstream import Upstreams
 
 __all__ = ["Listeners", "Service"]
@@ -73,6 +73,7 @@ class Service:
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
+        self.on_query: OnQuery = self.performer.query  # `run` puts itself in front
         self.rates = Rates(loop.time)
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
@@ -114,12 +115,12 @@ class Service:
     async def start(self) -> None:
         """Read the listeners: from here on clients are answered."""
         for listener in self.listeners:
-            await listener.start(self._loop, self.performer.query)
+            await listener.start(self._loop, self.on_query)
 
     async def check_loop(self) -> list[Endpoint]:
         """The upstreams that are silent. ConfigError when one of them asks us."""
         check = LoopCheck(self.upstreams.targets)
-        query = self.performer.query
+        query = self.on_query
         for listener in self.listeners:
             listener.on_query = lambda wire, client: check.heard(wire) or query(wire, client)
         try:
