@@ -24,10 +24,13 @@ from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
 from dnsfw.server.armed import disarmed
 from dnsfw.server.audit import AuditReminder, audit_text
+from dnsfw.server.capabilities import drop
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.control import ControlServer
 from dnsfw.server.faults import Faults
 from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.helper import Helper, NoHelper, start_helper
+from dnsfw.server.helping import Helping
 from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.lock import Lock
@@ -70,6 +73,7 @@ class Daemon:
     names: RoleNames
     tampering: Tampering
     resolv_watch: ResolvWatch
+    helping: Helping
 
     def __init__(
         self,
@@ -78,7 +82,10 @@ class Daemon:
         log: Lines,
         say: Say,
         now: Now = boot_now,
+        helper: Helper | None = None,
+        shed: Callable[[], object] = lambda: None,
     ) -> None:
+        """`helper` has the privileges that `shed` gives up before the first query."""
         self.options = options
         self.now = now
         self.began = now()
@@ -89,6 +96,8 @@ class Daemon:
         self.journal = Journal(options.run_dir, now)
         self.revision = Revision(options.run_dir)
         self._digest = Digest(now, lambda text: log.line(Level.NOTICE, text))
+        self._helper = helper or NoHelper("this daemon was started without a helper")
+        self._shed = shed
         self._open_kernel = open_kernel
         self._log = log
         self._say = say
@@ -195,8 +204,12 @@ class Daemon:
         try:
             await self._bring_up(loop)
             remove = await self._serve() is End.REMOVE
+        except BaseException:
+            if hasattr(self, "control"):
+                await self.control.close()
+            raise
         finally:
-            self._stop(loop)
+            self._stop(loop, remove=remove)
             self.kernel.close(remove=remove)
             self.trial.relieve()  # not before: if that failed, the guardian tries again
         return End.REMOVE if remove else End.LEAVE
@@ -211,16 +224,21 @@ class Daemon:
         self.resolv_watch = ResolvWatch(service.listeners.endpoints, self.reporter.said)
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
+        self.helping = Helping(self._helper, kernel, self.reporter.said)
+        self.helping.start(loop, self.options.cgroup, self.reloader.policy)
         if not kernel.adopted:
             for what in kernel.settle_older(self.reloader.policy, end=True):
                 self.reporter.said("older", what)
-        await service.start()
-        if kernel.sink.locked is Lockdown.OFF:  # else nothing may leave, not even this
-            for silent in await service.check_loop():
-                self._log.line(Level.WARNING, f"upstream {silent} does not answer")
+        open_to_all = kernel.sink.locked is Lockdown.OFF  # else nothing may leave, not even this
+        if open_to_all:
             kernel.probe()
         self.control = ControlServer(self.options.run_dir / CONTROL_NAME, verbs(self), self.faults)
         await self.control.start()
+        self._shed()
+        await service.start()
+        if open_to_all:
+            for silent in await service.check_loop():
+                self._warn(f"upstream {silent} does not answer")
 
     async def _serve(self) -> End:
         policy = lambda: self.reloader.policy  # noqa: E731
@@ -275,9 +293,11 @@ class Daemon:
 
     # end
 
-    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _stop(self, loop: asyncio.AbstractEventLoop, *, remove: bool) -> None:
         if hasattr(self, "service"):
             self.service.stop()
+        if hasattr(self, "helping"):
+            self.helping.stop(loop, remove=remove)
         events, news = self.kernel.events, self.kernel.news()
         for descriptor in (events.fileno() if events is not None else None, news):
             if descriptor is not None:
@@ -302,6 +322,7 @@ class Daemon:
 
     def _swapped(self, policy: Policy) -> None:
         self.revision.take(policy)
+        self.helping.take(policy)
         self.reporter.said("reload", "a new policy is in force")
         if audit := audit_text(policy):
             self._warn(audit)
@@ -313,13 +334,16 @@ class Daemon:
 
 def serve(options: Options) -> None:
     """The process of `dnsfw up`: returns when it was told to end."""
+    helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
     calm_collector()
     log = Log()
     try:
-        run(_serve(options, _opener(options), log))
+        run(_serve(options, _opener(options), log, helper))
     finally:
         log.close()
+        if helper is not None:
+            helper.close()
 
 
 def _opener(options: Options) -> OpenKernel:
@@ -332,8 +356,10 @@ def _opener(options: Options) -> OpenKernel:
     return open_wall
 
 
-async def _serve(options: Options, open_kernel: OpenKernel, log: Log) -> None:
-    await Daemon(options, open_kernel, log, _say).run()
+async def _serve(
+    options: Options, open_kernel: OpenKernel, log: Log, helper: Helper | None
+) -> None:
+    await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
 
 
 def _say(text: str) -> None:

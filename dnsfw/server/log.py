@@ -14,6 +14,7 @@ import time
 from enum import IntEnum
 from typing import Protocol
 
+from dnsfw.server.capabilities import drop_all
 from dnsfw.server.escape import safe
 
 __all__ = ["Level", "Lines", "Log"]
@@ -46,8 +47,10 @@ class Log:
         self._file = file
         self._journal = "JOURNAL_STREAM" in os.environ if journal is None else journal
         self._lines: queue.Queue[str | None] = queue.Queue(_QUEUE)
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
+        self._ready.wait(_GOODBYE)
 
     def line(self, level: Level, text: str) -> None:
         """One line; whatever could steer a terminal or fake a second line is escaped."""
@@ -63,6 +66,8 @@ class Log:
         self._thread.join(_GOODBYE)
 
     def _write(self) -> None:
+        drop_all()  # privileges belong to a thread, and this one only writes
+        self._ready.set()
         while (line := self._lines.get()) is not None:
             with contextlib.suppress(OSError):  # the terminal is gone: nobody to tell
                 os.write(self._file, line.encode())

@@ -46,7 +46,8 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "not_enforcing": holes,
         "not_as_written": list(_not_as_written(daemon)),
         "missing": missing,
-        "absent": list(kernel.absent()),
+        "absent": [*kernel.absent(), *daemon.helping.missing],
+        "helper": daemon.helping.wrong,
         "trial": None if left is None else round(left, 1),
         "tamper": daemon.tampering.row(),
         "resolv_conf": daemon.resolv_watch.wrong,
@@ -86,6 +87,8 @@ def _not_as_written(daemon: Daemon) -> Iterator[str]:
         yield "lockdown is on: nothing leaves, whatever the policy allows"
     if daemon.reloader.stale:
         yield "the policy file was not loaded; the policy before it is in force"
+    if daemon.helping.wrong:
+        yield f"programs do not get their roles: {daemon.helping.wrong}"
     if daemon.trial.left is not None:
         yield "this is a trial, undone unless `dnsfw confirm` comes"
 

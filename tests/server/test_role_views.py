@@ -83,7 +83,7 @@ def begin(run: Running, role: RoleId) -> None:
             now,
             now,
             FlowState.OPEN,
-            Reason.GRANTED,
+            Reason.LISTENER,
         )
     )
 

@@ -86,7 +86,7 @@ def flow_of(role: RoleId, port: int) -> Flow:
     key = abi.FlowKey(0, bytes(16), peer, port, 443, 6, 0).pack()
     return Flow(
         key, role, DEFAULT_RULE, False, 6, addr_from("::"), port, peer, 443, now, now,
-        FlowState.OPEN, Reason.GRANTED,
+        FlowState.OPEN, Reason.LISTENER,  # which no policy ends: the first beat judges all
     )  # fmt: skip
 
 

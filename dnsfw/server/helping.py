@@ -1,0 +1,103 @@
+"""What the daemon has its privileged helper do, and what it hears from it.
+
+All of it is optional: without a helper the wall stands and judges as before. What then
+does not work (enrolling, programs as subjects, sockets of processes that ran already) is
+said once in the log, and in `status`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from dnsfw.errors import DatapathError
+from dnsfw.model import RoleId, SubjectKind
+from dnsfw.policy.policy import Policy
+from dnsfw.server.helper import Executable, HeldSocket, Helper
+from dnsfw.server.kernel import Kernel
+
+__all__ = ["Helping"]
+
+_Said = Callable[[str, str], None]
+
+
+class Helping:
+    """The daemon's side of the helper."""
+
+    def __init__(self, helper: Helper, kernel: Kernel, said: _Said) -> None:
+        self.helper = helper
+        self._absent: tuple[str, ...] = ()  # programs
+        self._kernel = kernel
+        self._said = said
+        self._wants_programs = False
+        self._file: int | None = None  # what the loop reads
+
+    @property
+    def missing(self) -> list[str]:
+        """The programs that do not exist, for `status`."""
+        return [f"executable {path} does not exist yet" for path in self._absent]
+
+    @property
+    def wrong(self) -> str:
+        """What the policy wants and cannot have, for `status`."""
+        return self.helper.lost if self._wants_programs and not self.helper.alive else ""
+
+    def start(self, loop: asyncio.AbstractEventLoop, guarded: str | None, policy: Policy) -> None:
+        """Once the wall stands: give it its tables, hear it, move what runs already."""
+        tables = self._kernel.helper_tables()
+        if self.helper.alive and tables is not None:
+            self._try(lambda: self.helper.tables(*tables, guarded))
+        self._file = self.helper.fileno()
+        if self._file is not None:
+            loop.add_reader(self._file, self._hear, loop)
+        self._kernel.on_relabel(self._relabel)
+        self.take(policy)
+
+    def take(self, policy: Policy) -> None:
+        """The programs that are subjects of this policy, and no others, are looked after."""
+        wanted = list(_programs(policy))
+        self._wants_programs = bool(wanted)
+        if self._kernel.helper_tables() is not None and (wanted or self.helper.alive):
+            self._try(lambda: self._watch(wanted))
+
+    def stop(self, loop: asyncio.AbstractEventLoop, *, remove: bool) -> None:
+        """`remove`: nobody stays in a cgroup that dnsfw made."""
+        self._deafen(loop)
+        if remove and self.helper.alive:
+            self._try(self.helper.dissolve)
+        self.helper.close()
+
+    def _watch(self, wanted: Sequence[Executable]) -> None:
+        self._absent = self.helper.watch_executables(wanted)
+
+    def _relabel(self, pids: Sequence[int], role: RoleId) -> None:
+        sockets: tuple[HeldSocket, ...] = ()
+
+        def act() -> None:
+            nonlocal sockets
+            sockets = self.helper.relabel(pids, role)
+
+        self._try(act)
+
+    def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
+        for told in self.helper.told():
+            self._said(told.kind if told.kind == "enrolled" else "trouble", told.text)
+        if not self.helper.alive:
+            self._deafen(loop)
+
+    def _deafen(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._file is not None:
+            loop.remove_reader(self._file)
+            self._file = None
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except DatapathError as error:
+            self._said("trouble", str(error))
+
+
+def _programs(policy: Policy) -> Iterator[Executable]:
+    for subject in policy.subjects:
+        if subject.kind is SubjectKind.EXECUTABLE:
+            yield Executable(subject.value, subject.role, policy.roles[subject.role].name)
