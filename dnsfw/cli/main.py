@@ -33,6 +33,7 @@ COMMANDS = {
     "Run": {
         "up": "Start the firewall, in the foreground.",
         "arm": "Put the wall up at boot, without the daemon.",
+        "run": "One command under guard, and what it was refused.",
         "down": "Remove everything dnsfw put into the kernel.",
         "confirm": "Keep what `up --try` started.",
         "reload": "Put the policy file in force and print what changes.",
@@ -49,6 +50,7 @@ COMMANDS = {
     "Policy (no root needed)": {
         "check": "Every mistake of a policy file at once.",
         "explain": "The verdict on a destination, and the rule that gave it.",
+        "learn": "The smallest policy for what was observed.",
         "import": "Another tool's policy, as one of ours.",
         "schema": "The JSON Schema of policy files.",
     },
