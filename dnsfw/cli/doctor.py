@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import json_option, print_json
+from dnsfw.errors import DnsfwError
 
 if TYPE_CHECKING:
     from dnsfw.datapath.doctor import Check
@@ -16,23 +18,25 @@ if TYPE_CHECKING:
 _HOST = 3
 _WIDTH = 80
 _INDENT = "     "
+_MARKS = {"ok": "ok  ", "warn": "weak", "fail": "NO  "}
 
 
 @click.command("doctor", short_help="What this host can and cannot do.")
 @json_option
+@run_dir_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, as_json: bool, run_dir: str | None) -> None:
     """What this host can and cannot do for dnsfw, and how to mend it.
 
     Exit 3 when nothing could be enforced here; 0 when only some promise is weaker.
     """
     from dnsfw.datapath.doctor import examine  # BPF system calls: not for `--help`
 
-    checks = examine()
+    checks = examine(_listening(run_dir))
     if as_json:
         print_json([
             {
-                "name": c.name, "ok": c.ok, "vital": c.vital,
+                "name": c.name, "level": c.level, "ok": c.ok, "vital": c.vital,
                 "detail": c.detail, "lost": c.lost, "remedy": c.remedy,
             }
             for c in checks
@@ -43,9 +47,16 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(_HOST if any(check.vital and not check.ok for check in checks) else 0)
 
 
+def _listening(run_dir: str | None) -> tuple[str, ...]:
+    """Where a daemon answers that runs here; without one any loopback address may be meant."""
+    try:
+        return tuple(Client(run_dir).ask("status")["listen"])
+    except (DnsfwError, KeyError):
+        return ()
+
+
 def _lines(check: Check) -> Iterator[str]:
-    mark = "ok  " if check.ok else "NO  " if check.vital else "weak"
-    yield from _wrap(f"{mark} {check.name}: {check.detail}", "")
+    yield from _wrap(f"{_MARKS[check.level]} {check.name}: {check.detail}", "")
     if not check.ok:
         if check.lost:
             yield from _wrap(f"without it: {check.lost}", _INDENT)

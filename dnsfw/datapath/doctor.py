@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 
-from dnsfw.datapath import cgroup, hooks, mounts
-from dnsfw.datapath.backend import Backend
-from dnsfw.datapath.libbpf import LibbpfBackend, netns_cookie_in_skb_hooks
+from dnsfw.datapath import mounts
+from dnsfw.datapath.checks import Check, Host
+from dnsfw.datapath.doctor_names import name_checks
+from dnsfw.datapath.doctor_ways import way_checks
 from dnsfw.errors import DatapathError
+
+__all__ = ["Check", "Host", "examine"]
 
 _OLDEST = (6, 1)
 _SONAME = "libbpf.so.1"
@@ -23,76 +22,31 @@ _CAPABILITIES = (
     ("CAP_NET_ADMIN", 12, "attaching the programs"),
     ("CAP_NET_RAW", 13, "the self-test of device hooks"),
     ("CAP_NET_BIND_SERVICE", 10, "listening on port 53"),
+    ("CAP_SYS_ADMIN", 21, "roles by executable, and DNS taken over in containers"),
 )
 _VITAL = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
 _SYS_ADMIN = 21  # stands for CAP_BPF and CAP_PERFMON
-# Name services that answer past resolv.conf, and so past dnsfw.
-_SIDE_DOORS = {
-    "resolve": "systemd-resolved",
-    "mymachines": "systemd-machined",
-    "mdns": "Avahi",
-    "mdns4": "Avahi",
-    "mdns4_minimal": "Avahi",
-    "mdns_minimal": "Avahi",
-    "wins": "Samba",
-    "sss": "SSSD",
-    "ldap": "LDAP",
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of `dnsfw doctor`."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""  # for when it is not ok
-    lost: str = ""  # the promise that does not hold without it
-    vital: bool = False  # nothing can be enforced without it
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What the checks look at; tests give another one."""
-
-    root: Path = Path("/")
-    release: str = field(default_factory=lambda: os.uname().release)
-    cgroup_root: Callable[[], Path] = cgroup.root
-    find_mount: Callable[[str], Path | None] = mounts.where
-    has_tcx: Callable[[], bool] = hooks.has_tcx
-    has_netns_cookie: Callable[[], bool] = netns_cookie_in_skb_hooks
-    load_library: Callable[[str], object] = ctypes.CDLL
-    backend: Backend = field(default_factory=LibbpfBackend)
-
-    def text(self, path: str) -> str:
-        """The content of a file; empty if it cannot be read."""
-        try:
-            return (self.root / path.lstrip("/")).read_text(errors="replace")
-        except OSError:
-            return ""
-
-    def exists(self, path: str) -> bool:
-        return (self.root / path.lstrip("/")).exists()
-
-
-def examine(host: Host | None = None) -> tuple[Check, ...]:
-    """Every check, what enforcement needs first."""
-    host = host or Host()
+def examine(listening: tuple[str, ...] = (), host: Host | None = None) -> tuple[Check, ...]:
+    """Every check, what enforcement needs first. `listening`: where a daemon answers now."""
+    host = host or Host(listening=listening)
     return (
         _kernel(host),
         *_capabilities(host),
         _libbpf(host),
         _programs(host),
         _cgroup2(host),
+        _units(host),
         _bpffs(host),
         _tcx(host),
         _netns_cookie(host),
         _jit(host),
         _btf(host),
         _unprivileged(host),
-        _resolv_conf(host),
-        *_nsswitch(host),
+        _receive_mark(host),
+        *way_checks(host),
+        *name_checks(host),
     )
 
 
@@ -175,6 +129,20 @@ def _cgroup2(host: Host) -> Check:
     return Check("cgroup2", True, detail)
 
 
+def _units(host: Host) -> Check:
+    """A hybrid host keeps systemd's units in the version 1 tree, where no hook can be."""
+    where = host.text("/proc/1/cgroup")
+    named = re.search(r"^\d+:name=systemd:/.", where, re.MULTILINE)
+    ok = not (named and re.search(r"^0::/$", where, re.MULTILINE))
+    return Check(
+        "systemd units",
+        ok,
+        "in the version 2 tree" if ok else "in the version 1 tree",
+        "boot with systemd.unified_cgroup_hierarchy=1, or name cgroups by their path",
+        "roles by unit: `cgroup: nginx.service` finds nothing",
+    )
+
+
 def _bpffs(host: Host) -> Check:
     found = host.find_mount(mounts.BPFFS)
     return Check(
@@ -240,35 +208,12 @@ def _unprivileged(host: Host) -> Check:
     )
 
 
-def _resolv_conf(host: Host) -> Check:
-    servers = re.findall(r"^\s*nameserver\s+(\S+)", host.text("/etc/resolv.conf"), re.MULTILINE)
-    ok = bool(servers) and all(s.startswith("127.") or s == "::1" for s in servers)
+def _receive_mark(host: Host) -> Check:
+    ok = host.has_receive_mark()
     return Check(
-        "resolv.conf",
+        "query marks",
         ok,
-        f"nameserver {', '.join(servers)}" if servers else "names no server",
-        "point it at dnsfw: `nameserver 127.0.53.53`",
-        "names: queries to other servers are refused, not answered",
-    )
-
-
-def _nsswitch(host: Host) -> Iterator[Check]:
-    found = re.search(r"^\s*hosts:(.*)$", host.text("/etc/nsswitch.conf"), re.MULTILINE)
-    services = re.sub(r"\[[^]]*\]", " ", found[1]).split() if found else []
-    doors = [s for s in services if s in _SIDE_DOORS]
-    who = ", ".join(f"{s} ({_SIDE_DOORS[s]})" for s in doors)
-    yield Check(
-        "nsswitch",
-        not doors,
-        f"hosts: {' '.join(services) or 'default'}",
-        f"take {who} out of the `hosts:` line, or make it ask dnsfw",
-        "names found there open no address",
-    )
-    cache = host.exists("/run/nscd/socket") or host.exists("/var/run/nscd/socket")
-    yield Check(
-        "nscd",
-        not cache,
-        "runs and caches names" if cache else "does not run",
-        "stop nscd, or set enable-cache hosts no",
-        "names: its answers outlive their grants",
+        "a listener reads whose a query is" if ok else "missing: SO_RCVMARK is refused",
+        "run Linux 5.19 or later, and allow setsockopt(SO_RCVMARK) in a container",
+        "answers: a query whose sender nobody knows is refused",
     )
