@@ -7,8 +7,8 @@ replaced in one step, and no packet passes between the old and the new.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,16 @@ from dnsfw.datapath.backend import MAPS, Backend, Loaded
 from dnsfw.datapath.bpf import Map, Program
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device
-from dnsfw.datapath.hooks import HookState, Place
+from dnsfw.datapath.hooks import CgroupPlace, Duty, HookState, Place
 from dnsfw.datapath.listeners import Listeners
 from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
 from dnsfw.datapath.syscall import BpfError, Closing
+from dnsfw.datapath.tamper import Mender, Repair
 from dnsfw.errors import ConfigError, DatapathError
 
 Prepare = Callable[["Wall"], None]
+_UPLINK_PROGRAMS = {name + end for name, _ in Duty.UPLINK.value for end in ("", "_l3")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class WallConfig:
     backend: Backend
     pin_dir: Path
     cgroup: Path | None = None
-    interfaces: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()  # must exist
+    guests: tuple[str, ...] = ()  # devices that lead to guests, if they exist
     only_netns: bool = False  # the root cgroup: leave other network namespaces alone
     degraded: bool = False  # stand with some hooks missing, and say so
     tcx: bool | None = None  # None: where the kernel has it
@@ -48,8 +51,11 @@ class Wall:
         self._pins = pin_dir
         self._loaded = loaded
         self._tcx = hooks.has_tcx() if config.tcx is None else config.tcx
+        self.standing = False  # `prepare` sees it so
+        self.guests = frozenset(config.guests)  # `prepare` may name others
+        self._mender = Mender(pin_dir, loaded)
         self._places: list[Place] = []
-        self._missing: list[HookState] = []
+        self._missing: dict[str, HookState] = {}  # by pin
         self._held: dict[str, int] = {}  # links: they outlive a pin that somebody deletes
         self.adopted = pin_dir.current.is_dir()
         # As it stands in the keys of flows and listeners.
@@ -78,6 +84,7 @@ class Wall:
         if wall.adopted:  # no longer wanted: a device or a cgroup of the last run
             hooks.give_back(pin_dir.current, keep=wall._places)
         wall._hold()
+        wall.standing = True
         return wall
 
     @property
@@ -97,56 +104,45 @@ class Wall:
         directory = self._pins.current
         programs = self._loaded.programs
         standing = (place.state(programs[place.program], directory) for place in self._places)
-        return (*standing, *self._missing)
+        return (*standing, *self._missing.values())
 
-    def cover(self, interfaces: Iterable[str]) -> tuple[str, ...]:
+    def cover(self, interfaces: Iterable[str], guests: Iterable[str] = ()) -> tuple[str, ...]:
         """Guards the devices that appeared since, forgets those that are gone; says which are new.
 
-        DatapathError if a new one cannot be guarded; the others are.
+        One that was guarded stays so under another name. DatapathError if a new one cannot
+        be guarded; the others are.
         """
-        here = {d.index: d for d in devices.devices() if d.name in set(interfaces)}
-        guarded = {i for p in self._places if (i := _device_index(p)) is not None}
-        gone = {p.pin for p in self._places if _device_index(p) not in {None, *here}}
+        self.guests = frozenset(guests)
+        wanted = self._duties(devices.devices(), frozenset(interfaces))
+        guarded = {d.index for p in self._places if (d := device_of(p)) is not None}
+        gone = {p.pin for p in self._places if (d := device_of(p)) and d.index not in wanted}
         if gone:
             self._places = [p for p in self._places if p.pin not in gone]
             hooks.give_back(self._pins.current, keep=self._places)
         new, failed = [], []
-        for device in (d for index, d in here.items() if index not in guarded):
+        for device, duty in wanted.values():
             try:
-                places = hooks.device_places(_readable(device), tcx=self._tcx)
-                with Change() as change:
-                    for place in places:
-                        self._take(place, self._pins.current, change)
+                changed = self._cover(device, duty)
             except DatapathError as error:
-                self._places = [p for p in self._places if _device_index(p) != device.index]
                 if devices.device(device.name) == device:  # else it went away meanwhile
                     failed.append(str(error))
             else:
-                new.append(device.name)
+                if changed and device.index not in guarded:
+                    new.append(device.name)
         self._hold()
         if failed:
             raise DatapathError("; ".join(failed))
         return tuple(new)
 
-    def mend(self) -> tuple[HookState, ...]:
-        """Puts back every pin and hook that somebody took away; says which are back.
-
-        What cannot be put back stays in `hooks` as not attached.
+    def mend(self) -> tuple[Repair, ...]:
+        """Puts back every pin and hook that somebody took away, leads every chain that
+        somebody pushed into; says what was done.
         """
-        broken = [state for state in self.hooks() if not state.attached]
-        if not broken:
-            return ()
-        self._pins.restore({**{name: self.maps[name].fd for name in MAPS}, **self._held})
-        for place in list(self._places):
-            program, directory = self._loaded.programs[place.program], self._pins.current
-            if not place.state(program, directory).attached:
-                with suppress(DatapathError), Change() as change:
-                    place.take(program, directory, change)
-                if (stale := self._held.pop(place.pin, None)) is not None:
-                    os.close(stale)
-        self._hold()
-        standing = {(s.program, s.target) for s in self.hooks() if s.attached}
-        return tuple(state for state in broken if (state.program, state.target) in standing)
+        done = [*self._follow_cgroup(), *self._mender.mend(list(self._places), self._held)]
+        if done:
+            self._hold(())  # a place that was taken anew has another link
+            self._hold()
+        return tuple(done)
 
     def close(self, *, remove: bool) -> None:
         """Lets go of the wall. With `remove` it is taken down; without, it stays up."""
@@ -172,8 +168,10 @@ class Wall:
         prepare(self)
         for place in self._wanted():
             self._take(place, directory, change)
-        if not self._places:
+        if not (self._config.cgroup or self._config.interfaces or self.guests):
             raise DatapathError("no hook is attached: name a cgroup or an interface")
+        if not self._places:  # degraded
+            raise DatapathError("no hook is attached: this host takes none of them")
         if not self.adopted:
             self._pins.commit()
 
@@ -183,8 +181,65 @@ class Wall:
         if config.cgroup is not None:
             places += hooks.cgroup_places(config.cgroup)
         for name in config.interfaces:
-            places += hooks.device_places(_readable(_device(name)), tcx=self._tcx)
+            _device(name)
+        duties = self._duties(devices.devices(), frozenset(config.interfaces))
+        for device, duty in sorted(duties.values(), key=lambda found: found[0].index):
+            places += hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
         return places
+
+    def _duties(
+        self, found: Iterable[Device], interfaces: frozenset[str]
+    ) -> dict[int, tuple[Device, Duty]]:
+        """What each device is to us; those that are nothing to us are left out."""
+        uplinks = {
+            d.index for p in self._places if (d := device_of(p)) and p.program in _UPLINK_PROGRAMS
+        }
+        wanted: dict[int, tuple[Device, Duty]] = {}
+        for device in found:
+            if device.loopback:
+                if self._config.cgroup is None:  # else the cgroup's hooks see all that it carries
+                    wanted[device.index] = (device, Duty.LOOPBACK)
+            elif device.name in self.guests:
+                wanted[device.index] = (device, Duty.GUEST)
+            elif device.name in interfaces or device.index in uplinks:
+                wanted[device.index] = (device, Duty.UPLINK)
+        return wanted
+
+    def _cover(self, device: Device, duty: Duty) -> bool:
+        """Puts the programs of this duty on the device; False if they are there."""
+        there = [p for p in self._places if (d := device_of(p)) and d.index == device.index]
+        places = hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
+        if there == list(places):
+            return False
+        others = [p for p in self._places if p not in there]
+        self._places = list(others)
+        try:
+            with Change() as change:
+                for place in places:
+                    self._take(place, self._pins.current, change)
+        except DatapathError:
+            self._places = [*others, *there]
+            raise
+        return True
+
+    def _follow_cgroup(self) -> Iterator[Repair]:
+        """A unit that was restarted has another cgroup of the same name."""
+        path = self._config.cgroup
+        places = [p for p in self._places if isinstance(p, CgroupPlace)]
+        if path is None or not places:
+            return
+        try:
+            wanted = hooks.cgroup_places(path)
+        except FileNotFoundError:
+            return  # nobody is in it
+        if {p.pin for p in wanted} == {p.pin for p in places}:
+            return
+        self._places = [p for p in self._places if p not in places]
+        with Change() as change:
+            for place in wanted:
+                self._take(place, self._pins.current, change)
+        hooks.give_back(self._pins.current, keep=self._places)
+        yield Repair(f"guarding {places[0].target}, which was made anew")
 
     def _take(self, place: Place, directory: Path, change: Change) -> None:
         try:
@@ -195,8 +250,9 @@ class Wall:
             if not self._config.degraded:
                 raise DatapathError(f"{what}: {error}; it needs {place.feature}") from error
             state = HookState(place.program, place.target, place.how, False, str(error))
-            self._missing.append(state)
+            self._missing[place.pin] = state
         else:
+            self._missing.pop(place.pin, None)
             self._places.append(place)
 
     def _hold(self, places: Iterable[Place] | None = None) -> None:
@@ -278,6 +334,7 @@ def _readable(device: Device) -> Device:
     return device
 
 
-def _device_index(place: Place) -> int | None:
+def device_of(place: Place) -> Device | None:
+    """The device of a place; None for a cgroup's."""
     found = getattr(place, "device", None)
-    return found.index if isinstance(found, Device) else None
+    return found if isinstance(found, Device) else None

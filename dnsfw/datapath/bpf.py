@@ -37,8 +37,10 @@ __all__ = [
     "Program",
     "RunResult",
     "has_helper",
+    "load_drop",
     "map_of",
     "obj_get",
+    "object_id",
     "pin",
     "possible_cpus",
     "prog_test_run",
@@ -46,6 +48,8 @@ __all__ = [
 ]
 
 _LOG_BYTES = 1 << 16
+_INSTRUCTION_BYTES = 8
+_TC_SHOT = 2  # TC_ACT_SHOT, TCX_DROP
 _BATCH = 4096  # elements a batch call carries: 0.5 MB of the widest table
 
 
@@ -238,6 +242,11 @@ def program_of(fd: int, name: str = "", attach_type: AttachType | None = None) -
     return Program(fd, name, ProgType(kind), attach_type, tag, verified)
 
 
+def object_id(fd: int) -> int:
+    """The kernel's number of a map or a program."""
+    return int(struct.unpack_from("=I", info(fd, 88), 4)[0])
+
+
 def obj_get(path: Path) -> int:
     """A descriptor of what is pinned here (map, program or link)."""
     raw = os.fsencode(path) + b"\0"
@@ -280,15 +289,31 @@ def prog_test_run(
     return RunResult(retval, out.raw[:size], duration, ctx_out.raw if ctx_out else b"")
 
 
+def load_drop() -> int:
+    """A descriptor of a program for TC or TCX that drops every packet."""
+    code = struct.pack("=BBhiBBhi", 0xB7, 0, 0, _TC_SHOT, 0x95, 0, 0, 0)  # r0 = 2; exit
+    return _load(ProgType.SCHED_CLS, code, 0, b"dnsfw_drop", "load of a stand-in")
+
+
 def has_helper(prog_type: ProgType, helper: int, attach_type: AttachType | int = 0) -> bool:
     """Whether programs of this type may call a helper that takes the context alone."""
     # call helper; r0 = 0; exit
     code = struct.pack("=BBhiBBhiBBhi", 0x85, 0, 0, helper, 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+    try:
+        os.close(_load(prog_type, code, int(attach_type), b"dnsfw_probe", "probe of a helper"))
+    except BpfError as error:
+        if error.errno in (errno.EINVAL, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _load(prog_type: ProgType, code: bytes, attach_type: int, name: bytes, what: str) -> int:
     log = ctypes.create_string_buffer(_LOG_BYTES)
     attr = struct.pack(
         "=IIQQIIQII16sII",
         int(prog_type),
-        3,
+        len(code) // _INSTRUCTION_BYTES,
         address(code),
         address(_LICENSE),
         1,
@@ -296,17 +321,11 @@ def has_helper(prog_type: ProgType, helper: int, attach_type: AttachType | int =
         ctypes.addressof(log),
         0,
         0,
-        b"dnsfw_probe",
+        name,
         0,
-        int(attach_type),
+        attach_type,
     )
-    try:
-        os.close(call(Cmd.PROG_LOAD, attr, "probe of a helper"))
-    except BpfError as error:
-        if error.errno in (errno.EINVAL, errno.EACCES):
-            return False
-        raise
-    return True
+    return call(Cmd.PROG_LOAD, attr, what)
 
 
 _LICENSE = b"GPL\0"

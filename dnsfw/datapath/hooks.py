@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +21,10 @@ from dnsfw.datapath.change import Change
 from dnsfw.datapath.devices import Device, Layer
 from dnsfw.datapath.netlink import Side
 from dnsfw.datapath.syscall import AttachType, BpfError, Closing
+from dnsfw.errors import DatapathError
 
 _BEFORE = 8  # BPF_F_BEFORE without a relative: the head of the chain
+_LEAD_TRIES = 3  # of somebody who pushes ahead at the same time
 _LOOPBACK_INDEX = 1
 _MADE = "made"  # by us: goes with the wall
 _FOUND = "found"
@@ -34,14 +37,24 @@ _CGROUP_PROGRAMS = (
     ("dnsfw_recvmsg6", AttachType.CGROUP_UDP6_RECVMSG),
     ("dnsfw_getpeer4", AttachType.CGROUP_INET4_GETPEERNAME),
     ("dnsfw_getpeer6", AttachType.CGROUP_INET6_GETPEERNAME),
+    ("dnsfw_bind4", AttachType.CGROUP_INET4_BIND),
+    ("dnsfw_bind6", AttachType.CGROUP_INET6_BIND),
     ("dnsfw_connect4", AttachType.CGROUP_INET4_CONNECT),
     ("dnsfw_connect6", AttachType.CGROUP_INET6_CONNECT),
     ("dnsfw_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),
     ("dnsfw_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG),
     ("dnsfw_cg_egress", AttachType.CGROUP_INET_EGRESS),
 )
-_DEVICE_PROGRAMS = (("dnsfw_tc_ingress", Side.INGRESS), ("dnsfw_tc_egress", Side.EGRESS))
 _TCX_TYPE = {Side.INGRESS: AttachType.TCX_INGRESS, Side.EGRESS: AttachType.TCX_EGRESS}
+
+
+class Duty(Enum):
+    """What a device is to us, by the programs that run on it."""
+
+    UPLINK = (("dnsfw_tc_ingress", Side.INGRESS), ("dnsfw_tc_egress", Side.EGRESS))
+    # The host's end of a guest's link: everything that the guest sends comes in here.
+    GUEST = (("dnsfw_guest_out", Side.EGRESS), ("dnsfw_guest_in", Side.INGRESS))
+    LOOPBACK = (("dnsfw_tc_lo", Side.EGRESS),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class HookState:
     how: str  # cgroup | tcx | clsact
     attached: bool
     note: str = ""
+    ahead: bool = False  # another program runs before it
 
 
 class Place(Protocol):
@@ -80,6 +94,9 @@ class Place(Protocol):
 
     def state(self, program: Program, directory: Path) -> HookState:
         """Whether it is still so."""
+
+    def lead(self, program: Program, directory: Path) -> None:
+        """Makes it the first in line again, without a packet that it does not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,9 @@ class CgroupPlace:
     def state(self, program: Program, directory: Path) -> HookState:
         note = _link_note(directory / self.pin, program, self.number)
         return HookState(self.program, self.target, self.how, not note, note)
+
+    def lead(self, program: Program, directory: Path) -> None:
+        """Nothing to do: whatever runs there, one refusal is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +171,16 @@ class TcxPlace:
         if not note:
             ids = links.prog_query(self.device.index, _TCX_TYPE[self.side])
             if ids and ids[0] != links.prog_id(program.fd):
-                other = f"program {ids[0]} runs before it and may let packets pass"
-                return HookState(self.program, self.target, self.how, True, other)
+                return _behind(self, ids[0])
         return HookState(self.program, self.target, self.how, not note, note)
+
+    def lead(self, program: Program, directory: Path) -> None:
+        kind, index = _TCX_TYPE[self.side], self.device.index
+        for _ in range(_LEAD_TRIES):
+            _lead_link(directory / self.pin, program, index, kind)
+            if links.prog_query(index, kind)[:1] == (links.prog_id(program.fd),):
+                return
+        raise DatapathError(f"somebody keeps putting programs ahead of ours on {self.target}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +226,14 @@ class ClsactPlace:
         found = netlink.filters(self.device.index, self.side)
         ours = links.prog_id(program.fd)
         note = "" if any(f.program_id == ours for f in found) else "the filter is gone"
+        if not (directory / self.pin).is_symlink():
+            note = "its mark is gone"  # `down` would not find it
         if not note and found[0].program_id != ours:
-            note = f"program {found[0].program_id} runs before it and may let packets pass"
-            return HookState(self.program, self.target, self.how, True, note)
+            return _behind(self, found[0].program_id)
         return HookState(self.program, self.target, self.how, not note, note)
+
+    def lead(self, program: Program, directory: Path) -> None:
+        netlink.lead_filter(self.device.index, self.side, program.fd, self.program)
 
     def _ours(self) -> int | None:
         found = netlink.filters(self.device.index, self.side)
@@ -218,12 +249,14 @@ def cgroup_places(path: Path) -> tuple[Place, ...]:
     return tuple(CgroupPlace(name, kind, path, number) for name, kind in _CGROUP_PROGRAMS)
 
 
-def device_places(device: Device, *, tcx: bool) -> tuple[Place, ...]:
+def device_places(
+    device: Device, *, tcx: bool, duty: Duty = Duty.UPLINK
+) -> tuple[TcxPlace | ClsactPlace, ...]:
     """Everything that guards the packets of a device; its link type chooses the program."""
     suffix = "_l3" if device.layer is Layer.PACKET else ""
     kind = TcxPlace if tcx else ClsactPlace
     here = netns_number()
-    return tuple(kind(name + suffix, side, device, here) for name, side in _DEVICE_PROGRAMS)
+    return tuple(kind(name + suffix, side, device, here) for name, side in duty.value)
 
 
 def netns_number() -> int:
@@ -272,6 +305,30 @@ def _take_link(
     with Closing(create()) as link:
         pins.pin(link, pin)
         change.undo(_give_back_link, pin)
+
+
+def _lead_link(pin: Path, program: Program, index: int, kind: AttachType) -> None:
+    """Another link at the head of the chain takes over from ours.
+
+    A chain takes each program once, so a stand-in that drops everything holds the new
+    place for the microseconds between the two: nothing slips through.
+    """
+    fresh = pin.with_name(f"{pin.name}_lead")
+    fresh.unlink(missing_ok=True)
+    with (
+        Closing(bpf.obj_get(pin)) as old,
+        Closing(bpf.load_drop()) as drop,
+        Closing(links.link_create(drop, index, kind, flags=_BEFORE)) as new,
+    ):
+        pins.pin(new, fresh)
+        links.link_detach(old)
+        links.link_update(new, program.fd)
+    fresh.rename(pin)
+
+
+def _behind(place: Place, other: int) -> HookState:
+    note = f"program {other} runs before it and may let packets pass"
+    return HookState(place.program, place.target, place.how, True, note, ahead=True)
 
 
 def _put_back(pin: Path, program_fd: int) -> None:

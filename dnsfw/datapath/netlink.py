@@ -16,7 +16,9 @@ from dnsfw.errors import DatapathError
 T = TypeVar("T")
 
 _PREF = 1  # of the filters on one side, the first in line
-_HANDLE = 0xD45F  # ours, so that another program's filter of that priority stays its own
+# Ours, so that another program's filter of that priority stays its own. Two, because of one
+# priority the newest runs first: to lead again, a filter comes in by the other handle.
+_HANDLE, _OTHER_HANDLE = 0xD45F, 0xD460
 _ETH_P_ALL = 3
 _TCA_BPF_ID = 11
 _ATTRIBUTE_HEADER = 4
@@ -42,7 +44,7 @@ class Filter:
     @property
     def ours(self) -> bool:
         """In the place where `set_filter` puts it."""
-        return (self.pref, self.handle) == (_PREF, _HANDLE)
+        return self.pref == _PREF and self.handle in (_HANDLE, _OTHER_HANDLE)
 
 
 def has_clsact(ifindex: int) -> bool:
@@ -65,14 +67,36 @@ def remove_clsact(ifindex: int) -> None:
 
 def set_filter(ifindex: int, side: Side, program_fd: int, name: str) -> None:
     """Runs a program on this side of the device; replaces ours in one step if it is there."""
+    ours = _our_handles(ifindex, side)
+    _set_filter(ifindex, side, program_fd, name, ours[0] if ours else _HANDLE)
 
+
+def lead_filter(ifindex: int, side: Side, program_fd: int, name: str) -> None:
+    """Runs the program before every other; for a moment it runs twice, never not at all."""
+    ours = _our_handles(ifindex, side)
+    _set_filter(ifindex, side, program_fd, name, _OTHER_HANDLE if _HANDLE in ours else _HANDLE)
+    for handle in ours:
+        _remove_filter(ifindex, side, handle)
+
+
+def remove_filter(ifindex: int, side: Side) -> None:
+    """Takes our filter away; one that is gone is no error."""
+    for handle in _our_handles(ifindex, side):
+        _remove_filter(ifindex, side, handle)
+
+
+def _our_handles(ifindex: int, side: Side) -> list[int]:
+    return [found.handle for found in filters(ifindex, side) if found.ours]
+
+
+def _set_filter(ifindex: int, side: Side, program_fd: int, name: str, handle: int) -> None:
     def work(ipr: Any) -> None:
         ipr.tc(
             "replace-filter",
             kind="bpf",
             index=ifindex,
             parent=side.value,
-            handle=_HANDLE,
+            handle=handle,
             prio=_PREF,
             protocol=_ETH_P_ALL,
             fd=program_fd,
@@ -83,16 +107,14 @@ def set_filter(ifindex: int, side: Side, program_fd: int, name: str) -> None:
     _netlink(work)
 
 
-def remove_filter(ifindex: int, side: Side) -> None:
-    """Takes our filter away; one that is gone is no error."""
-
+def _remove_filter(ifindex: int, side: Side, handle: int) -> None:
     def work(ipr: Any) -> None:
         ipr.tc(
             "del-filter",
             kind="bpf",
             index=ifindex,
             parent=side.value,
-            handle=_HANDLE,
+            handle=handle,
             prio=_PREF,
             protocol=_ETH_P_ALL,
         )
@@ -115,7 +137,8 @@ def _filters(messages: Any) -> list[Filter]:
         options = message.get_attr("TCA_OPTIONS")
         if options is not None and (program := _program_id(options)):
             found.append(Filter(message["info"] >> 16, message["handle"], program))
-    return sorted(found, key=lambda f: (f.pref, f.handle))
+    # Of one priority they come in the order in which they run, newest first.
+    return sorted(found, key=lambda f: f.pref)
 
 
 def _program_id(options: Any) -> int | None:

@@ -75,11 +75,15 @@ class PinDir:
         self.staging.rename(self.current)
 
     def restore(self, objects: Mapping[str, int]) -> None:
-        """Pins again what somebody unlinked."""
-        self.current.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
-        for name, fd in objects.items():
-            if not (self.current / name).exists():
-                pin(fd, self.current / name)
+        """Pins again what somebody unlinked. DatapathError if that cannot be."""
+        try:
+            self.path.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+            self.current.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+            for name, fd in objects.items():
+                if not (self.current / name).exists():
+                    pin(fd, self.current / name)
+        except OSError as error:
+            raise DatapathError(f"cannot pin in {self._shown}: {error.strerror}") from error
 
     def generations(self) -> tuple[Path, ...]:
         """Every wall in here, whatever its version."""

@@ -1,4 +1,4 @@
-"""The TCP connections that are older than the wall, from the kernel's sock_diag.
+"""The connections that are older than the wall, TCP and UDP, from the kernel's sock_diag.
 
 A wall that goes up finds conversations that no hook saw begin. Those that a
 listener accepted become inbound flows, so that a server is not cut off; the
@@ -28,18 +28,20 @@ NO_COOKIE = b"\xff" * 8
 TCP_ESTABLISHED, TCP_SYN_SENT, TCP_CLOSE_WAIT, TCP_LISTEN = 1, 2, 8, 10
 FIN_WAITS = (4, 5)
 TALKING = (TCP_ESTABLISHED, TCP_SYN_SENT, TCP_CLOSE_WAIT, *FIN_WAITS)
+UDP_UNCONNECTED = 7  # TCP_CLOSE: takes datagrams from anybody
+TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _REQUEST = Struct("=BBBBI")  # inet_diag_req_v2 before its sockid
 _SOCKID = Struct("=2s2s16s16sI8s")  # ports and addresses in network byte order
 _MESSAGE = Struct("=BBBB")  # inet_diag_msg before its sockid
-_TAIL_BYTES = 20
+_TAIL = Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _BUFFER_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One TCP socket of this network namespace."""
+    """One TCP or UDP socket of this network namespace."""
 
     state: int
     local: Addr
@@ -48,32 +50,41 @@ class Connection:
     remote_port: int
     cgroup: int  # id of the socket's cgroup: the inode number of its directory
     handle: bytes  # family and sockid, to destroy exactly this socket
+    proto: int = TCP
+    user: int = 0  # who made it, as the first user namespace counts
+
+    @property
+    def listens(self) -> bool:
+        """It waits for whoever comes."""
+        return self.state == (TCP_LISTEN if self.proto == TCP else UDP_UNCONNECTED)
 
 
 def connections() -> list[Connection]:
-    """Every TCP socket of the current namespace that talks or listens, v4 and v6.
+    """Every TCP and UDP socket of the current namespace that talks or listens, v4 and v6.
 
     DatapathError where sock_diag is missing.
     """
-    states = sum(1 << state for state in (*TALKING, TCP_LISTEN))
+    states = {TCP: (*TALKING, TCP_LISTEN), UDP: (TCP_ESTABLISHED, UDP_UNCONNECTED)}
     found: list[Connection] = []
     with _open() as sock:
         for family in (socket.AF_INET, socket.AF_INET6):
-            body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + bytes(_SOCKID.size)
-            _send(sock, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body)
-            found += [_connection(message) for message in _answers(sock)]
+            for proto, wanted in states.items():
+                mask = sum(1 << state for state in wanted)
+                body = _REQUEST.pack(family, proto, 0, 0, mask) + bytes(_SOCKID.size)
+                _send(sock, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body)
+                found += [_connection(message, proto) for message in _answers(sock)]
     return found
 
 
 def destroy(connection: Connection) -> None:
     """End a connection: its owner gets ECONNABORTED. One that is gone already is fine."""
-    destroy_handle(connection.handle)
+    destroy_handle(connection.handle, connection.proto)
 
 
-def destroy_handle(handle: bytes) -> None:
-    """The same by what names a TCP socket: its family and sockid (see `Connection.handle`)."""
+def destroy_handle(handle: bytes, proto: int = TCP) -> None:
+    """The same by what names a socket: its family and sockid (see `Connection.handle`)."""
     family, sockid = handle[0], handle[1:]
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + sockid
+    body = _REQUEST.pack(family, proto, 0, 0, 0xFFFFFFFF) + sockid
     with _open() as sock:
         _send(sock, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, body)
         for _ in _answers(sock, gone_is_fine=True):
@@ -82,12 +93,14 @@ def destroy_handle(handle: bytes) -> None:
 
 def split(found: list[Connection]) -> tuple[list[Connection], list[Connection]]:
     """(accepted, outgoing): a connection is accepted when something listens on its local port."""
-    listening = {c.local_port for c in found if c.state == TCP_LISTEN}
-    talking = [c for c in found if c.state != TCP_LISTEN]
-    return (
-        [c for c in talking if c.local_port in listening and c.state != TCP_SYN_SENT],
-        [c for c in talking if c.local_port not in listening or c.state == TCP_SYN_SENT],
-    )
+    listening = {(c.proto, c.local_port) for c in found if c.listens}
+    talking = [c for c in found if not c.listens]
+
+    def accepted(connection: Connection) -> bool:
+        served = (connection.proto, connection.local_port) in listening
+        return served and connection.state != TCP_SYN_SENT
+
+    return [c for c in talking if accepted(c)], [c for c in talking if not accepted(c)]
 
 
 def cgroup_ids(top: Path) -> frozenset[int]:
@@ -124,9 +137,10 @@ def _answers(sock: socket.socket, gone_is_fine: bool = False) -> Iterator[bytes]
             yield body
 
 
-def _connection(message: bytes) -> Connection:
+def _connection(message: bytes, proto: int) -> Connection:
     family, state, _, _ = _MESSAGE.unpack_from(message)
-    sockid = message[_MESSAGE.size : _MESSAGE.size + _SOCKID.size]
+    tail = _MESSAGE.size + _SOCKID.size
+    sockid = message[_MESSAGE.size : tail]
     local_port, remote_port, local, remote, _, _ = _SOCKID.unpack(sockid)
     return Connection(
         state=state,
@@ -134,8 +148,10 @@ def _connection(message: bytes) -> Connection:
         local_port=int.from_bytes(local_port, "big"),
         remote=_addr(family, remote),
         remote_port=int.from_bytes(remote_port, "big"),
-        cgroup=_cgroup(message[_MESSAGE.size + _SOCKID.size + _TAIL_BYTES :]),
+        cgroup=_cgroup(message[tail + _TAIL.size :]),
         handle=bytes([family]) + sockid,
+        proto=proto,
+        user=_TAIL.unpack_from(message, tail)[3],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
@@ -99,6 +99,7 @@ def every_device() -> tuple[str, ...]:
 class KernelWall:
     """`Kernel` over a `Wall`."""
 
+    enforcing = True
     marks = True
 
     def __init__(self, wall: Wall, config: WallConfig, *, every_device: bool) -> None:
@@ -173,6 +174,9 @@ class KernelWall:
         self._owners.relabel_by(relabel)
         if self._wall.standing:
             self._owners.catch_up()
+
+    def helper_tables(self) -> tuple[int, int] | None:
+        return self._wall.maps["dnsfw_cgroups"].fd, self._wall.maps["dnsfw_socks"].fd
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:
         self._doors.open(netns, doors)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,8 +22,8 @@ from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.syscall import AttachType, Closing
 from dnsfw.errors import ConfigError, DatapathError
-from tests.support.guarded import DENY_ALL, PEER, PEER6, Wrecked, Yard, grant, open_yard
-from tests.support.netlab import Lab
+from tests.support.guarded import CURRENT, DENY_ALL, PEER, PEER6, Wrecked, Yard, grant, open_yard
+from tests.support.netlab import Capture, Lab, end
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -29,8 +31,9 @@ pytestmark = [
     pytest.mark.needs_netns,
     pytest.mark.needs_cgroup,
 ]
-BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3")]
-BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress")]
+# dnsfw_asker belongs to a socket, not to the wall.
+BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3") and p != "dnsfw_asker"]
+BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress", "dnsfw_guest_in")]
 BOTH = pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
 
 
@@ -56,7 +59,9 @@ def test_a_wall_refuses_what_nothing_opened_and_passes_what_was(yard: Yard, tcx:
 def test_row_53_one_hook_that_fails_leaves_nothing_at_all(
     yard: Yard, tcx: bool, program: str
 ) -> None:
-    wrecked = yard.config(Wrecked(program), tcx=tcx)
+    guests = {"interfaces": (), "guests": ("eth0",)} if "guest" in program else {}
+    alone = {"cgroup": None} if program == "dnsfw_tc_lo" else {}
+    wrecked = yard.config(Wrecked(program), tcx=tcx, **guests, **alone)
 
     told = f"cannot attach {program} to .*; it needs "
     with pytest.raises(DatapathError, match=told), yard.wall(wrecked):
@@ -234,7 +239,7 @@ def test_row_52_down_does_not_tear_the_wall_from_under_a_daemon(yard: Yard) -> N
 def test_row_52_a_wall_of_another_version_is_not_adopted_but_can_be_removed(yard: Yard) -> None:
     with yard.wall():
         pass
-    (yard.pin_dir / "abi1").rename(yard.pin_dir / "abi0")
+    (yard.pin_dir / CURRENT).rename(yard.pin_dir / "abi0")
 
     with pytest.raises(DatapathError, match="another dnsfw version"), yard.wall():
         pass
@@ -248,8 +253,8 @@ def test_row_52_a_wall_of_another_version_is_not_adopted_but_can_be_removed(yard
 def test_row_52_a_table_of_another_layout_is_refused(yard: Yard) -> None:
     with yard.wall() as wall:
         settings = wall.maps["dnsfw_settings"].fd
-        (yard.pin_dir / "abi1" / "dnsfw_grants").unlink()
-        pins.pin(settings, yard.pin_dir / "abi1" / "dnsfw_grants")
+        (yard.pin_dir / CURRENT / "dnsfw_grants").unlink()
+        pins.pin(settings, yard.pin_dir / CURRENT / "dnsfw_grants")
 
     with pytest.raises(DatapathError, match="dnsfw_grants"), yard.wall():
         pass
@@ -259,7 +264,7 @@ def test_row_52_a_table_of_another_layout_is_refused(yard: Yard) -> None:
 def test_a_crash_while_building_is_no_wall_to_adopt(yard: Yard) -> None:
     with yard.wall():
         pass
-    (yard.pin_dir / "abi1").rename(yard.pin_dir / "new")
+    (yard.pin_dir / CURRENT).rename(yard.pin_dir / "new")
 
     with yard.wall() as wall:
         assert not wall.adopted
@@ -312,7 +317,8 @@ def test_row_44_a_removed_clsact_is_seen_and_put_back(yard: Yard) -> None:
 
         back = wall.mend()
 
-        assert [state.program for state in back] == ["dnsfw_tc_ingress", "dnsfw_tc_egress"]
+        assert [told.tamper for told in back] == [True, True]
+        assert all("was removed from eth0" in told.what for told in back)
         assert lost(wall) == []
         assert wall.mend() == ()
 
@@ -321,44 +327,120 @@ def lost(wall: Wall) -> list[str]:
     return [state.program for state in wall.hooks() if not state.attached]
 
 
-def test_row_45_a_program_ahead_of_ours_is_told(yard: Yard) -> None:
-    with yard.wall(yard.config(tcx=True)) as wall, yard.here.entered():
-        device = attach.devices.device("eth0")
-        loaded = LibbpfBackend().load({})
-        assert device is not None
-        link = links.link_create(
-            loaded.programs["dnsfw_tc_egress"].fd, device.index, AttachType.TCX_EGRESS, flags=8
-        )
+@BOTH
+def test_row_45_a_program_ahead_of_ours_is_led_again_and_told_once(yard: Yard, tcx: bool) -> None:
+    with yard.wall(yard.config(tcx=tcx)) as wall:
+        assert not frame_leaves(yard)  # a packet socket, past every cgroup hook
+        push_ahead(yard, tcx)
+        assert frame_leaves(yard), "the other program must let packets past ours"
+        assert [state.ahead for state in wall.hooks() if state.ahead] == [True]
 
-        with Closing(link):
-            (told,) = [state for state in wall.hooks() if state.note]
-            assert (told.program, told.attached) == ("dnsfw_tc_egress", True)
-            assert "runs before it" in told.note
-        loaded.close()
+        with yard.here.entered():
+            (told,) = wall.mend()
+
+        assert told.tamper and "ours is first again" in told.what
+        assert not frame_leaves(yard)
+        with yard.here.entered():
+            assert wall.mend() == ()
+    assert not [p for p in yard.pinned() if p.endswith("_lead")]
+    with yard.wall(yard.config(tcx=tcx)) as wall:
+        assert wall.adopted and lost(wall) == [] and not frame_leaves(yard)
+
+
+@BOTH
+def test_row_45_leading_again_lets_no_packet_slip_through(yard: Yard, tcx: bool) -> None:
+    neighbour = "10.9.0.77"
+    yard.here.ip(f"neigh replace {neighbour} lladdr 02:00:00:00:00:01 dev eth0")
+    guest = yard.lab.guest(yard.here, None)
+    with yard.wall(yard.config(tcx=tcx)) as wall, Capture(yard.there, "eth0") as capture:
+        flood = guest.start([sys.executable, "-S", "-u", "-c", FLOOD, neighbour])
+        assert flood.stdout is not None and flood.stdout.readline() == "ready\n"
+        device = attach.devices.device("eth0")
+        assert device is not None
+        with yard.here.entered():
+            places = [p for p in wall._places if p.program == "dnsfw_tc_egress"]
+            for _ in range(200):
+                places[0].lead(wall._loaded.programs["dnsfw_tc_egress"], wall._pins.current)
+        end(flood)
+
+        assert lost(wall) == []
+        assert not capture.saw(b"flood")
+
+
+# A frame of UDP from a packet socket: only the device's hook sees it. Exit 0: it left.
+FRAME = """
+import socket, sys
+udp = bytes.fromhex("0009000900" "08" "0000") + b"frame"
+ends = socket.inet_aton("10.9.0.1") + socket.inet_aton(sys.argv[1])
+ip = bytes([0x45, 0, 0, 33, 0, 0, 0, 0, 9, 17, 0, 0]) + ends
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+try:
+    s.sendto(ip + udp, ("eth0", 0x0800, 0, 0, b"\\xff" * 6))
+except OSError as error:
+    sys.exit(1 if error.errno == 105 else 2)
+"""
+FLOOD = """
+import socket, sys
+udp = bytes.fromhex("0009000900" "08" "0000") + b"flood"
+ends = socket.inet_aton("10.9.0.1") + socket.inet_aton(sys.argv[1])
+ip = bytes([0x45, 0, 0, 33, 0, 0, 0, 0, 9, 17, 0, 0]) + ends
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+print("ready", flush=True)
+while True:
+    try:
+        s.sendto(ip + udp, ("eth0", 0x0800, 0, 0, b"\\xff" * 6))
+    except OSError:
+        pass
+"""
+
+
+def frame_leaves(yard: Yard) -> bool:
+    done = yard.here.run([sys.executable, "-S", "-c", FRAME, PEER])
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode == 0
+
+
+def push_ahead(yard: Yard, tcx: bool) -> None:
+    """A program that says "pass" to everything, in front of ours, kept by a pin."""
+    program = yard.pin_dir.parent / "pass"
+    code = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = TCX_PASS; exit
+    with yard.here.entered():
+        fd = bpf._load(bpf.ProgType.SCHED_CLS, code, 0, b"pass", "load")
+        with Closing(fd):
+            index = socket.if_nametoindex("eth0")
+            if tcx:
+                link = links.link_create(fd, index, AttachType.TCX_EGRESS, flags=8)
+                with Closing(link):
+                    pins.pin(link, program)
+                return
+            pins.pin(fd, program)
+    yard.here.run(["tc", "filter", "add", "dev", "eth0", "egress", "pref", "1", "handle", "0x1",
+                   "bpf", "da", "pinned", str(program)])  # fmt: skip
 
 
 def test_row_46_deleted_pins_open_nothing_and_come_back(yard: Yard) -> None:
     with yard.wall() as wall:
         pinned = yard.pinned()
-        pins.clear(yard.pin_dir / "abi1")
+        pins.clear(yard.pin_dir / CURRENT)
         assert not yard.sends()
 
-        back = wall.mend()
+        (told,) = wall.mend()
 
-        assert len(back) == len(wall.hooks())
+        assert told.tamper and "pins were deleted" in told.what
         assert yard.pinned() == pinned
+        assert wall.mend() == ()
     with yard.wall() as wall:
         assert wall.adopted and lost(wall) == []
 
 
 def test_a_detached_link_is_seen_and_put_back(yard: Yard) -> None:
     with yard.wall() as wall:
-        pin = next((yard.pin_dir / "abi1").glob("cgroup_*_egress"))
+        pin = next((yard.pin_dir / CURRENT).glob("cgroup_*_egress"))
         with Closing(bpf.obj_get(pin)) as link:
             links.link_detach(link)
         assert lost(wall) == ["dnsfw_cg_egress"]
 
-        assert [state.program for state in wall.mend()] == ["dnsfw_cg_egress"]
+        assert [told.what.split()[0] for told in wall.mend()] == ["dnsfw_cg_egress"]
         assert lost(wall) == []
         assert wall.mend() == ()
 

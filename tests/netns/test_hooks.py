@@ -9,7 +9,7 @@ import pytest
 from dnsfw.datapath import hooks
 from dnsfw.datapath.devices import Device, Layer
 from dnsfw.datapath.syscall import AttachType, BpfError
-from tests.support.guarded import Yard, open_yard
+from tests.support.guarded import CURRENT, Yard, open_yard
 from tests.support.netlab import Lab
 
 FRAME = Device(7, "eth0", Layer.FRAME, loopback=False, up=True)
@@ -86,7 +86,7 @@ def test_the_same_interface_number_elsewhere_is_another_place(yard: Yard) -> Non
 def test_a_filter_of_another_namespace_is_not_removed_from_this_one(yard: Yard) -> None:
     with yard.wall(yard.config(tcx=False)):
         pass
-    directory = yard.pin_dir / "abi1"
+    directory = yard.pin_dir / CURRENT
 
     with yard.there.entered():
         failed = hooks.give_back(directory)

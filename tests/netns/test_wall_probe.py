@@ -20,7 +20,7 @@ from dnsfw.model import (
     RolePlan,
     Verdict,
 )
-from tests.support.guarded import DENY_ALL, PEER, Wrecked, Yard, open_yard
+from tests.support.guarded import CURRENT, DENY_ALL, PEER, Wrecked, Yard, open_yard
 from tests.support.netlab import Capture, Lab
 
 pytestmark = [
@@ -111,7 +111,7 @@ def test_a_missing_hook_is_found_and_forgiven_only_when_degraded_says_so(
 
 def test_a_wall_that_somebody_took_away_is_not_ready(yard: Yard) -> None:
     with yard.wall() as wall:
-        give_back(yard.pin_dir / "abi1")
+        give_back(yard.pin_dir / CURRENT)
 
         assert not probe(yard, wall).ok
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.sockdiag import TCP_ESTABLISHED, TCP_LISTEN, Connection
-from dnsfw.model import Nanos, Reason, addr_from
+from dnsfw.datapath.sockdiag import TCP_ESTABLISHED, TCP_LISTEN, UDP, UDP_UNCONNECTED, Connection
+from dnsfw.model import HOST, Nanos, Reason, RoleId, addr_from
 from dnsfw.policy.compile import compile_text
-from dnsfw.server.older import describe, flow_of, sort_older
+from dnsfw.policy.policy import Policy
+from dnsfw.server.older import Owner, describe, flow_of, sort_changed, sort_older
 
 HERE = addr_from("192.0.2.1")
 
@@ -26,15 +29,33 @@ SSH = [
 DENY = "version: 1\ndefault: deny\nrules:\n  - allow: 203.0.113.80:443\n"
 
 
-def ends(policy: str, *outgoing: Connection, guarded: frozenset[int] | None = None) -> list[str]:
-    host = compile_text(policy).host
-    return [describe(c) for c in sort_older([*SSH, *outgoing], host, guarded).end]
+WEB = RoleId(16)
+ROLES = """
+version: 1
+default: allow
+rules: [{deny: x.example}]
+roles:
+  web:
+    default: deny
+    subjects: [{uid: 33}]
+    rules: [{allow: "203.0.113.80:443"}]
+"""
+
+
+def hosts(connection: Connection) -> RoleId:
+    return HOST
+
+
+def ends(policy: str, *outgoing: Connection, owner: Owner = hosts) -> list[str]:
+    compiled = compile_text(policy)
+    found = sort_older([*SSH, *outgoing], compiled, owner).end
+    return [describe(c, role, compiled) for c, role in found]
 
 
 def test_row_40_what_a_listener_accepted_is_kept() -> None:
-    older = sort_older(SSH, compile_text(DENY).host, None)
+    older = sort_older(SSH, compile_text(DENY), hosts)
 
-    assert older.keep == (SSH[1],)
+    assert older.keep == ((SSH[1], HOST),)
     assert older.end == ()
 
 
@@ -75,7 +96,80 @@ def test_a_cgroup_that_is_not_guarded_is_left_alone() -> None:
         connection("203.0.113.9", 80, cgroup=8),
     )
 
-    assert len(ends(DENY, inside, outside, guarded=frozenset({7}))) == 1
+    assert len(ends(DENY, inside, outside, owner=lambda c: HOST if c.cgroup == 7 else None)) == 1
+
+
+def web_of(policy: Policy) -> RoleId:
+    return next(r for r in policy.roles if r != HOST)
+
+
+def test_row_40_each_connection_is_judged_by_the_role_of_its_socket() -> None:
+    policy = compile_text(ROLES)
+    web = web_of(policy)
+    mine, theirs = connection("203.0.113.9", 443, cgroup=7), connection("203.0.113.9", 443)
+
+    older = sort_older([mine, theirs], policy, lambda c: web if c is mine else HOST)
+
+    assert older.end == ((mine, web),)
+    assert describe(mine, web, policy).endswith("203.0.113.9:443: role web refuses it")
+
+
+def test_row_40_a_role_allows_its_own_connections() -> None:
+    policy = compile_text(ROLES)
+    web = web_of(policy)
+
+    assert sort_older([connection("203.0.113.80", 443)], policy, lambda c: web).end == ()
+
+
+def test_row_40_what_a_role_accepted_is_kept_as_that_roles() -> None:
+    policy = compile_text(ROLES)
+
+    older = sort_older(SSH, policy, lambda c: WEB)
+
+    assert older.keep == ((SSH[1], WEB),)
+
+
+def test_row_40_a_role_that_is_no_more_keeps_nothing() -> None:
+    assert ends(DENY, connection("203.0.113.80", 443), owner=lambda c: RoleId(99)) == [
+        "ended the connection to 203.0.113.80:443: role 99 refuses it"
+    ]
+
+
+def test_row_40_connected_udp_is_judged_and_told_as_such() -> None:
+    talks = replace(connection("203.0.113.9", 443), proto=UDP)
+
+    assert ends(DENY, talks) == [
+        "ended the connection to 203.0.113.9:443/udp: the policy refuses it"
+    ]
+
+
+def test_row_40_udp_that_a_server_took_is_kept_and_tcp_of_that_port_is_not_its() -> None:
+    server = replace(connection("0.0.0.0", 0, 51820, state=UDP_UNCONNECTED), proto=UDP)
+    taken = replace(connection("203.0.113.9", 40001, 51820), proto=UDP)
+    other = connection("203.0.113.9", 40001, 51820)
+
+    older = sort_older([server, taken, other], compile_text(DENY), hosts)
+
+    assert older.keep == ((taken, HOST),)
+    assert older.end == ((other, HOST),)
+
+
+def test_a_change_of_subjects_ends_only_what_changed_hands_and_is_refused() -> None:
+    policy = compile_text(ROLES)
+    web = web_of(policy)
+    moved, allowed, stayed = (
+        connection("203.0.113.9", 443, cgroup=1),
+        connection("203.0.113.80", 443, cgroup=1),
+        connection("203.0.113.9", 443, cgroup=2),
+    )
+
+    def after(c: Connection) -> RoleId:
+        return web if c.cgroup == 1 else HOST
+
+    found = sort_changed([moved, allowed, stayed], policy, hosts, after)
+
+    assert found == ((moved, web),)
+    assert sort_changed([moved], policy, after, after) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,8 +177,9 @@ def test_a_cgroup_that_is_not_guarded_is_left_alone() -> None:
     [("203.0.113.5", Reason.INBOUND), ("127.0.0.1", Reason.LOOPBACK), ("::1", Reason.LOOPBACK)],
 )
 def test_a_kept_connection_is_a_flow_as_the_kernel_writes_it(remote: str, reason: Reason) -> None:
-    key, value = flow_of(connection(remote, 51000, 22), 4711, Nanos(99))
+    key, value = flow_of(connection(remote, 51000, 22), WEB, 4711, Nanos(99))
 
     flow_key, flow = abi.FlowKey.unpack(key), abi.Flow.unpack(value)
     assert flow_key == abi.FlowKey(4711, bytes(16), addr_from(remote), 22, 51000, 6, 0)
     assert (flow.since, flow.state, flow.reason) == (99, abi.FlowState.OPEN, reason)
+    assert flow.role == WEB

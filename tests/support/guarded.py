@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnsfw.datapath import links
+from dnsfw.datapath import abi, links
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend, Loaded
 from dnsfw.datapath.libbpf import LibbpfBackend
@@ -36,7 +36,9 @@ RULE = RuleId(300)
 DENY_ALL = Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset({RULE}))
 FOREVER = Nanos(1 << 62)
 ANY_PORT = PortSet((PortRange(6), PortRange(17)))
+CURRENT = f"abi{int(abi.Abi.VERSION)}"  # where the wall of this version is pinned
 _CGROUP_TYPES = (0, 1, 2, 8, 9, 10, 11, 14, 15, 19, 20, 29, 30)
+_ON_DEVICES = ("tc", "guest")  # words in a program's name
 
 # Exit status: 0 the datagram left, 1 EPERM.
 SEND = """
@@ -58,7 +60,8 @@ class Wrecked:
 
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         loaded = LibbpfBackend().load(reuse)
-        wrong = "dnsfw_tc_egress" if "tc" not in self.program else "dnsfw_connect4"
+        on_device = any(word in self.program for word in _ON_DEVICES)
+        wrong = "dnsfw_connect4" if on_device else "dnsfw_tc_egress"
         spare = loaded.programs[wrong]
         mixed = replace(spare, fd=os.dup(spare.fd), name=self.program)
         loaded.programs[self.program].close()
