@@ -160,6 +160,23 @@ stays_here(const struct packet *p, const enum dnsfw_hook hook)
 	       hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG;
 }
 
+/* An answer in dnsfw's name, which dnsfw's own socket did not send */
+static __always_inline bool
+speaks_for_us(const struct packet *p, const struct sender *s)
+{
+	struct dnsfw_listener_key key = {};
+
+	if (!s->raw || !has_flow(p))
+		return false;
+	key.netns = p->netns;
+	key.addr = p->src;
+	key.port = p->sport;
+	if (map_get(dnsfw_listeners, &key))
+		return true;
+	__builtin_memset(&key.addr, 0, sizeof(key.addr));
+	return map_get(dnsfw_listeners, &key) != 0;
+}
+
 /* A raw or packet socket writes its own source; only the host's may leave.
  * In force while the daemon says that it keeps the list.
  */
@@ -169,6 +186,8 @@ is_spoofed(const struct packet *p, const struct sender *s)
 	if (p->forwarded || is_unspecified(&p->src) ||
 	    (!s->raw && !makes_us_answer(p)))
 		return false;
+	if (speaks_for_us(p, s))
+		return true;
 	return keeps_locals(p->netns) && !is_local(p->netns, &p->src);
 }
 
