@@ -76,6 +76,8 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield _field("TRIAL", f"undone in {left} unless `dnsfw confirm` comes")
     if state["lockdown"] != "off":
         yield _field("LOCKDOWN", f"{state['lockdown']}; `dnsfw lockdown off` ends it")
+    if state["helper"]:
+        yield from _wrapped("HELPER", state["helper"].split())
     if state["resolv_conf"]:
         yield from _wrapped("RESOLV", state["resolv_conf"].split())
     if (tamper := state["tamper"])["count"]:
@@ -84,6 +86,11 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield from _wrapped("TAMPER", told.split())
     yield from _wrapped("listening", state["listen"], ", ")
     yield from _wrapped("upstreams", state["upstreams"], ", ")
+    if (takeover := state["takeover"])["namespaces"]:
+        where = counts(takeover["namespaces"], "network namespace")
+        lost = takeover["given_up"]
+        given_up = f", {lost} given up" if lost else ""
+        yield _field("takeover", f"port 53 leads here in {where}{given_up}")
     yield from _roles(state)
     yield from _hooks(state)
     yield from _packets(state)
@@ -117,8 +124,6 @@ def _roles(state: dict[str, Any]) -> Iterator[str]:
         yield _field("", line)
         if role["subjects"]:
             yield from _below(role["subjects"], ", ")
-        if role["takeover"]:
-            yield from _below(["port 53 taken over"])
         elsewhere = [where for where in role["hooks"] if where not in state["roles"][0]["hooks"]]
         if elsewhere:
             yield from _below(["judged on", *elsewhere])

@@ -102,7 +102,7 @@ def up(
         run_dir=_run_dir(run_dir),
         dns_only=dns_only,
     )
-    from dnsfw.server.daemon import serve  # the daemon, and nobody else, pays for it
+    from dnsfw.server.process import serve  # the daemon, and nobody else, pays for it
 
     serve(options)
 

@@ -11,7 +11,6 @@ End: Ctrl-C, `dnsfw down` and an unconfirmed `--try` remove everything. SIGTERM
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Callable
 from enum import Enum
@@ -24,18 +23,17 @@ from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
 from dnsfw.server.armed import disarmed
 from dnsfw.server.audit import AuditReminder, audit_text
-from dnsfw.server.capabilities import drop
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.control import ControlServer
+from dnsfw.server.doors import Doors
 from dnsfw.server.faults import Faults
 from dnsfw.server.happenings import Digest, Watchers
-from dnsfw.server.helper import Helper, NoHelper, start_helper
+from dnsfw.server.helper import Helper, NoHelper
 from dnsfw.server.helping import Helping
 from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.lock import Lock
-from dnsfw.server.log import Level, Lines, Log
-from dnsfw.server.loop import calm_collector, raise_file_limit, run
+from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
 from dnsfw.server.reload import Reloader
@@ -50,7 +48,7 @@ from dnsfw.server.trial import Trial
 from dnsfw.server.upkeep import Upkeep
 from dnsfw.server.verbs import verbs
 
-__all__ = ["Daemon", "End", "serve"]
+__all__ = ["Daemon", "End"]
 
 Say = Callable[[str], None]
 
@@ -74,6 +72,7 @@ class Daemon:
     tampering: Tampering
     resolv_watch: ResolvWatch
     helping: Helping
+    doors: Doors
 
     def __init__(
         self,
@@ -189,9 +188,13 @@ class Daemon:
             )  # fmt: skip
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
-                self.now, self._swapped, self.revision.check,
+                self.now, self._swapped, self.revision.check, self._prepare,
             )  # fmt: skip
+            self.doors = Doors(kernel, self.service.equip, self.service.on_query)
+            if policy.dns.takeover:
+                self.doors.open_here()  # before a hook leads anybody to them
             self.service.fill(policy)
+            self.doors.forget_others()
 
         try:
             self.trial.guard()
@@ -224,6 +227,8 @@ class Daemon:
         self.resolv_watch = ResolvWatch(service.listeners.endpoints, self.reporter.said)
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
+        self.doors.helper, self.doors.said = self._helper, self.reporter.said
+        self.reporter.listeners.append(self.doors)
         self.helping = Helping(self._helper, kernel, self.reporter.said)
         self.helping.start(loop, self.options.cgroup, self.reloader.policy)
         if not kernel.adopted:
@@ -236,6 +241,7 @@ class Daemon:
         await self.control.start()
         self._shed()
         await service.start()
+        await self.doors.start()
         if open_to_all:
             for silent in await service.check_loop():
                 self._warn(f"upstream {silent} does not answer")
@@ -257,10 +263,11 @@ class Daemon:
             self._announce()
         async with self._tasks as tasks:
             self._serving = True
-            beat = tasks.create_task(upkeep.run())
+            mine = [tasks.create_task(upkeep.run()), tasks.create_task(self.doors.run())]
             how = await self._end
             self._serving = False
-            beat.cancel()
+            for task in mine:
+                task.cancel()
         return how
 
     def _announce(self) -> None:
@@ -296,6 +303,8 @@ class Daemon:
     def _stop(self, loop: asyncio.AbstractEventLoop, *, remove: bool) -> None:
         if hasattr(self, "service"):
             self.service.stop()
+        if hasattr(self, "doors"):
+            self.doors.close()
         if hasattr(self, "helping"):
             self.helping.stop(loop, remove=remove)
         events, news = self.kernel.events, self.kernel.news()
@@ -320,6 +329,12 @@ class Daemon:
         else:
             self._log.line(Level.WARNING, str(context.get("message")))
 
+    async def _prepare(self, policy: Policy) -> None:
+        """Before a reload: whoever will be led somewhere finds somebody there."""
+        if policy.dns.takeover and not self.doors.namespaces:
+            self.doors.open_here()
+            await self.doors.start()
+
     def _swapped(self, policy: Policy) -> None:
         self.revision.take(policy)
         self.helping.take(policy)
@@ -330,39 +345,3 @@ class Daemon:
     def _undo(self) -> None:
         self._log.line(Level.WARNING, "nobody confirmed: undoing everything")
         self.end(End.REMOVE)
-
-
-def serve(options: Options) -> None:
-    """The process of `dnsfw up`: returns when it was told to end."""
-    helper = None if options.dns_only else start_helper()  # before there is a second thread
-    raise_file_limit()
-    calm_collector()
-    log = Log()
-    try:
-        run(_serve(options, _opener(options), log, helper))
-    finally:
-        log.close()
-        if helper is not None:
-            helper.close()
-
-
-def _opener(options: Options) -> OpenKernel:
-    if options.dns_only:
-        from dnsfw.server.dns_only import open_names_only
-
-        return open_names_only
-    from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
-
-    return open_wall
-
-
-async def _serve(
-    options: Options, open_kernel: OpenKernel, log: Log, helper: Helper | None
-) -> None:
-    await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
-
-
-def _say(text: str) -> None:
-    """On stdout, if anybody still reads it."""
-    with contextlib.suppress(OSError, ValueError):
-        print(text, flush=True)

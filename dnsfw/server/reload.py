@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class Reloader:
         performer: Performer,
         now: Now,
         on_swap: Callable[[Policy], None],
-        check: Callable[[Policy], None] = lambda policy: None,
+        check: Callable[[Policy], None],
+        prepare: Callable[[Policy], Awaitable[None]],
     ) -> None:
         self.policy = policy
         self.path = str(path.absolute())  # `status` is read in another directory
@@ -62,6 +63,7 @@ class Reloader:
         self._now = now
         self._on_swap = on_swap
         self._check = check  # raises ConfigError for a policy that must not come in force
+        self._prepare = prepare  # makes ready what the kernel will lead to
         self._one = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
@@ -73,6 +75,7 @@ class Reloader:
                 self._check(policy)
                 changes = tuple(diff(self.policy, policy))
                 later = tuple(_at_next_start(self.policy, policy))
+                await self._prepare(policy)
                 told = self._swap(policy)
             except Exception as error:
                 self.stale = str(error)

@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "lockdown": "off", "enforcing": True, "not_enforcing": [], "not_as_written": [],
     "audit": [], "missing": [], "absent": [], "trial": None, "backend": "libbpf",
     "tamper": {"count": 0, "last": "", "seconds_ago": None}, "resolv_conf": "",
+    "takeover": {"namespaces": 0, "given_up": 0}, "helper": "",
     "roles": [
         {"name": "host", "id": 1, "mode": "enforce", "default": "deny", "resolved_only": False,
          "takeover": False, "inbound": "all", "loopback": "all", "subjects": [],
@@ -85,6 +86,7 @@ def test_each_role_has_its_row_and_its_subjects(monkeypatch: pytest.MonkeyPatch)
         monkeypatch, roles=[STATE["roles"][0], WEB, GUEST], enforcing=False,
         not_enforcing=["AUDIT: nothing is refused to role web"],
         absent=["cgroup /system.slice/nginx.service: no such cgroup yet"],
+        takeover={"namespaces": 2, "given_up": 1},
     ).out  # fmt: skip
 
     assert (
@@ -95,12 +97,12 @@ running    2h07m, pid 77, uvloop
 policy     /etc/dnsfw/policy.yaml (default deny)
 listening  127.0.53.53:53
 upstreams  192.0.2.1:53, [2001:db8::1]:53
+takeover   port 53 leads here in 2 network namespaces, 1 given up
 roles      role   mode     default  queries  refused      grants  flows  dropped
            host   enforce  deny     1200     3            4       2      5
            web    AUDIT    allow    20       12 would be  1       1      5
              cgroup /system.slice/nginx.service, uid www-data,
              executable /usr/sbin/nginx
-             port 53 taken over
            guest  enforce  deny     0        0            0       0      5
              interface veth7
              judged on veth7

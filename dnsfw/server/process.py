@@ -1,0 +1,51 @@
+"""The process of `dnsfw up`: its helper, its log, its loop, and the daemon in them."""
+
+from __future__ import annotations
+
+import contextlib
+
+from dnsfw.server.capabilities import drop
+from dnsfw.server.daemon import Daemon
+from dnsfw.server.helper import Helper, start_helper
+from dnsfw.server.kernel import OpenKernel
+from dnsfw.server.log import Log
+from dnsfw.server.loop import calm_collector, raise_file_limit, run
+from dnsfw.server.options import Options
+
+__all__ = ["serve"]
+
+
+def serve(options: Options) -> None:
+    """The process of `dnsfw up`: returns when it was told to end."""
+    helper = None if options.dns_only else start_helper()  # before there is a second thread
+    raise_file_limit()
+    calm_collector()
+    log = Log()
+    try:
+        run(_serve(options, _opener(options), log, helper))
+    finally:
+        log.close()
+        if helper is not None:
+            helper.close()
+
+
+def _opener(options: Options) -> OpenKernel:
+    if options.dns_only:
+        from dnsfw.server.dns_only import open_names_only
+
+        return open_names_only
+    from dnsfw.server.wall import open_wall  # with ctypes, netlink, BPF: not for tests above it
+
+    return open_wall
+
+
+async def _serve(
+    options: Options, open_kernel: OpenKernel, log: Log, helper: Helper | None
+) -> None:
+    await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
+
+
+def _say(text: str) -> None:
+    """On stdout, if anybody still reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
