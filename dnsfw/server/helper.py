@@ -16,7 +16,6 @@ import os
 import select
 import socket
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -46,7 +45,6 @@ __all__ = [
 
 PATIENCE = 10.0  # seconds; relabelling 10,000 sockets takes one
 _SO_SNDBUFFORCE = 32
-_MOST_TOLD = 256  # kept for `told`; later ones push out the oldest
 _LOST = (
     "the privileged helper has ended: no enrolling, no executables as subjects, no queries taken "
     "over in other network namespaces, until dnsfw is restarted; the wall stands as before"
@@ -111,6 +109,9 @@ class Helper(Protocol):
         none. ConfigError: the process is gone; DatapathError: one cannot be bound there.
         """
 
+    def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
+        """Those of these network namespaces (inodes) that a process is in, or a mount holds."""
+
     def enroll(self, pid: int, role: RoleId, name: str, *, force: bool = False) -> Enrolled:
         """Move a process, its threads, and its descendants of the same cgroup into the role.
 
@@ -143,10 +144,11 @@ class Helper(Protocol):
 class Privileged:
     """`Helper` over a forked process."""
 
-    def __init__(self, pair: socket.socket, pid: int) -> None:
+    def __init__(self, pair: socket.socket, news: socket.socket, pid: int) -> None:
         self.pid = pid
         self._pair = pair
-        self._told: deque[Told] = deque(maxlen=_MOST_TOLD)
+        self._news = news  # what it tells has a way of its own: the loop reads it
+        self._last_words: list[str] = []
         self._lock = threading.Lock()  # a verb may run in a thread: enrolling takes a while
         self._gone = False
 
@@ -159,15 +161,23 @@ class Privileged:
         return _LOST if self._gone else ""
 
     def fileno(self) -> int | None:
-        return None if self._gone else self._pair.fileno()
+        return None if self._gone else self._news.fileno()
 
     def told(self) -> Iterator[Told]:
-        with self._lock:
-            while not self._gone and _readable(self._pair, 0):
-                self._read()
-            told = tuple(self._told)
-            self._told.clear()
-        yield from told
+        while not self._gone:
+            try:
+                data = self._news.recv(LONGEST, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self._bury()
+                break
+            message = loads(data)
+            yield Told(message["told"], message["text"])
+        while self._last_words:
+            yield Told("lost", self._last_words.pop())
 
     def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
         names = ("dnsfw_cgroups", "dnsfw_socks")
@@ -179,6 +189,9 @@ class Privileged:
             for w in wanted
         ]
         return self._ask("sockets", pid=pid, wanted=asked)[1]
+
+    def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
+        return frozenset(self._ask("inhabited", networks=list(networks))[0]["inhabited"])
 
     def enroll(self, pid: int, role: RoleId, name: str, *, force: bool = False) -> Enrolled:
         return _enrolled(self._ask("enroll", pid=pid, role=role, name=name, force=force)[0])
@@ -207,6 +220,7 @@ class Privileged:
         if self._pair.fileno() >= 0:
             self._gone = True
             self._pair.close()
+            self._news.close()
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
 
@@ -222,13 +236,13 @@ class Privileged:
                 self._bury()
             while not self._gone:
                 if not _readable(self._pair, PATIENCE):
-                    self._bury()  # half an answer later would be taken for another's
+                    self._bury()  # its answer, later, would be taken for another's
                 elif (answer := self._read()) is not None:
                     return _checked(answer)
         raise DatapathError(_LOST)
 
     def _read(self) -> tuple[dict[str, Any], list[int]] | None:
-        """An answer; None for what it told, and at its end."""
+        """An answer, or None at its end."""
         try:
             data, fds = receive(self._pair)
         except (OSError, DatapathError):
@@ -236,17 +250,14 @@ class Privileged:
         if not data:
             self._bury()
             return None
-        message = loads(data)
-        if "told" in message:
-            self._told.append(Told(message["told"], message["text"]))
-            return None
-        return message, fds
+        return loads(data), fds
 
     def _bury(self) -> None:
         if not self._gone:
             self._gone = True
-            self._told.append(Told("lost", _LOST))
-            self._pair.shutdown(socket.SHUT_RDWR)
+            self._last_words.append(_LOST)
+            with suppress(OSError):
+                self._pair.shutdown(socket.SHUT_RDWR)  # wherever it hangs, that ends it
 
 
 class NoHelper:
@@ -267,6 +278,9 @@ class NoHelper:
         """Nobody needs them."""
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
+        raise DatapathError(self.lost)
+
+    def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
         raise DatapathError(self.lost)
 
     def enroll(self, pid: int, role: RoleId, name: str, *, force: bool = False) -> Enrolled:
@@ -302,14 +316,16 @@ def start_helper() -> Helper:
             "remedy: start dnsfw as root, it keeps no more privileges than the rest needs"
         )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    heard, says = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * LONGEST)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        run_child(theirs, parent)
+        run_child(theirs, says, parent)
     theirs.close()
-    return Privileged(ours, pid)
+    says.close()
+    return Privileged(ours, heard, pid)
 
 
 def _readable(pair: socket.socket, seconds: float) -> bool:

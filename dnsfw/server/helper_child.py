@@ -29,7 +29,7 @@ from dnsfw.datapath.backend import MAPS
 from dnsfw.datapath.bpf import MapType
 from dnsfw.datapath.enroll import Tree
 from dnsfw.datapath.executables import XATTR, Executable, ExecWatch
-from dnsfw.datapath.process import Gone, Process
+from dnsfw.datapath.process import Gone, Process, inhabited
 from dnsfw.datapath.relabel import HeldSocket, end_socket
 from dnsfw.errors import ConfigError, DatapathError, DnsfwError
 from dnsfw.model import HOST, RoleId
@@ -59,13 +59,15 @@ Answer = tuple[Reply, list[int]]  # and descriptors
 class HelperChild:
     """Answers requests on `pair` until the other end is closed."""
 
-    def __init__(self, pair: socket.socket) -> None:
+    def __init__(self, pair: socket.socket, news: socket.socket) -> None:
         self._pair = pair
+        self._news = news
         self._maker: RoleMaker | None = None
         self._watch: ExecWatch | None = None
         self._verbs: dict[str, Callable[[Request, Sequence[int]], Answer]] = {
             "tables": self._tables,
             "sockets": self._sockets,
+            "inhabited": self._inhabited,
             "enroll": self._enroll,
             "unenroll": self._unenroll,
             "end": self._end,
@@ -152,6 +154,10 @@ class HelperChild:
             raise
         return {}, made
 
+    def _inhabited(self, request: Request, fds: Sequence[int]) -> Answer:
+        wanted = frozenset(int(number) for number in request["networks"])
+        return {"inhabited": sorted(inhabited(wanted))}, []
+
     def _enroll(self, request: Request, fds: Sequence[int]) -> Answer:
         moved = self._roles.enroll(
             int(request["pid"]), _role(request["role"]), _name(request["name"]),
@@ -213,30 +219,31 @@ class HelperChild:
         """Never waits: a parent that does not listen must not hold up an exec."""
         with suppress(OSError):
             message = json.dumps({"told": kind, "text": text}).encode()
-            self._pair.send(message, socket.MSG_DONTWAIT)
+            self._news.send(message, socket.MSG_DONTWAIT)
 
 
-def run_child(pair: socket.socket, parent: int) -> None:
+def run_child(pair: socket.socket, news: socket.socket, parent: int) -> None:
     """The helper's whole life, in the process that was forked for it. Never returns."""
     status = 1
     try:
-        _settle(pair, parent)
-        HelperChild(pair).serve()
+        _settle({pair.fileno(), news.fileno()}, parent)
+        HelperChild(pair, news).serve()
         status = 0
     finally:
         os._exit(status)  # nothing of the daemon's is to be flushed or unwound here
 
 
-def _settle(pair: socket.socket, parent: int) -> None:
+def _settle(keep: set[int], parent: int) -> None:
     """Alone: no descriptor, no terminal, no network, no more privileges than it needs."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the parent's to act on; we follow it
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    keep = pair.fileno()
-    os.closerange(3, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        if (fd := int(name)) > 2 and fd not in keep:
+            with suppress(OSError):  # the one that lists them
+                os.close(fd)
     _libc.prctl(_PR_SET_NAME, b"dnsfw-helper", 0, 0, 0)
     _libc.unshare(_CLONE_NEWNET)  # without the right to it there is nothing to fear either
     os.umask(0o022)

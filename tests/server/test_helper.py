@@ -483,8 +483,8 @@ def test_the_helper_keeps_six_capabilities_and_nothing_of_the_daemon(helper: Pri
     assert capabilities.bit_count() == 6 and capabilities >> 21 & 1
     assert int(status.partition("CapBnd:")[2].split()[0], 16) == 0
     assert status.partition("NoNewPrivs:")[2].split()[0] == "1"
-    opened = {os.readlink(p) for p in Path(f"/proc/{helper.pid}/fd").iterdir()}
-    assert len(opened) == 2 and "/dev/null" in opened
+    opened = {str(p.readlink()) for p in Path(f"/proc/{helper.pid}/fd").iterdir()}
+    assert len(opened) == 3 and "/dev/null" in opened
     assert _netns(helper.pid) != _netns(os.getpid())
 
 
