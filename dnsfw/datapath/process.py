@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from types import TracebackType
 
 from dnsfw.errors import ConfigError, DatapathError
 
-__all__ = ["Gone", "Process", "netns_here"]
+__all__ = ["Gone", "Process", "inhabited", "netns_here"]
 
 _PIDFD_GETFD = 438  # one number on every architecture; Linux 5.6
 _CLONE_NEWNET = 0x40000000
@@ -38,11 +39,11 @@ class Process:
 
     __slots__ = ("_fd", "pid")
 
-    def __init__(self, pid: int) -> None:
-        """Gone if there is none of this number."""
+    def __init__(self, pid: int, fd: int | None = None) -> None:
+        """Gone if there is none of this number. `fd` is a pidfd of it, taken over."""
         self.pid = pid
         try:
-            self._fd = os.pidfd_open(pid)
+            self._fd = os.pidfd_open(pid) if fd is None else fd
         except (OSError, OverflowError):  # also: the number of a thread
             raise Gone(pid) from None
 
@@ -144,6 +145,19 @@ class Process:
         except OSError:
             raise Gone(self.pid) from None
         return text.rpartition(")")[2].split()
+
+
+def inhabited(networks: frozenset[int]) -> frozenset[int]:
+    """Those of these network namespaces that live without us: a process is in it, or it has a
+    name (`ip netns`, a container's sandbox). Whom we may not look at does not count.
+    """
+    found = set()
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found.add((entry / "ns" / "net").stat().st_ino)
+    mounted = re.findall(r" net:\[(\d+)\] ", (_PROC / "self" / "mountinfo").read_text())
+    return networks & (found | set(map(int, mounted)))
 
 
 def netns_here() -> int:
