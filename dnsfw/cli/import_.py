@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.errors import ConfigError
@@ -22,9 +23,18 @@ _REVISION = re.compile(r"^revision: ([0-9]{1,18})\b", re.MULTILINE)
 _MARKS = {Kept.READ: "read", Kept.NOTED: "note", Kept.LOST: "LOST"}
 
 
+def _complete(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
+    """A format, or any file."""
+    named = [CompletionItem(name) for name in FORMATS if word and name.startswith(word)]
+    return named or [CompletionItem(word, type="file")]
+
+
 @click.command("import", short_help="Another tool's policy, as one of ours.")
-@click.argument("words", metavar="[FORMAT] [FILE]", nargs=-1)
-@click.option("-o", "--output", metavar="FILE", help="Write the policy there, not to stdout.")
+@click.argument("words", metavar="[FORMAT] [FILE]", nargs=-1, shell_complete=_complete)
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(),
+    help="Write the policy there, not to stdout.",
+)  # fmt: skip
 @click.option("--partial", is_flag=True, help="Go on where something cannot be kept.")
 @json_option
 @click.pass_context

@@ -15,10 +15,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _GUARD = (
     click.option(
-        "--policy", metavar="FILE",
+        "--policy", metavar="FILE", type=click.Path(),
         help="[default: $DNSFW_POLICY, /etc/dnsfw/policy.yaml, the shipped starter]",
     ),
-    click.option("--cgroup", metavar="PATH", help="Guard the sockets of this cgroup and below."),
+    click.option(
+        "--cgroup", metavar="PATH", type=click.Path(),
+        help="Guard the sockets of this cgroup and below.",
+    ),
     click.option(
         "--interface", "interfaces", metavar="NAME", multiple=True,
         help="Guard what leaves by this interface. May be repeated.",
