@@ -1,0 +1,325 @@
+"""The sockets to which port 53 is led, in our namespace and in those of the guarded.
+
+Loopback is another one in every network namespace, so a query can only be led to a socket
+in its sender's own. Ours has its doors from the start. Another one gets them when the hooks
+say that a role whose queries are taken over works there: the privileged helper makes the
+sockets, we answer them. What arrives before that is refused (NO_DOOR).
+
+A socket keeps its namespace alive, so doors close where nobody is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from dnsfw.datapath import abi
+from dnsfw.datapath.askers import netns_cookie_of
+from dnsfw.datapath.own import netns_cookie
+from dnsfw.engine.effects import Note
+from dnsfw.engine.fair import Room
+from dnsfw.errors import ConfigError, DatapathError, DnsfwError
+from dnsfw.model import HOST, Limit, Reason, RoleId, addr_from
+from dnsfw.server.address import Endpoint
+from dnsfw.server.helper import Helper, NoHelper, Wanted
+from dnsfw.server.kernel import Kernel
+from dnsfw.server.tcp import TcpListener
+from dnsfw.server.udp import OnQuery, UdpListener
+
+__all__ = ["DOOR4", "DOOR6", "Doors"]
+
+DOOR4 = IPv4Address("127.0.53.53")  # where nobody else listens
+DOOR6 = IPv6Address("::1")  # IPv6 has no other
+SWEEP = 5.0  # seconds between two looks for namespaces that are empty
+RETRY = 5.0  # seconds until a namespace that could not be opened may be tried again
+_MOST_KNOCKS = 64  # waiting; who knocks in vain knocks again
+_SIOCGSKNS = 0x894C  # the namespace of a socket, as a descriptor; Linux 4.10
+
+Listener = UdpListener | TcpListener
+Equip = Callable[[Listener], None]
+Say = Callable[[str, str], None]
+
+
+class Knock(NamedTuple):
+    """Somebody asks where no door is."""
+
+    netns: int
+    pid: int
+    role: RoleId
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The doors of one namespace."""
+
+    role: RoleId  # who knocked
+    listeners: tuple[Listener, ...]
+    inode: int  # of the namespace; 0: ours
+
+    def close(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+
+
+class Doors:
+    """Opens and closes them. Also a listener of the reporter: it hears who knocks."""
+
+    def __init__(self, kernel: Kernel, equip: Equip, on_query: OnQuery) -> None:
+        self.helper: Helper = NoHelper("dnsfw runs without its privileged helper")
+        self.said: Say = lambda kind, text: None
+        self.given_up = 0  # knocks for which there was no room, or no helper
+        self._kernel = kernel
+        self._equip = equip
+        self._on_query = on_query
+        self._here = netns_cookie()
+        self._places: dict[int, _Place] = {}
+        self._retry: dict[int, float] = {}
+        self._knocks: asyncio.Queue[Knock] = asyncio.Queue(_MOST_KNOCKS)
+        self._room = Room(Limit.MAX_NETNS - 1)  # and ours
+        self._room.shared = True
+
+    @property
+    def namespaces(self) -> int:
+        """In how many there are doors now."""
+        return len(self._places)
+
+    # ours
+
+    def open_here(self) -> None:
+        """Before any role takes over: bound, known to the hooks, not read yet.
+
+        On the ports of before, if they are free: sockets that are connected to them go on.
+        DatapathError when lo is down.
+        """
+        if self._here in self._places:
+            return
+        before = self._kernel.doors().get(self._here)
+        listeners: list[Listener] = []
+        try:
+            listeners += _bind(DOOR4, before and (*before.udp4, before.tcp4))
+            with suppress(ConfigError):  # a host without IPv6
+                listeners += _bind(DOOR6, before and (*before.udp6, before.tcp6))
+            self._admit(self._here, _Place(HOST, tuple(listeners), 0))
+        except ConfigError as error:
+            raise DatapathError(
+                f"queries cannot be taken over: {error}; is lo up? see `ip link`"
+            ) from None
+        except BaseException:
+            _close(listeners)
+            raise
+
+    def forget_others(self) -> None:
+        """The doors of an earlier process in other namespaces lead nowhere."""
+        for netns in self._kernel.doors().keys() - self._places.keys():
+            self._kernel.close_doors(netns)
+
+    async def start(self) -> None:
+        """Answer at the doors that are open."""
+        for place in tuple(self._places.values()):
+            await self._read(place)
+
+    # those of others
+
+    def note(self, note: Note) -> None:
+        """Nothing here is about names."""
+
+    def event(self, event: abi.Event) -> None:
+        """Hear who knocks; never waits."""
+        if event.reason == Reason.NO_DOOR and event.pid:
+            with suppress(asyncio.QueueFull):
+                self._knocks.put_nowait(Knock(event.netns, event.pid, RoleId(event.role)))
+
+    async def run(self) -> None:
+        """Open where somebody knocks, close where nobody is; for ever."""
+        loop = asyncio.get_running_loop()
+        swept = loop.time()
+        while True:
+            if knock := await self._next_knock(max(0.0, swept + SWEEP - loop.time())):
+                await self.answer(knock)
+            if loop.time() - swept >= SWEEP:
+                await self.sweep()
+                swept = loop.time()
+
+    async def answer(self, knock: Knock) -> None:
+        """Open doors where this process is, once, if there is room."""
+        now = asyncio.get_running_loop().time()
+        if knock.netns in self._places or self._retry.get(knock.netns, 0.0) > now:
+            return
+        self._retry = {n: at for n, at in self._retry.items() if at > now}
+        try:
+            await self._open(knock)
+        except DnsfwError as error:
+            self._retry[knock.netns] = now + RETRY
+            self.said(
+                "takeover",
+                f"queries of process {knock.pid} are refused, for dnsfw has no socket in its "
+                f"network namespace: {error}",
+            )
+
+    async def sweep(self) -> None:
+        """Close the doors of namespaces in which no process is left."""
+        inodes = {place.inode for place in self._places.values() if place.inode}
+        if not inodes or not self.helper.alive:
+            return
+        try:
+            alive = await asyncio.to_thread(self.helper.inhabited, sorted(inodes))
+        except DnsfwError as error:
+            self.said("takeover", f"nobody knows which network namespaces are empty: {error}")
+            return
+        for netns, place in tuple(self._places.items()):
+            if place.inode in inodes - alive:
+                self._shut(netns)
+
+    def close(self) -> None:
+        """Let go of every socket; the hooks keep refusing what they cannot lead anywhere."""
+        for place in self._places.values():
+            place.close()
+        self._places.clear()
+
+    # inside
+
+    async def _next_knock(self, seconds: float) -> Knock | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._knocks.get()
+        return None
+
+    async def _open(self, knock: Knock) -> None:
+        if knock.netns == self._here:
+            self.open_here()
+            await self._read(self._places[self._here])
+            return
+        if not self._room.left(knock.role):
+            self.given_up += 1
+            raise DatapathError(
+                f"its role has doors in {self._room.of(knock.role)} namespaces, of "
+                f"{int(Limit.MAX_NETNS)} for all"
+            )
+        try:
+            listeners = await asyncio.to_thread(_make, self.helper, knock.pid)
+        except DnsfwError:
+            self.given_up += 1
+            raise
+        try:
+            self._check(knock, listeners[0])
+            place = _Place(knock.role, listeners, _inode(listeners[0].socket))
+            self._admit(knock.netns, place)
+        except BaseException:
+            _close(listeners)
+            raise
+        self._room.take(knock.role)
+        await self._read(place)
+
+    def _check(self, knock: Knock, made: Listener) -> None:
+        if knock.netns in self._places:
+            raise DatapathError("somebody else opened them meanwhile")
+        if netns_cookie_of(made.socket.fileno()) != knock.netns:
+            raise DatapathError("it is in another one by now")
+
+    def _admit(self, netns: int, place: _Place) -> None:
+        for listener in place.listeners:
+            self._equip(listener)
+        self._kernel.open_doors(netns, _described(place.listeners))
+        self._places[netns] = place
+
+    async def _read(self, place: _Place) -> None:
+        for listener in place.listeners:
+            await listener.start(asyncio.get_running_loop(), self._on_query)
+
+    def _shut(self, netns: int) -> None:
+        place = self._places.pop(netns)
+        self._room.give(place.role)
+        self._kernel.close_doors(netns)
+        place.close()
+
+
+def _bind(address: IPv4Address | IPv6Address, ports: Sequence[int] | None) -> list[Listener]:
+    """All of one family, or none. ConfigError."""
+    wanted = list(ports or [0] * (Limit.DOORS + 1))
+    made: list[Listener] = []
+    try:
+        for port in wanted[:-1]:
+            made.append(_on(UdpListener, Endpoint(address, port)))
+        made.append(_on(TcpListener, Endpoint(address, wanted[-1])))
+    except BaseException:
+        _close(made)
+        raise
+    return made
+
+
+def _on(kind: type[UdpListener] | type[TcpListener], endpoint: Endpoint) -> Listener:
+    if endpoint.port:
+        with suppress(ConfigError):  # somebody has it now
+            return kind(endpoint)
+    return kind(Endpoint(endpoint.address, 0))
+
+
+def _make(helper: Helper, pid: int) -> tuple[Listener, ...]:
+    """In the namespace of a process; IPv4 alone where it has no IPv6."""
+    socks = _fetch(helper, pid, DOOR4)
+    try:
+        with suppress(DatapathError):
+            socks += _fetch(helper, pid, DOOR6)
+        return tuple(map(_taken, socks))
+    except BaseException:
+        for sock in socks:
+            sock.close()
+        raise
+
+
+def _fetch(helper: Helper, pid: int, address: IPv4Address | IPv6Address) -> list[socket.socket]:
+    anywhere = Endpoint(address, 0)
+    udp = [Wanted("udp", anywhere) for _ in range(Limit.DOORS)]
+    fds = helper.sockets_in(pid, [*udp, Wanted("tcp", anywhere)])
+    return [socket.socket(fileno=fd) for fd in fds]
+
+
+def _taken(sock: socket.socket) -> Listener:
+    sock.setblocking(False)
+    address, port = sock.getsockname()[:2]
+    endpoint = Endpoint(DOOR6 if ":" in address else DOOR4, port)
+    kind = UdpListener if sock.type == socket.SOCK_DGRAM else TcpListener
+    return kind(endpoint, bound=sock)
+
+
+def _described(listeners: Sequence[Listener]) -> abi.Doors:
+    def ports(kind: type[Listener], family: int) -> list[int]:
+        return [
+            listener.socket.getsockname()[1]
+            for listener in listeners
+            if isinstance(listener, kind) and listener.endpoint.family == family
+        ]
+
+    none = [0] * Limit.DOORS
+    return abi.Doors(
+        addr4=addr_from(DOOR4),
+        addr6=addr_from(DOOR6),
+        udp4=tuple(ports(UdpListener, socket.AF_INET) or none),
+        udp6=tuple(ports(UdpListener, socket.AF_INET6) or none),
+        tcp4=(ports(TcpListener, socket.AF_INET) or [0])[0],
+        tcp6=(ports(TcpListener, socket.AF_INET6) or [0])[0],
+    )
+
+
+def _inode(sock: socket.socket) -> int:
+    """The number of a socket's network namespace, as /proc shows it."""
+    try:
+        fd = fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
+    except OSError as error:
+        raise DatapathError(f"nobody could tell when it is empty: {error.strerror}") from None
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
+
+
+def _close(listeners: Sequence[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
