@@ -34,6 +34,7 @@ COMMANDS = {
         "up": "Start the firewall, in the foreground.",
         "arm": "Put the wall up at boot, without the daemon.",
         "run": "One command under guard, and what it was refused.",
+        "enroll": "Give a running process a role.",
         "down": "Remove everything dnsfw put into the kernel.",
         "confirm": "Keep what `up --try` started.",
         "reload": "Put the policy file in force and print what changes.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -63,6 +64,10 @@ def guard_options(command: F) -> F:
     "--dns-only", is_flag=True,
     help="Refuse names, and nothing else: no BPF, no root where the port allows it.",
 )  # fmt: skip
+@click.option(
+    "--enroll-socket", metavar="PATH",
+    help="Take enrolment requests of an older tool here; see policies/README.md.",
+)  # fmt: skip
 @run_dir_option
 def up(
     policy: str | None,
@@ -74,6 +79,7 @@ def up(
     backend: str,
     degraded: bool,
     dns_only: bool,
+    enroll_socket: str | None,
     run_dir: str | None,
 ) -> None:
     """Start the firewall, in the foreground. Prints one `ready` line when it stands.
@@ -102,6 +108,7 @@ def up(
         backend=backend,
         degraded=degraded,
         trial=seconds_of(trial) if trial is not None else None,
+        enroll_socket=Path(enroll_socket).absolute() if enroll_socket is not None else None,
         run_dir=_run_dir(run_dir),
         dns_only=dns_only,
     )

@@ -37,7 +37,7 @@ from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
-from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
+from dnsfw.model import Addr, Entry, Flow, Grant, Lockdown, Mode, Name, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
@@ -353,6 +353,10 @@ class Engine:
     def held(self, role: RoleId) -> int:
         """How many addresses a role has grants on."""
         return self._ledger.room.of(role)
+
+    def granted(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
+        """What names have opened, and closed, for a role on an address."""
+        return self._ledger.written(role, addr)
 
     def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
         """Who holds an address, or held it last: the latest first."""

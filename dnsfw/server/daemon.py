@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -26,6 +27,8 @@ from dnsfw.server.audit import AuditReminder, audit_text
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.control import ControlServer
 from dnsfw.server.doors import Doors
+from dnsfw.server.enroll_socket import EnrollSocket
+from dnsfw.server.enrollments import Enrollments
 from dnsfw.server.faults import Faults
 from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.helper import Helper, NoHelper
@@ -35,6 +38,7 @@ from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
+from dnsfw.server.observed import Observed
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
 from dnsfw.server.reload import Reloader
 from dnsfw.server.reporter import Reporter
@@ -73,6 +77,9 @@ class Daemon:
     resolv_watch: ResolvWatch
     helping: Helping
     doors: Doors
+    enrollments: Enrollments
+    observed: Observed
+    enroll_socket: EnrollSocket | None = None
 
     def __init__(
         self,
@@ -212,6 +219,8 @@ class Daemon:
                 await self.control.close()
             raise
         finally:
+            if self.enroll_socket is not None:
+                await self.enroll_socket.close()
             self._stop(loop, remove=remove)
             self.kernel.close(remove=remove)
             self.trial.relieve()  # not before: if that failed, the guardian tries again
@@ -228,7 +237,14 @@ class Daemon:
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         self.doors.helper, self.doors.said = self._helper, self.reporter.said
-        self.reporter.listeners.append(self.doors)
+        self.observed = Observed(
+            service.engine.last_names, self.reporter.rule_text, time.time, self.names.text
+        )
+        self.reporter.listeners += [self.doors, self.observed]
+        self.enrollments = Enrollments(
+            self._helper, lambda: self.reloader.policy,
+            lambda role, addr: service.engine.granted(role.role, addr), self.reporter.said,
+        )  # fmt: skip
         self.helping = Helping(self._helper, kernel, self.reporter.said)
         self.helping.start(loop, self.options.cgroup, self.reloader.policy)
         if not kernel.adopted:
@@ -239,6 +255,10 @@ class Daemon:
             kernel.probe()
         self.control = ControlServer(self.options.run_dir / CONTROL_NAME, verbs(self), self.faults)
         await self.control.start()
+        if self.options.enroll_socket is not None:
+            path = self.options.enroll_socket
+            self.enroll_socket = EnrollSocket(path, self.enrollments, self.faults)
+            await self.enroll_socket.start()
         self._shed()
         await service.start()
         await self.doors.start()

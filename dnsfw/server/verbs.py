@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dnsfw.errors import ConfigError
 from dnsfw.model import Lockdown, RoleId
 from dnsfw.server.control import Peer, Row, Verb, Verbs
+from dnsfw.server.enrollments import wanted as wanted_enrolment
 from dnsfw.server.resolve import resolve, role_named
 from dnsfw.server.views import flow_rows, grant_rows, status
 
@@ -52,6 +53,10 @@ def verbs(daemon: Daemon) -> Verbs:
         daemon.lock_down(state)
         return {"lockdown": state.name.lower()}
 
+    async def enroll(request: Row) -> Row:
+        pid, role, force = wanted_enrolment(request)
+        return (await daemon.enrollments.enroll(pid, role, force=force)).row()
+
     async def confirm(request: Row) -> Row:
         if not daemon.trial.confirm():
             raise ConfigError("nothing to confirm: no `up --try` waits for it")
@@ -86,6 +91,15 @@ def verbs(daemon: Daemon) -> Verbs:
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
 
+    async def observed(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+        """What was refused, or would have been, since the daemon started."""
+        role = None if wanted(request) is None else request["role"]
+        for count, row in enumerate(daemon.observed.rows()):
+            if role in {None, row["role"]}:
+                yield row
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+
     async def flows(request: Row) -> AsyncGenerator[dict[str, Any], None]:
         for count, row in enumerate(flow_rows(daemon, wanted(request))):
             yield row
@@ -97,9 +111,11 @@ def verbs(daemon: Daemon) -> Verbs:
         "grants": Verb(rows=grants),
         "flows": Verb(rows=flows),
         "watch": Verb(rows=watch),
+        "observed": Verb(rows=observed),
         "resolve": Verb(checks=look_up),
         "reload": Verb(reload, changes=True),
         "lockdown": Verb(lockdown, changes=True),
+        "enroll": Verb(enroll, changes=True),
         "confirm": Verb(confirm, changes=True),
         "down": Verb(down, changes=True),
     }

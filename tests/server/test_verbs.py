@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,35 @@ async def test_confirm_without_a_trial_is_a_mistake(tmp_path: Path) -> None:
 
         assert last["exit"] == 2
         assert "--try" in last["error"]
+
+
+async def test_what_was_refused_is_kept_for_learning(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        await run.query("tracker.evil.example")
+        await run.query("tracker.evil.example")
+
+        (row,), _ = await run.control("observed")
+        _, last = await run.control("observed", role="nobody")
+
+        assert (row["name"], row["role"], row["count"]) == ("tracker.evil.example", "host", 2)
+        assert last["exit"] == 2
+
+
+@pytest.mark.parametrize(
+    "request_", [{}, {"pid": "1", "role": "web"}, {"pid": -1, "role": "web"}, {"pid": 7}]
+)
+async def test_enrolling_needs_a_process_and_a_role(
+    tmp_path: Path, request_: dict[str, object]
+) -> None:
+    async with running(tmp_path) as run:
+        _, last = await run.control("enroll", **request_)
+
+        assert last["exit"] == 2
+
+
+async def test_enrolling_without_a_helper_says_what_is_missing(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        _, last = await run.control("enroll", pid=os.getpid(), role="host")
+
+        assert last["exit"] == 3
+        assert "without a helper" in last["error"]
