@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.server import daemon
+from dnsfw.server import process
 from dnsfw.server.options import Options
 from tests.support.commands import dnsfw
 
@@ -14,7 +14,7 @@ from tests.support.commands import dnsfw
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
     options: list[Options] = []
-    monkeypatch.setattr(daemon, "serve", options.append)
+    monkeypatch.setattr(process, "serve", options.append)
     monkeypatch.setenv("DNSFW_RUN_DIR", "/nowhere")
     return options
 

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 BECOME = """
-import os, sys
+import errno, os, socket, sys
 number = int(sys.argv.pop(1))
 os.setgroups([])
 os.setgid(number)
@@ -57,8 +57,7 @@ def block_list(**keys: Any) -> str:
 
 
 def connect_as(world: World, user: int, host: str, port: int = 80) -> str:
-    code = BECOME + _CONNECT.replace("import errno, socket, sys", "import errno, socket")
-    return world.python(code, str(user), host, str(port), "SOCK_STREAM", "1")
+    return world.python(BECOME + _CONNECT, str(user), host, str(port), "SOCK_STREAM", "1")
 
 
 def test_a_block_list_refuses_names_and_addresses_at_once_and_nothing_else(world: World) -> None:
