@@ -26,7 +26,9 @@ from dnsfw.datapath.tamper import Mender, Repair
 from dnsfw.errors import ConfigError, DatapathError
 
 Prepare = Callable[["Wall"], None]
-_UPLINK_PROGRAMS = {name + end for name, _ in Duty.UPLINK.value for end in ("", "_l3")}
+_UPLINK_PROGRAMS = {
+    name + end for duty in (Duty.UPLINK, Duty.EDGE) for name, _ in duty.value for end in ("", "_l3")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +201,11 @@ class Wall:
             if device.loopback:
                 if self._config.cgroup is None:  # else the cgroup's hooks see all that it carries
                     wanted[device.index] = (device, Duty.LOOPBACK)
-            elif device.name in self.guests:
-                wanted[device.index] = (device, Duty.GUEST)
-            elif device.name in interfaces or device.index in uplinks:
+                continue
+            ours = device.name in interfaces or device.index in uplinks
+            if device.name in self.guests:
+                wanted[device.index] = (device, Duty.EDGE if ours else Duty.GUEST)
+            elif ours:
                 wanted[device.index] = (device, Duty.UPLINK)
         return wanted
 

@@ -54,6 +54,8 @@ class Duty(Enum):
     UPLINK = (("dnsfw_tc_ingress", Side.INGRESS), ("dnsfw_tc_egress", Side.EGRESS))
     # The host's end of a guest's link: everything that the guest sends comes in here.
     GUEST = (("dnsfw_guest_out", Side.EGRESS), ("dnsfw_guest_in", Side.INGRESS))
+    # Both: what this host itself sends by it is judged too.
+    EDGE = (("dnsfw_edge_out", Side.EGRESS), ("dnsfw_edge_in", Side.INGRESS))
     LOOPBACK = (("dnsfw_tc_lo", Side.EGRESS),)
 
 

@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from dnsfw.datapath import bpf, own
+from dnsfw.datapath.tables import PROBE_ALLOWED, PROBE_ALLOWED6, PROBE_PORT
 from dnsfw.model import PROBE
 
 # Nobody's: nothing binds these, and packets to them never leave lo.
-REFUSED, ALLOWED = "127.0.53.254", "127.0.53.253"
-REFUSED6 = ALLOWED6 = "::1"
-PORT = 9  # discard, granted to PROBE for UDP
+REFUSED, ALLOWED = "127.0.53.254", PROBE_ALLOWED
+REFUSED6 = ALLOWED6 = PROBE_ALLOWED6
+PORT = PROBE_PORT  # open to PROBE for UDP
 OTHER_PORT = 7
 _UDPLITE = 136
 _RAW_PROTOCOL = 253  # for experiments, RFC 3692
 # TEST-NET-1 (RFC 5737). If the wall let it through, the first router would drop it: TTL 1.
 _FRAME_TO = "192.0.2.1"
+_NOBODY6 = "2001:db8::1"  # RFC 3849
 _PAYLOAD = b"dnsfw self-test"
 _ETH_P_IP = 0x0800
 
@@ -49,6 +51,15 @@ def sendmsg4(make: Callable[..., socket.socket]) -> None:
 
 def sendmsg6(make: Callable[..., socket.socket]) -> None:
     make(socket.AF_INET6, socket.SOCK_DGRAM).sendto(_PAYLOAD, (REFUSED6, OTHER_PORT))
+
+
+def bind4(make: Callable[..., socket.socket]) -> None:
+    """Not this host's address, so that it is never really bound."""
+    make(socket.AF_INET, socket.SOCK_DGRAM).bind((_FRAME_TO, PORT))
+
+
+def bind6(make: Callable[..., socket.socket]) -> None:
+    make(socket.AF_INET6, socket.SOCK_DGRAM).bind((_NOBODY6, PORT))
 
 
 def egress(make: Callable[..., socket.socket]) -> None:
@@ -83,6 +94,8 @@ SOCKETS: dict[str, Try] = {
     "connect6": connect6,
     "sendmsg4": sendmsg4,
     "sendmsg6": sendmsg6,
+    "bind4": bind4,
+    "bind6": bind6,
     "egress": egress,
     "allowed4": allowed4,
     "allowed6": allowed6,

@@ -19,6 +19,7 @@ from dnsfw.model import (
     Addr,
     Entry,
     FixedEntry,
+    FixedRule,
     Flow,
     Grant,
     Lockdown,
@@ -31,12 +32,22 @@ from dnsfw.model import (
     RolePlan,
     RuleId,
     Verdict,
+    addr_from,
 )
 
 PROBE_RULE = RuleId(abi.RuleId.PROBE)
-# The self-test's role: nothing is allowed but what the self-test grants itself.
+# The self-test's role: nothing is allowed but one port of two addresses on loopback, where
+# only an address rule opens anything (a grant of a name could never).
 PROBE_PLAN = RolePlan(
     role=PROBE, default=Verdict.DENY, inbound=abi.Inbound.DENY, loopback=abi.Loopback.PORTS
+)
+PROBE_PORT = 9  # discard
+PROBE_ALLOWED, PROBE_ALLOWED6 = "127.0.53.253", "::1"
+_PROBE_OPEN = (
+    FixedRule(PROBE_RULE, PortSet((PortRange(17, PROBE_PORT, PROBE_PORT),)), Verdict.ALLOW),
+)
+_PROBE_FIXED = tuple(
+    FixedEntry(PROBE, addr_from(text), 128, _PROBE_OPEN) for text in (PROBE_ALLOWED, PROBE_ALLOWED6)
 )
 
 _FULL = frozenset({errno.E2BIG, errno.ENOMEM, errno.ENOSPC})
@@ -240,7 +251,8 @@ def encode_role(
 def with_probe(plan: Plan) -> Plan:
     """The plan with the self-test's role and rule: the wall can always be tested."""
     roles = tuple(r for r in plan.roles if r.role != PROBE)
-    return Plan((*roles, PROBE_PLAN), plan.fixed, plan.rules | {PROBE_RULE})
+    fixed = (entry for entry in plan.fixed if entry.role != PROBE)
+    return Plan((*roles, PROBE_PLAN), (*fixed, *_PROBE_FIXED), plan.rules | {PROBE_RULE})
 
 
 def decode_flow(key: bytes, value: bytes, *, inbound: bool) -> Flow:

@@ -33,7 +33,8 @@ pytestmark = [
 ]
 # dnsfw_asker belongs to a socket, not to the wall.
 BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3") and p != "dnsfw_asker"]
-BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress", "dnsfw_guest_in")]
+BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress", "dnsfw_guest_in",
+                                         "dnsfw_edge_out")]  # fmt: skip
 BOTH = pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
 
 
@@ -59,9 +60,12 @@ def test_a_wall_refuses_what_nothing_opened_and_passes_what_was(yard: Yard, tcx:
 def test_row_53_one_hook_that_fails_leaves_nothing_at_all(
     yard: Yard, tcx: bool, program: str
 ) -> None:
-    guests = {"interfaces": (), "guests": ("eth0",)} if "guest" in program else {}
+    kind = program.split("_")[1]  # an edge is a guest's link and the host's device
+    guests = {"guest": {"interfaces": (), "guests": ("eth0",)}, "edge": {"guests": ("eth0",)}}
+    if "edge" in program:
+        guests = {"guests": ("eth0",)}
     alone = {"cgroup": None} if program == "dnsfw_tc_lo" else {}
-    wrecked = yard.config(Wrecked(program), tcx=tcx, **guests, **alone)
+    wrecked = yard.config(Wrecked(program), tcx=tcx, **guests.get(kind, {}), **alone)
 
     told = f"cannot attach {program} to .*; it needs "
     with pytest.raises(DatapathError, match=told), yard.wall(wrecked):

@@ -85,8 +85,8 @@ def test_each_refusal_is_an_event_of_the_probes_own_role(yard: Yard) -> None:
         seen = [e for e in events.read() if e.role == PROBE]
         events.close()
 
-    assert len(seen) == 6
-    assert {e.hook for e in seen} == {1, 2, 3, 4}  # connect, sendmsg, cgroup egress, TC egress
+    assert len(seen) == 8
+    assert {e.hook for e in seen} == {1, 2, 3, 4, 6}  # connect, sendmsg, cgroup egress, TC egress, bind
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from dnsfw.datapath.memory import MemorySink
 from dnsfw.datapath.probe import SelfTest, Tried, self_test
 from dnsfw.datapath.tables import number_key
 from dnsfw.errors import DatapathError
-from dnsfw.model import HOST, PROBE, Plan, Reason, RolePlan, Verdict, addr_from
+from dnsfw.model import HOST, PROBE, Nanos, Plan, Reason, RolePlan, Verdict, addr_from
 
 GOOD = {
     "connect4": errno.EPERM, "connect6": errno.EPERM, "sendmsg4": errno.EPERM,
-    "sendmsg6": errno.EPERM, "egress": errno.EPERM, "allowed4": 0, "allowed6": errno.ECONNREFUSED,
-    "frame eth0": errno.ENOBUFS,
+    "sendmsg6": errno.EPERM, "bind4": errno.EPERM, "bind6": errno.EPERM, "egress": errno.EPERM,
+    "allowed4": 0, "allowed6": errno.ECONNREFUSED, "frame eth0": errno.ENOBUFS,
 }  # fmt: skip
 
 
@@ -28,29 +28,24 @@ class Socks:
     fd = -1
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, codes: Mapping[str, int], denials: int = 6
-) -> tuple[SelfTest, MemorySink, list[bool]]:
-    """The self-test with a child that reports this; was anything open meanwhile?"""
+def run(monkeypatch: pytest.MonkeyPatch, codes: Mapping[str, int], denials: int = 6) -> SelfTest:
+    """The self-test with a child that reports this."""
     sink = MemorySink()
     sink.apply(Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset()))
-    open_meanwhile: list[bool] = []
 
     def child(
         socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
     ) -> dict[str, int]:
-        open_meanwhile.append(sink.entry(PROBE, addr_from("127.0.53.253")) is not None)
         counter = abi.Counter(0, denials, 0, 0).pack()
         sink.maps["dnsfw_counters"].update(number_key(Reason.BY_NOTHING), counter)
         return dict(codes)
 
     monkeypatch.setattr(probe, "_run", child)
-    found = self_test(sink, {"dnsfw_socks": Socks()}, None, ["eth0"])  # type: ignore[dict-item]
-    return found, sink, open_meanwhile
+    return self_test(sink, {"dnsfw_socks": Socks()}, None, ["eth0"])  # type: ignore[dict-item]
 
 
 def test_a_wall_that_refuses_and_lets_pass_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _, _ = run(monkeypatch, GOOD)
+    found = run(monkeypatch, GOOD)
 
     assert found.ok
     assert found.failures == ()
@@ -61,14 +56,14 @@ def test_a_wall_that_refuses_and_lets_pass_is_ready(monkeypatch: pytest.MonkeyPa
 def test_a_refusal_that_did_not_come_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    found, _, _ = run(monkeypatch, {**GOOD, name: 0})
+    found = run(monkeypatch, {**GOOD, name: 0})
 
     assert not found.ok
     assert [t.got for t in found.failures] == ["passed"]
 
 
 def test_an_open_address_that_is_refused_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _, _ = run(monkeypatch, {**GOOD, "allowed4": errno.EPERM})
+    found = run(monkeypatch, {**GOOD, "allowed4": errno.EPERM})
 
     assert not found.ok
 
@@ -78,14 +73,14 @@ def test_a_host_without_ipv6_proves_nothing_about_it_and_is_ready(
 ) -> None:
     no6 = {name: errno.EADDRNOTAVAIL for name in ("connect6", "sendmsg6", "allowed6")}
 
-    found, _, _ = run(monkeypatch, {**GOOD, **no6})
+    found = run(monkeypatch, {**GOOD, **no6})
 
     assert found.ok
     assert [t.ok for t in found.tried].count(None) == 3
 
 
 def test_a_frame_that_may_not_be_written_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _, _ = run(monkeypatch, {"frame eth0": errno.EPERM})
+    found = run(monkeypatch, {"frame eth0": errno.EPERM})
 
     assert found.failures == ()
     assert not found.ok  # nothing was refused for certain
@@ -94,16 +89,47 @@ def test_a_frame_that_may_not_be_written_proves_nothing(monkeypatch: pytest.Monk
 def test_refusals_that_the_kernel_did_not_count_prove_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, _, _ = run(monkeypatch, GOOD, denials=0)
+    found = run(monkeypatch, GOOD, denials=0)
 
     assert not found.ok
 
 
-def test_the_probes_address_is_open_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, sink, open_meanwhile = run(monkeypatch, GOOD)
+def test_the_probes_address_is_open_to_the_probe_alone() -> None:
+    sink = MemorySink()
+    sink.apply(Plan((RolePlan(HOST, Verdict.DENY),), (), frozenset()))
+    for text in ("127.0.53.253", "::1"):
+        addr = addr_from(text)
 
-    assert open_meanwhile == [True]
-    assert list(sink.entries()) == []
+        assert sink.judge(PROBE, addr, 17, 9, Nanos(1))[0] is Verdict.ALLOW
+        assert sink.judge(PROBE, addr, 17, 7, Nanos(1))[0] is Verdict.DENY
+        assert sink.judge(HOST, addr, 17, 9, Nanos(1))[1] is Reason.LOOPBACK
+
+
+def test_a_port_that_was_not_refused_but_is_not_ours_is_a_hole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = run(monkeypatch, {**GOOD, "bind4": errno.EADDRNOTAVAIL})
+
+    assert [t.what for t in found.failures] == ["IPv4 port to listen on"]
+
+
+def test_no_frame_is_tried_on_a_link_to_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def child(
+        socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+    ) -> dict[str, int]:
+        tried.extend(devices)
+        return dict(GOOD)
+
+    monkeypatch.setattr(probe, "_run", child)
+    hooks = [
+        HookState("dnsfw_guest_out", "veth7 egress", "tcx", True),
+        HookState("dnsfw_edge_out", "lan0 egress", "tcx", True),
+    ]
+    self_test(MemorySink(), {"dnsfw_socks": Socks()}, None, ["veth7", "lan0"], iter(hooks))  # type: ignore[dict-item]
+
+    assert tried == ["lan0"]
 
 
 def test_a_child_that_cannot_run_is_an_error_with_its_last_words(
@@ -142,7 +168,7 @@ def test_a_hook_that_degraded_left_out_is_not_tried(monkeypatch: pytest.MonkeyPa
     socks = {"dnsfw_socks": Socks()}
     self_test(sink, socks, None, ["eth0", "eth1"], absent)  # type: ignore[arg-type]
 
-    assert asked == [["connect4", "sendmsg4", "sendmsg6", "egress"], ["eth0"]]
+    assert asked == [["connect4", "sendmsg4", "sendmsg6", "bind4", "bind6", "egress"], ["eth0"]]
 
 
 def test_each_try_says_what_it_was() -> None:

@@ -22,7 +22,8 @@ def test_the_frame_dies_at_the_first_router() -> None:
 
 
 def test_every_other_probe_stays_on_loopback() -> None:
-    reached = []
+    reached: list[str] = []
+    bound: list[str] = []
 
     class Recording:
         def connect(self, to: tuple[str, int]) -> None:
@@ -34,10 +35,14 @@ def test_every_other_probe_stays_on_loopback() -> None:
         def send(self, data: bytes) -> None:
             pass
 
+        def bind(self, address: tuple[str, int]) -> None:
+            bound.append(address[0])
+
     for attempt in probe_child.SOCKETS.values():
         attempt(lambda *_: Recording())  # type: ignore[arg-type, return-value]
 
-    assert len(reached) == len(probe_child.SOCKETS)
+    assert len(reached) + len(bound) == len(probe_child.SOCKETS)
+    assert bound == ["192.0.2.1", "2001:db8::1"]  # nobody's: no port is really taken
     assert all(address.startswith("127.") or address == "::1" for address in reached)
 
 

@@ -173,14 +173,43 @@ def test_a_role_that_the_policy_no_longer_has_denies_everything() -> None:
 
     policy.apply(plan(300))
 
-    assert log.maps["dnsfw_roles"].data[number_key(WEB)] == bytes(abi.Role.SIZE)
+    left = abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(WEB)])
+    assert left == abi.Role.unpack(bytes(abi.Role.SIZE))._replace(epoch=2)
+
+
+def test_a_role_that_comes_back_does_not_meet_its_old_answers() -> None:
+    log = Log()
+    policy = log.policy()
+    epochs = []
+    for roles in ((HOST, WEB), (HOST,), (HOST, WEB)):
+        policy.apply(plan(300, roles=roles))
+        epochs.append(abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(WEB)]).epoch)
+
+    assert epochs == [1, 2, 3]
+
+
+def test_row_47_a_role_or_rule_that_somebody_wrote_is_put_right() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300, roles=(HOST, WEB)))
+    before = {name: dict(table.data) for name, table in log.maps.items()}
+    assert policy.verify() == ()
+
+    role = abi.Role.unpack(log.maps["dnsfw_roles"].data[number_key(WEB)])
+    log.maps["dnsfw_roles"].update(number_key(WEB), role._replace(default_verdict=1).pack())
+    log.maps["dnsfw_rules"].update(number_key(999), abi.Rule(1).pack())
+    log.maps["dnsfw_rules"].delete(number_key(300))
+
+    assert policy.verify() == ("dnsfw_roles", "dnsfw_rules")
+    assert {name: dict(table.data) for name, table in log.maps.items()} == before
+    assert policy.verify() == ()
 
 
 def test_a_policy_that_does_not_fit_leaves_the_old_one_untouched() -> None:
     log = Log()
     policy = log.policy()
     policy.apply(plan(300))
-    log.maps["dnsfw_fixed"].capacity = 4
+    log.maps["dnsfw_fixed"].capacity = 6  # of which the self-test has two, twice in a swap
     before = {name: dict(table.data) for name, table in log.maps.items()}
 
     with pytest.raises(DatapathError, match="do not fit"):
