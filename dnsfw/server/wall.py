@@ -22,8 +22,8 @@ from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import Connection, connections, destroy
 from dnsfw.datapath.subjects import Subjects
-from dnsfw.errors import DatapathError
-from dnsfw.model import Addr, Rank, RoleId, Subject, addr_from
+from dnsfw.errors import ConfigError, DatapathError
+from dnsfw.model import Addr, Rank, RoleId, Subject, SubjectKind, addr_from
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
@@ -81,6 +81,24 @@ def _config(options: Options, policy: Policy) -> WallConfig:
         only_netns=whole_host and not policy.containers,
         degraded=options.degraded or policy.degraded,
     )
+
+
+def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device: bool) -> None:
+    """ConfigError for a subject that no hook of this wall could tell: its role would be `host`
+    without a word.
+    """
+    for subject in subjects:
+        kind, value = subject.kind, subject.value
+        if kind is SubjectKind.VIA and not every_device and value not in config.interfaces:
+            raise ConfigError(
+                f"the policy judges what leaves by {value} (via), which is not guarded; "
+                f"remedy: --interface {value}"
+            )
+        if kind in (SubjectKind.UID, SubjectKind.GID) and config.cgroup is None:
+            raise ConfigError(
+                f"{kind.value} {value}: a socket's user is seen by cgroup hooks alone; "
+                "remedy: --cgroup PATH, beside --interface"
+            )
 
 
 def _backend(name: str) -> Backend:
@@ -151,6 +169,7 @@ class KernelWall:
         return found
 
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
+        check_reach(subjects, self._config, every_device=self._every_device)
         self._owners.assign(subjects)
         self._wall.guests = self._owners.subjects.guests
         if self._wall.standing:

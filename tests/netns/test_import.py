@@ -172,3 +172,10 @@ def test_a_listed_interface_is_closed_but_for_the_pairs_that_are_listed(world: W
     assert connect_as(world, WWW_DATA, "203.0.113.11") == "TIMEOUT"
     assert connect_as(world, ROOT, "203.0.113.11") == "TIMEOUT"
     assert connect_as(world, ROOT, "2001:db8::11") == "TIMEOUT"
+
+
+def test_endpoints_do_not_start_where_their_interface_is_not_guarded(world: World) -> None:
+    done = world.prepare(ENDPOINTS, interfaces=()).attempt()
+
+    assert done.returncode == 2
+    assert "--interface eth0" in done.stderr + done.stdout

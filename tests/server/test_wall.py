@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from dnsfw.datapath import mounts
+from dnsfw.datapath.attach import WallConfig
+from dnsfw.errors import ConfigError
+from dnsfw.model import HOST, RoleId, Subject, SubjectKind
 from dnsfw.server import wall
 from dnsfw.server.options import Options
 
@@ -43,3 +46,33 @@ def test_loopback_is_not_among_the_guarded_devices() -> None:
 
 def test_the_backend_is_the_one_that_was_asked_for() -> None:
     assert wall._backend("libbpf").name == "libbpf"
+
+
+@pytest.mark.parametrize(
+    ("subject", "cgroup", "interfaces", "says"),
+    [
+        (Subject(RoleId(16), SubjectKind.VIA, "eth1", base=HOST), "/x", ("eth0",), "eth1"),
+        (Subject(RoleId(16), SubjectKind.UID, "33"), None, ("eth0",), "--cgroup"),
+        (Subject(RoleId(16), SubjectKind.GID, "33"), None, ("eth0",), "--cgroup"),
+        (Subject(RoleId(16), SubjectKind.VIA, "eth0", base=HOST), "/x", ("eth0",), ""),
+        (Subject(RoleId(16), SubjectKind.UID, "33"), "/x", (), ""),
+        (Subject(RoleId(16), SubjectKind.CGROUP, "/a"), None, ("eth0",), ""),
+    ],
+)
+def test_a_subject_that_no_hook_could_tell_is_refused(
+    subject: Subject, cgroup: str | None, interfaces: tuple[str, ...], says: str
+) -> None:
+    top = Path(cgroup) if cgroup is not None else None
+    config = WallConfig(wall._backend("libbpf"), Path("/p"), top, interfaces)
+
+    if not says:
+        wall.check_reach([subject], config, every_device=False)
+        return
+    with pytest.raises(ConfigError, match=says):
+        wall.check_reach([subject], config, every_device=False)
+
+
+def test_a_wall_on_every_device_reaches_every_way_out() -> None:
+    via = Subject(RoleId(16), SubjectKind.VIA, "eth7", base=HOST)
+
+    wall.check_reach([via], WallConfig(wall._backend("libbpf"), Path("/p")), every_device=True)
