@@ -22,13 +22,14 @@ _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?")
 _MOUNT = re.compile(r"/sys/fs/cgroup(/unified)?(?=/|$)")
 _PATH_MAX = 4095
 _WAYS = ("cgroup", "executable", "uid", "gid", "source", "interface", "via")
+# Which of the kernel's tables a subject takes a row of (executables: a cgroup of their own).
 _ROOM = {
-    SubjectKind.CGROUP: Limit.MAX_CGROUPS,
-    SubjectKind.UID: Limit.MAX_IDS,
-    SubjectKind.GID: Limit.MAX_IDS,
-    SubjectKind.SOURCE: Limit.MAX_SOURCES,
-    SubjectKind.INTERFACE: Limit.MAX_DEVICES,
-    SubjectKind.VIA: Limit.MAX_DEVICES,
+    SubjectKind.CGROUP: ("cgroups", int(Limit.MAX_CGROUPS)),
+    SubjectKind.UID: ("users and groups", int(Limit.MAX_IDS)),
+    SubjectKind.GID: ("users and groups", int(Limit.MAX_IDS)),
+    SubjectKind.SOURCE: ("sources", int(Limit.MAX_SOURCES)),
+    SubjectKind.INTERFACE: ("interfaces", int(Limit.MAX_DEVICES)),
+    SubjectKind.VIA: ("via", int(Limit.MAX_DEVICES)),
 }
 
 
@@ -81,8 +82,6 @@ def is_unit(value: str) -> bool:
 
 def _subject(section: SubjectSection, role: str, ids: Mapping[str, RoleId]) -> Subject:
     written = [way for way in _WAYS if getattr(section, way) is not None]
-    if not written and section.role is None:
-        raise Wrong("a subject needs to say who", "write '- cgroup: nginx.service'")
     if section.role is not None and section.via is None:
         raise Wrong("'role' belongs to via", "write '{role: web, via: eth0}'")
     if len(written) > 1 and written != ["source", "interface"]:
@@ -212,14 +211,13 @@ def _twice(
 
 def _check_room(found: Mapping[Subject, Position], problems: Problems) -> None:
     """The kernel's tables have a size; users and groups share one."""
-    counts: Counter[Limit] = Counter()
+    counts: Counter[str] = Counter()
     for subject, where in found.items():
-        if (room := _ROOM.get(subject.kind)) is None:
-            continue
-        counts[room] += 1
-        if counts[room] == room + 1:
-            told = f"more than {int(room)} subjects of this kind"
-            problems.error(where, told, "name the slice, group or prefix around them")
+        table, room = _ROOM.get(subject.kind, ("", len(found)))
+        counts[table] += 1
+        if counts[table] == room + 1:
+            remedy = "name the slice, group or prefix around them"
+            problems.error(where, f"more than {room} {table}", remedy)
 
 
 def _warn_of_units(found: Mapping[Subject, Position], problems: Problems) -> None:

@@ -50,6 +50,9 @@ def wrong(subject: str) -> str:
         ("{source: '[2001:db8::1]'}", SubjectKind.SOURCE, "2001:db8::1/128"),
         ("{source: '[2001:db8::]/32'}", SubjectKind.SOURCE, "2001:db8::/32"),
         ("{interface: veth7}", SubjectKind.INTERFACE, "veth7"),
+        ("{interface: veth78901234567}", SubjectKind.INTERFACE, "veth78901234567"),
+        ("{uid: 4294967294}", SubjectKind.UID, "4294967294"),
+        (f"{{executable: /{'a' * 4094}}}", SubjectKind.EXECUTABLE, "/" + "a" * 4094),
     ],
 )
 def test_a_subject_reads_as_it_is_written(written: str, kind: SubjectKind, value: str) -> None:
@@ -123,6 +126,8 @@ def test_subjects_keep_the_order_of_the_file_and_their_places() -> None:
         ("{source: 10.1.0.0/33}", "'10.1.0.0/33' is no prefix"),
         ("{source: fe80::1%eth0}", "an address has no zone here; add 'interface: eth0'"),
         ("{source: '::ffff:10.0.0.0/104'}", "is IPv4; write '10.0.0.0/8'"),
+        (f"{{executable: /{'a' * 4095}}}", "is no path"),
+        ("{source: '::ffff:0:0/96'}", "is IPv4; write '0.0.0.0/0'"),
         ("{interface: veth789012345678}", "a name has at most 15 bytes"),
         ("{interface: eth0/1}", "'eth0/1' is no interface; write its name: 'eth0'"),
         ("{interface: lo}", "'lo' has no guests; what a role reaches there is its 'loopback'"),
@@ -174,4 +179,8 @@ def test_more_users_than_the_kernels_table_holds_are_one_error() -> None:
     found = error(f"  web: {{subjects: [{many}]}}")
 
     assert len(found.splitlines()) == 1
-    assert "more than 4096 subjects of this kind" in found
+    assert "more than 4096 users and groups; name the slice, group or prefix" in found
+    assert len(compiled(*(f"uid: {n}" for n in range(4096)), "cgroup: /a")) == 4097
+    assert "more than 4096" in error(
+        f"  web: {{subjects: [{', '.join(f'uid: {n}' for n in range(4096))}, gid: 0]}}"
+    ), "users and groups share a table"
