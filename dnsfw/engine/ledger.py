@@ -364,6 +364,11 @@ class Ledger:
             if name not in seen:
                 yield name, chain
 
+    def remember(self, role: RoleId, name: Name, addrs: Iterable[Addr], chain: Chain) -> None:
+        """A name that was told with addresses it does not hold: for events to say."""
+        for addr in addrs:
+            self._ghosts.add((role, addr), name, chain)
+
     def written(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
         """What the kernel was told of an address; empty when unknown."""
         place = self._places.get((role, addr))

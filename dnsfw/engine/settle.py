@@ -74,6 +74,9 @@ class Settler:
         if facts.born < now and now >= expires:
             return None
         held = self._hold(key, ruling, policy, now)
+        if policy.mode is Mode.AUDIT:  # nobody holds what only the audit lets pass
+            chain = facts.chain[1:]
+            self._ledger.remember(key.role, facts.name, ruling.passing, chain)
         template = self._template(facts, ruling, held)
         age = seconds_since(facts.born, now)
         replies = tuple(Reply(w.client, render(template, w.query, w.client, age)) for w in waiters)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dnsfw.errors import ConfigError, PolicyError
-from dnsfw.model import HOST, Inbound, Loopback, Mode, Verdict
+from dnsfw.model import HOST, Inbound, Loopback, Mode, RoleId, Verdict, abi
 from dnsfw.policy.compile import compile_text, find_policy
 from dnsfw.policy.conflicts import find_conflicts
 from dnsfw.policy.destination import parse_destination
@@ -20,9 +20,13 @@ from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns
 from dnsfw.policy.rule import Rule
 from dnsfw.policy.syntax_yaml import read_document
 
-__all__ = ["COMMAND_LINE", "RunRules", "run_policy"]
+__all__ = ["COMMAND_LINE", "RUN", "RunRules", "run_policy"]
 
 COMMAND_LINE = "the command line"
+# Of everything that runs. Not `host`: that is whoever has no record, the programs beside it
+# too, whose listeners on loopback are not the run's own.
+RUN = RoleId(abi.RoleId.FIRST)
+_NAME = "run"
 _VERDICTS = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
 
 
@@ -55,10 +59,10 @@ def run_policy(rules: RunRules) -> Policy:
     every = (*host.rules, *(rule for rule in extra if rule.text not in _texts(host.rules)))
     _check(every)
     role = RolePolicy(
-        HOST,
-        HOST_NAME,
+        RUN,
+        _NAME,
         default,
-        every,
+        tuple(replace(rule, role=RUN) for rule in every),
         mode=Mode.AUDIT if rules.audit else host.mode,
         resolved_only=host.resolved_only,
         metadata=True,  # DESIGN, section 4: in `run` under either default
@@ -71,7 +75,7 @@ def run_policy(rules: RunRules) -> Policy:
     )
     return replace(
         base,
-        roles={HOST: role},
+        roles={HOST: RolePolicy(HOST, HOST_NAME, Verdict.DENY, ()), RUN: role},
         dns=replace(base.dns, takeover=True),
         subjects=(),
     )
@@ -84,7 +88,7 @@ def _encrypted(rules: Sequence[Rule], default: Verdict, *, asked: bool) -> tuple
     if default is Verdict.DENY and not asked:
         return ()
     taken = {rule.id for rule in rules}
-    return encrypted_dns(HOST, HOST_NAME, rules, Position(COMMAND_LINE), taken)
+    return encrypted_dns(RUN, _NAME, rules, Position(COMMAND_LINE), taken)
 
 
 def _texts(rules: Iterable[Rule]) -> set[str]:

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from dnsfw.datapath import abi, attach
+from dnsfw.datapath import abi, attach, cgroup
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
 from dnsfw.engine.effects import Note
 from dnsfw.errors import ConfigError, DatapathError
-from dnsfw.model import Mode, Verdict
+from dnsfw.model import Mode, Rank, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
@@ -43,9 +42,10 @@ from dnsfw.server.run_child import Child, Start
 from dnsfw.server.run_doors import RunDoors
 from dnsfw.server.run_guard import RunGuard
 from dnsfw.server.run_options import RunOptions, account_of, report_format, run_upstreams
-from dnsfw.server.run_policy import run_policy
-from dnsfw.server.run_signals import PASSED, Signals
+from dnsfw.server.run_policy import RUN, run_policy
+from dnsfw.server.run_signals import Signals
 from dnsfw.server.run_summary import Outcome, summary, write_report
+from dnsfw.server.run_watch import ChildWatch, adopt_orphans, bury
 from dnsfw.server.service import Listeners, Service
 from dnsfw.server.upkeep import Upkeep
 
@@ -54,7 +54,7 @@ __all__ = ["Runner", "run_command"]
 _LOOP_HEARD = 0.1  # seconds: a query that comes back from this very host takes milliseconds
 _DRAINS = 32  # batches of events; more than the ring holds
 _REMARKS = 20
-_JOB_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+_HOST = "host"
 
 WallClock = Callable[[], float]
 
@@ -102,7 +102,8 @@ class Runner:
         self._started = wall_clock()
         self._faults = Faults(self._remark)
         self._digest = Digest(boot_now, self._live)
-        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._watch = ChildWatch(child.pid, signals)
+        self._ended = self._watch.ended
 
     async def run(self, start: Start) -> Outcome:
         """Everything from the sockets on. DatapathError, ConfigError: it never began."""
@@ -138,6 +139,7 @@ class Runner:
                 cast(Journal, _NoJournal()), self._faults, self._note, boot_now,
             )  # fmt: skip
             self.service.fill(self._policy)
+            kernel.register_cgroup(cgroup.id_of(self._tree.path), RUN, Rank.ENROLLED)
             kernel.open_doors(doors.netns, doors.doors)
 
         wanted = Options(
@@ -152,8 +154,9 @@ class Runner:
             service.upstreams.targets,
         )  # fmt: skip
         self.observed = Observed(
-            service.engine.last_names, self.reporter.rule_text, self._wall_clock
-        )
+            service.engine.last_names, self.reporter.rule_text, self._wall_clock,
+            lambda role: _HOST,  # what `learn` makes of it is a policy of its own
+        )  # fmt: skip
         self.askers = RunAskers(service.on_query, self._tree.pids, boot_now)
         service.on_query = self.askers.query
         self.reporter.listeners.append(self)
@@ -180,7 +183,7 @@ class Runner:
         )  # fmt: skip
         if (news := self.kernel.news()) is not None:
             loop.add_reader(news, upkeep.look)
-        loop.add_reader(self._signals.fd, self._hear)
+        loop.add_reader(self._signals.fd, self._watch.hear)
         self._tree.take(self._child.pid)
         async with asyncio.TaskGroup() as tasks:
             check = tasks.create_task(self._check_loop())
@@ -202,43 +205,6 @@ class Runner:
         code, why = failed
         self._remark(f"{os.fsdecode(self._options.command[0])}: {why}")
         return code
-
-    # signals
-
-    def _hear(self) -> None:
-        for heard in self._signals.read():
-            if heard.number == signal.SIGCHLD:
-                self._look_at_child()
-            elif heard.number in PASSED and not heard.by_terminal:
-                self._pass_on(heard.number)
-
-    def _pass_on(self, number: int) -> None:
-        if not self._ended.done():
-            with suppress(ProcessLookupError):
-                os.kill(self._child.pid, number)
-
-    def _look_at_child(self) -> None:
-        flags = os.WEXITED | os.WSTOPPED | os.WNOHANG
-        while not self._ended.done():
-            try:
-                seen = os.waitid(os.P_PID, self._child.pid, flags)
-            except ChildProcessError:
-                return
-            if seen is None:
-                return
-            if seen.si_code == os.CLD_EXITED:
-                self._ended.set_result(seen.si_status)
-            elif seen.si_code == os.CLD_STOPPED:
-                self._stop_too(seen.si_status)
-            else:
-                self._ended.set_result(128 + seen.si_status)
-
-    def _stop_too(self, number: int) -> None:
-        """The shell that waits for us must see its job stop. A command that somebody stopped
-        from outside may be continued from outside: then we must go on answering it.
-        """
-        if number in _JOB_STOPS or (number == signal.SIGSTOP and _in_foreground()):
-            os.kill(os.getpid(), signal.SIGSTOP)  # fg: SIGCONT comes to both
 
     # what there is to tell
 
@@ -269,13 +235,13 @@ class Runner:
             for _ in range(_DRAINS):
                 self.reporter.drain(events)
         counters = self.kernel.sink.counters().values()
-        host = self._policy.host
+        role = self._policy.roles[RUN]
         return Outcome(
             command=self._options.command,
             status=status,
-            mode=host.mode.name.lower(),
+            mode=role.mode.name.lower(),
             policy=self._policy.sources[0],
-            default=host.default.name.lower(),
+            default=role.default.name.lower(),
             started=self._started,
             ended=self._wall_clock(),
             rows=self.observed.rows(),
@@ -309,6 +275,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     _check_rights()
     pins = pin_dir(Options())
     pins = pins.with_name(f"{pins.name}-run-{os.getpid()}")
+    adopt_orphans()
     signals = Signals()
     tree = Tree.make(f"dnsfw.run.{os.getpid()}")
     guard = RunGuard(lambda: _undo(tree, pins))
@@ -325,6 +292,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     finally:
         child.close()
         _undo(tree, pins)
+        bury(child.pid)
         guard.relieve()
         signals.close()
     if not options.quiet:
@@ -346,11 +314,11 @@ def _undo(tree: Tree, pins: Path) -> None:
 def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Endpoint, ...]:
     """Nobody, where no name could be allowed: then none is missed."""
     wanted = options.upstreams or tuple(wanted_upstreams(Options(), policy.dns))
-    host = policy.host
+    role = policy.roles[RUN]
     names = any(
-        isinstance(rule.what, Pattern) and rule.verdict is Verdict.ALLOW for rule in host.rules
+        isinstance(rule.what, Pattern) and rule.verdict is Verdict.ALLOW for rule in role.rules
     )
-    needed = names or host.default is Verdict.ALLOW or host.mode is Mode.AUDIT
+    needed = names or role.default is Verdict.ALLOW or role.mode is Mode.AUDIT
     return run_upstreams(wanted) if needed or options.upstreams else ()
 
 
@@ -366,13 +334,6 @@ def _check_rights() -> None:
             "dnsfw run needs root, to make a cgroup and to load BPF programs; remedy: "
             "sudo dnsfw run --user \"$USER\" ..."
         )
-
-
-def _in_foreground() -> bool:
-    for fd in (0, 1, 2):
-        with suppress(OSError):
-            return os.tcgetpgrp(fd) == os.getpgrp()
-    return False
 
 
 def _complain(line: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import HOST, Inbound, Loopback, Mode, Verdict, addr_from
 from dnsfw.policy.policy import RolePolicy
-from dnsfw.server.run_policy import RunRules, run_policy
+from dnsfw.server.run_policy import RUN, RunRules, run_policy
 from dnsfw.wire.name import from_text
 
 TCP = 6
@@ -17,9 +17,9 @@ TCP = 6
 
 def host(**rules: object) -> RolePolicy:
     policy = run_policy(RunRules(**rules))  # type: ignore[arg-type]
-    assert list(policy.roles) == [HOST]
+    assert list(policy.roles) == [HOST, RUN]
     assert policy.subjects == ()
-    return policy.host
+    return policy.roles[RUN]
 
 
 def opens(role: RolePolicy, name: str, port: int = 443) -> bool:
@@ -65,10 +65,10 @@ def test_row_30_metadata_is_refused_under_either_default(rules: dict[str, object
 def test_nothing_listens_and_loopback_is_its_own_and_dns_is_taken_over() -> None:
     policy = run_policy(RunRules(allow=("example.com",)))
 
-    access = policy.host.access
+    access = policy.roles[RUN].access
     assert (access.inbound, access.loopback) == (Inbound.DENY, Loopback.OWN)
     assert policy.dns.takeover
-    (plan,) = policy.plan().roles
+    *_, plan = policy.plan().roles
     assert plan.takeover
 
 
@@ -101,7 +101,7 @@ def test_a_role_of_the_file_can_be_the_runs(tmp_path: Path) -> None:
     role = host(policy=file, role="web")
 
     assert role.default is Verdict.DENY
-    assert all(rule.role == HOST for rule in role.rules)
+    assert all(rule.role == RUN for rule in role.rules)
     assert role.access.loopback is Loopback.ALL
     with pytest.raises(ConfigError, match="no role 'db'; it has host, web"):
         host(policy=file, role="db")
@@ -129,13 +129,13 @@ def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
 
 
 def test_row_59_a_run_that_allows_the_rest_has_no_encrypted_way_round() -> None:
-    run = run_policy(RunRules(deny=("x.com",))).host
+    run = run_policy(RunRules(deny=("x.com",))).roles[RUN]
 
     assert not run.judge(from_text("dns.google")).answered
     assert run.judge(from_text("example.com")).answered
     found = run.judge_addr(addr_from("203.0.113.9"), 6, 853)
     assert found is not None and found.verdict is Verdict.DENY
-    lifted = run_policy(RunRules(default="allow", allow=("dns.google:443",))).host
+    lifted = run_policy(RunRules(default="allow", allow=("dns.google:443",))).roles[RUN]
     assert lifted.judge(from_text("dns.google")).answered
-    assert not run_policy(RunRules(allow=("x.com",))).host.implied
+    assert not run_policy(RunRules(allow=("x.com",))).roles[RUN].implied
     assert run_policy(RunRules(allow=("x.com",), deny=("encrypted-dns",))).host.implied
