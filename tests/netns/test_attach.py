@@ -62,8 +62,6 @@ def test_row_53_one_hook_that_fails_leaves_nothing_at_all(
 ) -> None:
     kind = program.split("_")[1]  # an edge is a guest's link and the host's device
     guests = {"guest": {"interfaces": (), "guests": ("eth0",)}, "edge": {"guests": ("eth0",)}}
-    if "edge" in program:
-        guests = {"guests": ("eth0",)}
     alone = {"cgroup": None} if program == "dnsfw_tc_lo" else {}
     wrecked = yard.config(Wrecked(program), tcx=tcx, **guests.get(kind, {}), **alone)
 
