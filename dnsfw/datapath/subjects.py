@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi
+from dnsfw.datapath.abi import Uses
 from dnsfw.datapath.resolve import Found, Resolver
 from dnsfw.datapath.rows import CGROUPS, IDS, LIMITS, TABLES, Row, cgroup_row, claim, whose
 from dnsfw.datapath.sockdiag import cgroup_ids
@@ -32,6 +33,7 @@ class Subjects:
         """Reads back what an earlier process wrote."""
         self._maps = maps
         self._resolver = resolver
+        self._shared = False
         self._rows: dict[tuple[str, bytes], Row] = {
             (name, key): Row(name, key, value)
             for name in TABLES
@@ -68,17 +70,27 @@ class Subjects:
 
     @property
     def registered(self) -> dict[int, Claim]:
+        self._hear()
         return dict(self._registered)
+
+    def share(self) -> None:
+        """From now on the helper registers cgroups too, at any moment: no hook may skip them."""
+        self._shared = True
+        self._use(self._used() | Uses.CGROUPS)
 
     def assign(self, subjects: Sequence[Subject]) -> None:
         """These instead of those before. DatapathError: a table is full, or cgroups are missing."""
         self._subjects = tuple(subjects)
         self._resolver.forget_names()
         self.prune()
-        self.refresh()
+        self._look()
 
     def refresh(self) -> bool:
         """Looks again what exists; True if that changed whose something is."""
+        self._hear()
+        return self._look()
+
+    def _look(self) -> bool:
         found = self._resolver.resolve(self._subjects)
         for number, made in self._registered.items():
             found.claim(cgroup_row(number, made))
@@ -87,15 +99,18 @@ class Subjects:
         return changed
 
     def register(self, number: int, role: RoleId, rank: Rank) -> None:
+        self._hear()
         self._registered[number] = (role, rank)
-        self.refresh()
+        self._look()
 
     def forget(self, number: int) -> None:
+        self._hear()
         if self._registered.pop(number, None) is not None:
-            self.refresh()
+            self._look()
 
     def prune(self) -> None:
         """Registered cgroups that are gone need no row. Their ids never come back."""
+        self._hear()
         if self._registered:
             here = cgroup_ids(self._resolver.host.top())
             self._registered = {n: c for n, c in self._registered.items() if n in here}
@@ -103,6 +118,7 @@ class Subjects:
     def verify(self) -> tuple[str, ...]:
         """Writes again what somebody else changed; the tables that were not as they should be."""
         touched = []
+        self._hear()
         for name in TABLES:
             table, ours = self._maps[name], {r.key: r.value for r in self._table(name)}
             theirs = dict(table.items())
@@ -120,6 +136,20 @@ class Subjects:
         return tuple(touched)
 
     # what is written
+
+    def _hear(self) -> None:
+        """The cgroups that the helper has registered since, and those that it has forgotten."""
+        if not self._shared:
+            return
+        now = {key: value for key, value in self._maps[CGROUPS].items()
+               if claim(value)[1] is not Rank.CGROUP}  # fmt: skip
+        for row in tuple(self._table(CGROUPS)):
+            if claim(row.value)[1] is not Rank.CGROUP and row.key not in now:
+                del self._rows[CGROUPS, row.key]
+        self._rows |= {(CGROUPS, key): Row(CGROUPS, key, value) for key, value in now.items()}
+        self._registered = {
+            int.from_bytes(key, "little"): claim(value) for key, value in now.items()
+        }
 
     def _write(self, wanted: Mapping[tuple[str, bytes], Row]) -> bool:
         new = [row for key, row in wanted.items() if self._rows.get(key) != row]
@@ -145,7 +175,7 @@ class Subjects:
         return (row for (table, _), row in self._rows.items() if table == name)
 
     def _uses(self) -> int:
-        return _bits(self._rows.values())
+        return _bits(self._rows.values()) | (Uses.CGROUPS if self._shared else 0)
 
     def _used(self) -> int:
         return self._settings().uses & _ALL

@@ -195,6 +195,7 @@ class KernelWall:
             self._owners.catch_up()
 
     def helper_tables(self) -> tuple[int, int] | None:
+        self._owners.subjects.share()
         return self._wall.maps["dnsfw_cgroups"].fd, self._wall.maps["dnsfw_socks"].fd
 
     def open_doors(self, netns: int, doors: abi.Doors) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def test_the_dns_process_keeps_three_capabilities_in_every_thread(world: World) 
     assert world.addresses("www.example.com")
     pid = main_pid(daemon)
 
-    for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+    for thread in (int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()):
         status = status_of(pid, thread)
         assert int(status["CapEff"], 16) & ~REDUCED == 0, thread
         assert int(status["CapPrm"], 16) & ~REDUCED == 0, thread
