@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ DOOR6 = IPv6Address("::1")  # IPv6 has no other
 SWEEP = 5.0  # seconds between two looks for namespaces that are empty
 RETRY = 5.0  # seconds until a namespace that could not be opened may be tried again
 _MOST_KNOCKS = 64  # waiting; who knocks in vain knocks again
+_SIOCGIFFLAGS, _IFREQ_BYTES, _IFNAME_BYTES, _IFF_UP = 0x8913, 40, 16, 1
 _SIOCGSKNS = 0x894C  # the namespace of a socket, as a descriptor; Linux 4.10
 
 Listener = UdpListener | TcpListener
@@ -104,10 +106,12 @@ class Doors:
         listeners: list[Listener] = []
         try:
             listeners += _bind(DOOR4, before and (*before.udp4, before.tcp4))
+            _check_lo(listeners[0].socket)
             with suppress(ConfigError):  # a host without IPv6
                 listeners += _bind(DOOR6, before and (*before.udp6, before.tcp6))
             self._admit(self._here, _Place(HOST, tuple(listeners), 0))
-        except ConfigError as error:
+        except DnsfwError as error:
+            _close(listeners)
             raise DatapathError(
                 f"queries cannot be taken over: {error}; is lo up? see `ip link`"
             ) from None
@@ -155,6 +159,8 @@ class Doors:
         self._retry = {n: at for n, at in self._retry.items() if at > now}
         try:
             await self._open(knock)
+        except ConfigError:  # the process has ended: the next one knocks again
+            return
         except DnsfwError as error:
             self._retry[knock.netns] = now + RETRY
             self.said(
@@ -204,7 +210,7 @@ class Doors:
             )
         try:
             listeners = await asyncio.to_thread(_make, self.helper, knock.pid)
-        except DnsfwError:
+        except DatapathError:
             self.given_up += 1
             raise
         try:
@@ -265,6 +271,7 @@ def _make(helper: Helper, pid: int) -> tuple[Listener, ...]:
     """In the namespace of a process; IPv4 alone where it has no IPv6."""
     socks = _fetch(helper, pid, DOOR4)
     try:
+        _check_lo(socks[0])
         with suppress(DatapathError):
             socks += _fetch(helper, pid, DOOR6)
         return tuple(map(_taken, socks))
@@ -306,6 +313,13 @@ def _described(listeners: Sequence[Listener]) -> abi.Doors:
         tcp4=(ports(TcpListener, socket.AF_INET) or [0])[0],
         tcp6=(ports(TcpListener, socket.AF_INET6) or [0])[0],
     )
+
+
+def _check_lo(sock: socket.socket) -> None:
+    """That packets reach this socket: Linux binds it to an address of a device that is down."""
+    answer = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, b"lo".ljust(_IFREQ_BYTES, b"\0"))
+    if not int.from_bytes(answer[_IFNAME_BYTES : _IFNAME_BYTES + 2], sys.byteorder) & _IFF_UP:
+        raise DatapathError("its lo is down; remedy: ip link set lo up")
 
 
 def _inode(sock: socket.socket) -> int:

@@ -222,8 +222,15 @@ def test_row_48_after_a_crash_queries_are_refused_and_a_restart_takes_them_again
 
 @pytest.fixture
 def box(world: World) -> Iterator[Guest]:
-    """A container: the guarded cgroup in a namespace that has lo and nothing else."""
+    """A container: the guarded cgroup in a namespace without a way out.
+
+    It has a device, or getaddrinfo() would look for no address (AI_ADDRCONFIG).
+    """
     netns = world.lab.namespace("box")
+    netns.ip("link add eth0 type veth peer name eth1")
+    netns.ip("link set eth0 up")
+    netns.ip("addr add 10.99.0.2/24 dev eth0")
+    netns.ip("addr add fd99::2/64 dev eth0")
     yield world.lab.guest(netns, world.cgroup, NOBODY, NOBODY6)
 
 
@@ -266,10 +273,17 @@ def test_a_container_whose_lo_is_down_is_refused_with_the_reason(
     box.netns.ip("link set lo down")
     daemon = world.guard(POLICY)
 
-    seen = digs(box, ALLOWED)
+    sleeper = box.start([sys.executable, "-c", (
+        "import socket, time\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)"
+    )])  # fmt: skip
+    assert sleeper.stdout is not None
+    assert sleeper.stdout.readline() == "ready\n"
 
-    assert "203.0.113.11" not in seen
-    wait_until(lambda: "is its lo up?" in "".join(daemon.said), what="the reason in the log")
+    assert "203.0.113.11" not in digs(box, ALLOWED)
+    wait_until(lambda: "its lo is down" in "".join(daemon.said), what="the reason in the log")
     state = box.netns.run(["ip", "-br", "link", "show", "lo"]).stdout
     assert "DOWN" in state, "nobody brought it up"
 

@@ -143,6 +143,24 @@ async def test_without_lo_the_start_fails_and_says_so(
     assert made.kernel.standing_doors == {}
 
 
+async def test_doors_behind_a_lo_that_is_down_are_not_opened(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux binds sockets to them all the same, and nothing ever arrives."""
+
+    def down(sock: socket.socket) -> None:
+        raise DatapathError("its lo is down")
+
+    monkeypatch.setattr(module, "_check_lo", down)
+
+    with pytest.raises(DatapathError, match="taken over: its lo is down"):
+        made.doors.open_here()
+    await made.doors.answer(Knock(made.there, 77, WEB))
+
+    assert made.kernel.standing_doors == {}
+    assert "its lo is down" in made.said[0]
+
+
 async def test_a_knock_opens_doors_in_that_namespace(made: Made) -> None:
     await made.doors.answer(Knock(made.there, 77, WEB))
 
@@ -206,6 +224,16 @@ async def test_a_namespace_whose_lo_is_down_is_named_once_and_left_alone(made: M
     assert "process 77" in made.said[0]
     assert "is its lo up?" in made.said[0]
     assert made.doors.given_up == 1
+
+
+async def test_a_process_that_has_ended_does_not_hold_up_the_next(made: Made) -> None:
+    made.helper.refused[77] = ConfigError("there is no process 77")
+
+    await made.doors.answer(Knock(made.there, 77, WEB))
+    await made.doors.answer(Knock(made.there, 78, WEB))
+
+    assert made.there in made.kernel.standing_doors
+    assert made.said == []
 
 
 async def test_a_process_that_is_elsewhere_by_now_opens_nothing(made: Made) -> None:
