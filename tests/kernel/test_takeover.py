@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dnsfw.datapath import abi, own
+from dnsfw.datapath import abi, libbpf, own
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.events import Events
 from dnsfw.datapath.links import link_create
@@ -82,8 +82,8 @@ class Site:
         return self.wall.sink.counters()[reason]
 
 
-@pytest.fixture
-def site(loaded: Loaded, lab: Lab) -> Iterator[Site]:
+@contextlib.contextmanager
+def open_site(loaded: Loaded, lab: Lab) -> Iterator[Site]:
     guarded, cgroup = lab.namespace("in"), lab.cgroup()
     guarded.ip("link add eth0 type veth peer name eth1")
     guarded.ip("link set eth0 up")
@@ -105,6 +105,12 @@ def site(loaded: Loaded, lab: Lab) -> Iterator[Site]:
         os.close(directory)
         for link in links:
             os.close(link)
+
+
+@pytest.fixture
+def site(loaded: Loaded, lab: Lab) -> Iterator[Site]:
+    with open_site(loaded, lab) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -543,3 +549,61 @@ def test_doors_of_another_namespace_do_not_count(
 
     assert site.inside(ask("8.8.8.8"))[2] == ("8.8.8.8", 53)
     assert site.inside(ask("8.8.8.8"), elsewhere) == errno.EPERM
+
+
+def test_a_socket_announces_its_namespace_before_it_asks(site: Site, lab: Lab) -> None:
+    elsewhere = lab.namespace("elsewhere")
+    with elsewhere.entered():
+        cookie = own.netns_cookie()
+    with contextlib.closing(Events(site.wall.table("dnsfw_events").fd)) as events:
+        list(events.read())
+
+        site.inside(lambda: udp().close(), elsewhere)
+
+        told = [e for e in events.read() if e.reason == Reason.NO_DOOR]
+    assert [(e.hook, e.netns, e.verdict) for e in told] == [
+        (abi.Hook.SOCK_CREATE, cookie, abi.Verdict.ALLOW)
+    ]
+    assert told[0].pid > 0
+
+
+def test_nobody_announces_himself_where_doors_are_or_nothing_is_taken(
+    site: Site, doors: OpenDoors, lab: Lab
+) -> None:
+    elsewhere = lab.namespace("elsewhere")
+    with contextlib.closing(Events(site.wall.table("dnsfw_events").fd)) as events:
+        list(events.read())
+
+        site.inside(lambda: udp().close())
+        site.wall.policy()
+        site.inside(lambda: udp().close(), elsewhere)
+
+        assert [e for e in events.read() if e.reason == Reason.NO_DOOR] == []
+
+
+# before Linux 6.15, packet hooks cannot tell namespaces apart
+
+
+@pytest.fixture
+def blind() -> Iterator[Loaded]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libbpf, "netns_cookie_in_skb_hooks", lambda: False)
+        kernel = libbpf.LibbpfBackend().load({})
+    yield kernel
+    kernel.close()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_bpf
+def test_before_6_15_two_namespaces_have_doors_of_their_own(blind: Loaded, lab: Lab) -> None:
+    elsewhere, third = lab.namespace("elsewhere"), lab.namespace("third")
+    with (
+        open_site(blind, lab) as site,
+        open_doors(blind, site.guarded, 0) as here,
+        open_doors(blind, elsewhere, 0) as there,
+    ):
+        for where in (site.guarded, elsewhere):
+            for server in (SERVERS4[0], SERVERS6[0]):
+                assert site.inside(ask(server), where)[1:] == (b"1", (server, 53))
+        assert site.inside(ask("8.8.8.8"), third) == errno.EPERM
+    assert len(here.heard) == len(there.heard) == 2
