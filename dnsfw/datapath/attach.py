@@ -243,6 +243,7 @@ class Wall:
             for place in wanted:
                 self._take(place, self._pins.current, change)
         hooks.give_back(self._pins.current, keep=self._places)
+        self._hold()
         yield Repair(f"guarding {places[0].target}, which was made anew")
 
     def _take(self, place: Place, directory: Path, change: Change) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +74,17 @@ class Mender:
     def _mend_pins(self, links: Mapping[str, int]) -> Iterator[Repair]:
         directory = self._pins.current
         tables = {name: self._loaded.maps[name].fd for name in MAPS}
-        for name, fd in tables.items():
-            if not _leads_to(directory / name, fd):
-                with suppress(FileNotFoundError):
-                    (directory / name).unlink()
-                yield Repair(f"the pin of {name} led to another table; it is back", tamper=True)
         lost = [n for n in (*tables, *links) if not (directory / n).exists()]
-        if lost:
+        swapped = [n for n, fd in tables.items() if not _leads_to(directory / n, fd)]
+        for name in swapped:
+            (directory / name).unlink(missing_ok=True)
+        if lost or swapped:
             self._pins.restore({**tables, **links})
+        for name in swapped:
+            yield Repair(f"the pin of {name} led to another table; it is back", tamper=True)
+        if lost:
             few = ", ".join(sorted(lost)[:3]) + (" and more" if len(lost) > 3 else "")
-            yield Repair(f"{len(lost)} pins were deleted ({few}); they are back", tamper=True)
+            yield Repair(f"pins were deleted ({few}); they are back", tamper=True)
 
 
 def _leads_to(path: Path, fd: int) -> bool:

@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-def host(top: Path, clock: Clock | None = None, **devices: int) -> Host:
+def host(top: Path, devices: dict[str, int], clock: Clock | None = None) -> Host:
     return Host(lambda: top, {"www": 33}.get, {"www": 34}.get, lambda: devices, clock or Clock())
 
 
@@ -41,7 +41,7 @@ def subject(kind: str, value: str, role: RoleId = WEB, interface: str = "") -> S
 
 
 def found(top: Path, *subjects: Subject, **devices: int) -> Found:
-    return Resolver(NETNS, host(top, **devices)).resolve(subjects)
+    return Resolver(NETNS, host(top, devices)).resolve(subjects)
 
 
 def values(found: Found, table: str) -> dict[bytes, int]:
@@ -105,7 +105,7 @@ def test_a_name_that_is_not_known_is_asked_for_again_but_not_every_second(top: P
         asked.append(name)
         return known.get(name)
 
-    resolver = Resolver(NETNS, replace(host(top, clock), user=ask))
+    resolver = Resolver(NETNS, replace(host(top, {}, clock), user=ask))
     late = subject("uid", "late")
     assert resolver.resolve([late]).absent == ["user late"]
     known["late"] = 1001
@@ -174,9 +174,9 @@ def test_via_is_of_host_unless_it_says_of_whom(top: Path) -> None:
 
 
 def test_the_first_in_the_file_wins_where_two_words_mean_one_thing(top: Path) -> None:
-    what = found(
-        top, subject("cgroup", "nginx.service"), subject("cgroup", "/system.slice/nginx.service", DB)
-    )
+    path = subject("cgroup", "/system.slice/nginx.service", DB)
+
+    what = found(top, subject("cgroup", "nginx.service"), path)
 
     (row,) = what.rows.values()
     assert abi.Subject.unpack(row.value).role == WEB

@@ -52,7 +52,7 @@ class Desk:
         self.maps = maps if maps is not None else memory_maps()
         self.devices = {"veth7": 7}
         watched = {name: Watched(name, self.log, table) for name, table in self.maps.items()}
-        host = Host(lambda: top, {"www": 33}.get, {}.get, lambda: self.devices, lambda: 0.0)
+        host = Host(lambda: top, {"www": 33}.get, lambda _: None, lambda: self.devices, lambda: 0.0)
         self.subjects = Subjects(watched, Resolver(9, host))
 
     def assign(self, *subjects: Subject) -> None:
@@ -158,7 +158,7 @@ def test_what_appears_is_found_by_the_next_look_and_what_goes_is_forgotten(top: 
 
     (top / "late").mkdir()
     assert desk.subjects.refresh()
-    assert desk.subjects.absent == ()
+    assert not desk.subjects.absent
     assert list(desk.cgroups()) == [desk.inode("late")]
 
     (top / "late").rmdir()
