@@ -21,6 +21,7 @@ from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.events import Events
 from dnsfw.datapath.own import OwnSockets
 from dnsfw.model import HOST, Inbound, Loopback, Mode, Rank, Reason, RoleId, RolePlan, addr_from
+from tests.support import uring
 from tests.support.netlab import Capture, Lab, wait_until
 from tests.support.packets import IP4, UDP
 from tests.support.site import (
@@ -28,6 +29,7 @@ from tests.support.site import (
     PEER4,
     PEER6,
     SHUT4,
+    SHUT6,
     Site,
     act_in,
     built,
@@ -537,6 +539,28 @@ def test_dnsfw_itself_is_everybodys_own(site: Site) -> None:
 
 
 # what a workload may try
+
+
+@pytest.mark.skipif(not uring.exists(), reason="no io_uring")
+@pytest.mark.parametrize(("peer", "shut"), [(PEER4, SHUT4), (PEER6, SHUT6)], ids=["v4", "v6"])
+def test_row_10_io_uring_asks_like_any_call(site: Site, peer: str, shut: str) -> None:
+    web = say(site, "web", WEB)
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with site.outside.socket(family, socket.SOCK_STREAM) as server:
+        server.bind((peer, 0))
+        server.listen()
+        port = server.getsockname()[1]
+        site.wall.open(peer, text=f"{port}/tcp {port}/udp", role=WEB)
+
+        def act() -> list[int]:
+            with socket.socket(family) as one, socket.socket(family) as other:
+                said = [uring.connect(one, shut, port), uring.connect(other, peer, port)]
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                said += [uring.sendmsg(sock, b"four", to, port) for to in (shut, peer)]
+            return said
+
+        assert site.inside(act, web) == [-errno.EPERM, 0, -errno.EPERM, 4]
+        assert site.inside(act) == [-errno.EPERM] * 4  # `host`: the tables are WEB's
 
 
 def test_row_84_nobody_answers_in_dnsfws_name(site: Site) -> None:
