@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnsfw.model import HOST, RoleId
+from dnsfw.model import HOST, Reason, RoleId
 from dnsfw.server.rate import RateLimits, Rates
 
 WEB, WORKER = RoleId(16), RoleId(17)
@@ -99,3 +99,17 @@ def test_a_new_backlog_begins_with_full_buckets() -> None:
     rates.behind()
 
     assert admitted(rates, WEB, 100) == 10
+
+
+def test_what_was_dropped_is_told_once_for_each_role() -> None:
+    rates, _ = made()
+    rates.behind()
+    admitted(rates, WEB, 110)
+    admitted(rates, WORKER, 20)
+
+    told = [(note.kind, note.reason, note.role, note.text.split()[0]) for note in rates.news()]
+
+    assert told == [
+        ("dropped", Reason.ASKER_RATE, WEB, "100"), ("dropped", Reason.ASKER_RATE, WORKER, "10")
+    ]
+    assert list(rates.news()) == []

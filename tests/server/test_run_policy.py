@@ -138,4 +138,4 @@ def test_row_59_a_run_that_allows_the_rest_has_no_encrypted_way_round() -> None:
     lifted = run_policy(RunRules(default="allow", allow=("dns.google:443",))).roles[RUN]
     assert lifted.judge(from_text("dns.google")).answered
     assert not run_policy(RunRules(allow=("x.com",))).roles[RUN].implied
-    assert run_policy(RunRules(allow=("x.com",), deny=("encrypted-dns",))).host.implied
+    assert run_policy(RunRules(allow=("x.com",), deny=("encrypted-dns",))).roles[RUN].implied
