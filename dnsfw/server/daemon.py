@@ -272,7 +272,10 @@ class Daemon:
             self.kernel, self.service.performer, self.service.upstreams, self._digest,
             self._notify, self.now, self.faults, self.reporter.said,
             self.service.refresh_addresses, self.tampering.found,
-            (self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look),
+            (
+                self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
+                self.service.tell_dropped,
+            ),
         )  # fmt: skip
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)

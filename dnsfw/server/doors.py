@@ -15,7 +15,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -91,6 +91,12 @@ class Doors:
     def namespaces(self) -> int:
         """In how many there are doors now."""
         return len(self._places)
+
+    @property
+    def listeners(self) -> Iterator[Listener]:
+        """Every socket of every namespace."""
+        for place in self._places.values():
+            yield from place.listeners
 
     # ours
 

@@ -9,11 +9,12 @@ token is thrown away before anybody looks into it, which is ten times cheaper th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dnsfw.model import RoleId
+from dnsfw.engine.effects import Note
+from dnsfw.model import Name, Reason, RoleId, RuleId, Verdict, abi
 
 __all__ = ["RateLimits", "Rates"]
 
@@ -44,6 +45,7 @@ class Rates:
         """`now` in seconds, monotonic."""
         self.limits = limits
         self.dropped: Counter[RoleId] = Counter()
+        self._told: Counter[RoleId] = Counter()
         self._now = now
         self._until = 0.0
         self._askers: dict[tuple[RoleId, str], _Bucket] = {}
@@ -67,6 +69,21 @@ class Rates:
             return True
         self.dropped[role] += 1
         return False
+
+    def news(self) -> Iterator[Note]:
+        """What was dropped since this was last asked, a note a role."""
+        for role, count in (self.dropped - self._told).items():
+            text = f"{count} queries: more than its share while others waited"
+            yield Note(
+                "dropped",
+                Verdict.DENY,
+                Reason.ASKER_RATE,
+                role,
+                Name(b""),
+                RuleId(abi.RuleId.NONE),
+                text,
+            )
+        self._told = self.dropped.copy()
 
     def takes(self, role: RoleId, address: str) -> bool:
         """The same for what can wait: TCP reads no more from who has no token."""

@@ -78,6 +78,7 @@ class Service:
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
         self._kernel = kernel
+        self._on_note = on_note
         self._journal = journal
         self._now = now
 
@@ -107,6 +108,11 @@ class Service:
         if kernel.marks and isinstance(listener, TcpListener):
             kernel.answer_on_tcp(fd)
         listener.askers, listener.rates = self._askers, self.rates
+
+    def tell_dropped(self) -> None:
+        """What a flood cost whom, for watchers and the log; now and then."""
+        for note in self.rates.news():
+            self._on_note(note)
 
     def refresh_addresses(self) -> None:
         """What the host's own addresses are, for the answer filter and for the hooks."""

@@ -16,6 +16,8 @@ from dnsfw.server.audit import audit_text, audited_roles
 from dnsfw.server.loop import loop_name
 from dnsfw.server.reporter import protocol_text, reason_text
 from dnsfw.server.role_views import role_rows
+from dnsfw.server.tcp import TcpListener
+from dnsfw.server.udp import UdpListener
 from dnsfw.wire.name import to_text
 
 if TYPE_CHECKING:
@@ -114,10 +116,13 @@ def _packets(counters: dict[abi.Reason, abi.Counter]) -> dict[str, dict[str, int
 def _server(daemon: Daemon) -> dict[str, Any]:
     """What the sockets and the process lost, refused or suffered."""
     service = daemon.service
-    udp, tcp = service.listeners.udp, service.listeners.tcp
+    listeners = [*service.listeners, *daemon.doors.listeners]
+    udp = [one for one in listeners if isinstance(one, UdpListener)]
+    tcp = [one for one in listeners if isinstance(one, TcpListener)]
     return {
         "udp_unsent": sum(listener.unsent for listener in udp),
         "udp_oversized": sum(listener.truncated for listener in udp),
+        "udp_dropped": sum(service.rates.dropped.values()),
         "tcp_connections": sum(len(listener.connections) for listener in tcp),
         "tcp_evicted": sum(listener.evicted for listener in tcp),
         "asks": service.upstreams.asked,
