@@ -15,8 +15,10 @@ import pytest
 
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.errors import ConfigError
+from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint, parse_endpoint
-from dnsfw.server.tcp import TcpLimits, TcpListener
+from dnsfw.server.rate import RateLimits, Rates
+from dnsfw.server.tcp import BATCH, BEHIND, TcpLimits, TcpListener
 from tests.support.until import until
 
 OnQuery = Callable[[bytes, Client], object]
@@ -328,3 +330,97 @@ async def test_a_connection_that_is_over_leaves_nothing_for_the_garbage_collecto
             await until(lambda: gone() is None)
         finally:
             gc.enable()
+
+
+class Noted:
+    """The kernel's table of who speaks over which connection."""
+
+    def __init__(self) -> None:
+        self.roles: list[RoleId] = []
+        self.cookies: set[int] = set()
+
+    def by_mark(self, mark: int) -> RoleId:
+        raise AssertionError("no datagram here")
+
+    def by_connection(self, cookie: int) -> RoleId:
+        self.cookies.add(cookie)
+        return self.roles.pop(0) if len(self.roles) > 1 else self.roles[0]
+
+
+async def test_who_asks_is_looked_up_with_the_data_by_the_sockets_cookie() -> None:
+    heard: list[Client] = []
+    noted = Noted()
+    noted.roles = [RoleId(16), RoleId(17)]
+    async with listening(lambda wire, client: (heard.append(client), echo(wire, client))) as one:
+        one.askers = noted
+        reader, writer = await connect(one)
+        for id in (1, 2):  # `enroll` may give the client another role in between
+            writer.write(framed(query(id)))
+            await receive(reader)
+        writer.close()
+
+    assert [client.role for client in heard] == [RoleId(16), RoleId(17)]
+    assert len(noted.cookies) == 1
+    assert noted.cookies != {0}
+
+
+async def test_whom_the_kernel_does_not_know_is_nobody() -> None:
+    heard: list[Client] = []
+    noted = Noted()
+    noted.roles = [NO_ROLE]
+    async with listening(lambda wire, client: (heard.append(client), echo(wire, client))) as one:
+        one.askers = noted
+        reader, writer = await connect(one)
+        writer.write(framed(query(1)))
+        await receive(reader)
+        writer.close()
+
+    assert [client.role for client in heard] == [NO_ROLE]
+
+
+async def test_row_102_who_has_shown_his_role_is_not_crowded_out_by_who_has_not() -> None:
+    """Everybody on a host is 127.0.0.1: silent connections of one go before another's."""
+    noted = Noted()
+    noted.roles = [RoleId(16)]
+    limits = TcpLimits(per_client=3, connections=100)
+    async with listening(limits=limits) as one:
+        one.askers = noted
+        reader, writer = await connect(one)
+        writer.write(framed(query(1)))
+        await receive(reader)
+        silent = [await connect(one) for _ in range(10)]
+        await until(lambda: one.evicted >= 7)
+
+        writer.write(framed(query(2)))
+        assert await receive(reader) == query(2)
+        for _, other in (*silent, (reader, writer)):
+            other.close()
+
+
+async def test_row_103_who_asks_past_his_share_waits_and_loses_nothing() -> None:
+    clock = [1000.0]
+    async with listening() as one:
+        one.rates = Rates(lambda: clock[0], RateLimits(asker=50, burst=0.1, hold=1e9))
+        one.rates.behind()
+        reader, writer = await connect(one)
+        for id in range(20):
+            writer.write(framed(query(id)))
+        for id in range(5):
+            assert await receive(reader) == query(id)
+        await receive_nothing(reader)
+
+        clock[0] += 10  # a full bucket again
+        assert await receive(reader) == query(5)
+        assert not one.rates.dropped
+        writer.close()
+
+
+async def test_row_103_many_connections_that_ask_at_once_make_the_listener_limit() -> None:
+    async with listening() as one:
+        one.rates = Rates(lambda: 1000.0, RateLimits(asker=1e6))
+        pairs = [await connect(one) for _ in range(BEHIND // BATCH + 1)]
+        for _, writer in pairs:
+            writer.write(b"".join(framed(query(id)) for id in range(BATCH)))
+        await until(lambda: one.rates is not None and one.rates.limiting)
+        for _, writer in pairs:
+            writer.close()

@@ -10,9 +10,10 @@ import pytest
 
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.errors import ConfigError
-from dnsfw.model import HOST
+from dnsfw.model import HOST, NO_ROLE, RoleId
 from dnsfw.server.address import parse_endpoint
-from dnsfw.server.udp import BATCH, UdpListener
+from dnsfw.server.rate import RateLimits, Rates
+from dnsfw.server.udp import BATCH, BEHIND, UdpListener
 
 
 def listener(address: str = "127.0.0.1") -> UdpListener:
@@ -82,6 +83,84 @@ async def test_who_asks_is_host_over_udp() -> None:
         assert heard[0].role == HOST
         assert heard[0].transport is Transport.UDP
         assert heard[0].address == "127.0.0.1"
+    one.close()
+
+
+class Marks:
+    """Says that every mark is the role of that number."""
+
+    def by_mark(self, mark: int) -> RoleId:
+        return RoleId(mark)
+
+    def by_connection(self, cookie: int) -> RoleId:
+        raise AssertionError("no connection here")
+
+
+async def test_who_asks_is_what_the_mark_says() -> None:
+    """0 where nobody marked the packet: not `host`."""
+    heard: list[Client] = []
+    one = listener()
+    one.askers = Marks()
+    await one.start(asyncio.get_running_loop(), lambda wire, client: heard.append(client))
+    with client() as sock:
+        sock.sendto(b"query", one.socket.getsockname())
+        await turn()
+
+    assert [c.role for c in heard] == [NO_ROLE]
+    one.close()
+
+
+async def test_a_socket_that_is_bound_already_is_served() -> None:
+    """One of another namespace, made by the helper."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        sock.setblocking(False)
+        there = socket.socket(fileno=sock.detach())
+    one = UdpListener(parse_endpoint(f"[::1]:{there.getsockname()[1]}"), bound=there)
+    await one.start(asyncio.get_running_loop(), echo)
+    with client("::1") as sock:
+        sock.sendto(b"query", there.getsockname())
+        await turn()
+
+        assert sock.recv(100) == b"yreuq"
+    one.close()
+
+
+def flooded(one: UdpListener, count: int) -> None:
+    with client() as sock:
+        for _ in range(count):
+            sock.sendto(b"q", one.socket.getsockname())
+
+
+async def test_a_listener_that_keeps_up_limits_nobody() -> None:
+    one, heard = listener(), []
+    one.rates = Rates(lambda: 1000.0, RateLimits(asker=10))
+    one.on_query = lambda wire, client: heard.append(wire)
+    flooded(one, BEHIND * BATCH - 1)
+
+    for _ in range(BEHIND + 1):
+        one._drain()
+
+    assert len(heard) == BEHIND * BATCH - 1
+    assert not one.rates.limiting
+    one.close()
+
+
+async def test_row_103_a_backlog_of_one_asker_is_thrown_away_not_queued() -> None:
+    one, heard = listener(), []
+    one.rates = Rates(lambda: 1000.0, RateLimits(asker=100, burst=0.1))
+    one.on_query = lambda wire, client: heard.append(wire)
+    flooded(one, 1000)
+
+    for _ in range(BEHIND):
+        one._drain()
+    before = len(heard)
+    for _ in range(3):
+        one._drain()
+
+    assert before == BEHIND * BATCH
+    assert len(heard) == before + 10, "its burst, and no more"
+    assert one.rates.dropped.total() == 1000 - len(heard)
     one.close()
 
 
