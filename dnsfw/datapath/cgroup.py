@@ -52,9 +52,21 @@ def id_of(cgroup: Path) -> int:
     return cgroup.stat().st_ino
 
 
+def here() -> Path:
+    """The cgroup that this process is in. DatapathError if it is out of sight."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        if line.startswith("0::/") and not line.startswith("0::/.."):
+            return root() / line[4:]
+    raise DatapathError("the cgroup of this process is not visible from here")
+
+
 def move(pid: int, cgroup: Path) -> None:
     """Puts a process into a cgroup; its sockets stay with the one they were made in."""
-    (cgroup / _PROCS).write_text(f"{pid}\n")
+    try:
+        (cgroup / _PROCS).write_text(f"{pid}\n")
+    except PermissionError:
+        if pid != os.getpid() or id_of(here()) != id_of(cgroup):  # else it is there already
+            raise
 
 
 @contextmanager
@@ -62,10 +74,21 @@ def leaf(parent: Path, name: str) -> Iterator[Path]:
     """A cgroup of one's own below `parent` for as long as the block runs.
 
     A cgroup that hands controllers down takes no processes itself, so even a short-lived
-    helper needs a leaf.
+    helper needs a leaf. Who may not make one (a service that does not run as root) stays
+    where it is, if that is below `parent` too; else DatapathError.
     """
     path = parent / f"{name}-{os.getpid()}"
-    path.mkdir(exist_ok=True)
+    try:
+        path.mkdir(exist_ok=True)
+    except PermissionError as error:
+        own, number = here(), id_of(parent)
+        if not any(id_of(place) == number for place in (own, *own.parents)):
+            raise DatapathError(
+                f"cannot make a cgroup in {mounts.usual(parent)}: {error.strerror}; remedy: run "
+                "as root, or run this process below the cgroup that it guards"
+            ) from None
+        yield own
+        return
     try:
         yield path
     finally:

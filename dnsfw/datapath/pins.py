@@ -90,8 +90,8 @@ class PinDir:
         return tuple(p for p in sorted(self.path.iterdir()) if p.is_dir() and not p.is_symlink())
 
     def destroy(self) -> None:
-        """Takes the (empty) directory away."""
-        with suppress(FileNotFoundError):
+        """Takes the (empty) directory away; one that root prepared for a user stays."""
+        with suppress(FileNotFoundError, PermissionError):
             self.path.rmdir()
 
     def release(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dnsfw.datapath import bpf, own
+from dnsfw.datapath import bpf, cgroup, own
 from dnsfw.datapath.tables import PROBE_ALLOWED, PROBE_ALLOWED6, PROBE_PORT
 from dnsfw.model import PROBE
 
@@ -125,7 +125,7 @@ def main() -> None:
     """Reads one JSON request from stdin, writes one JSON answer to stdout."""
     request = json.load(sys.stdin)
     if request["cgroup"]:
-        (Path(request["cgroup"]) / "cgroup.procs").write_text(f"{os.getpid()}\n")
+        cgroup.move(os.getpid(), Path(request["cgroup"]))
     socks = bpf.map_of(request["socks"])
     open_sockets = []
 
