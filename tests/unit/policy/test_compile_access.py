@@ -64,6 +64,8 @@ def test_loopback_is_a_word_or_ports() -> None:
         ("inbound: tpc", "p:3:10: 'inbound' is deny, tcp, all or a list of ports, not 'tpc'; did"),
         ("inbound: true", "'inbound' is deny, tcp, all or a list of ports, not 'True'"),
         ("inbound: {tcp: 80}", "'inbound' is deny, tcp, all or a list of ports"),
+        ("inbound: [80, true]", "not this list"),
+        ("inbound: [true]", "not this list"),
         ("inbound: [80, tcp]", "not this list; write [80, 443]"),
         ("loopback: deny", "'loopback' is all, own or a list of ports, not 'deny'"),
         ("inbound: []", "'inbound' is an empty list"),

@@ -55,6 +55,9 @@ def test_row_58_the_ports_of_dot_and_doq_are_closed_for_every_address(
     assert blocked(host(default, DENY), addr, proto, port)
     assert not blocked(host("allow"), addr, proto, port), "without the word"
     assert not blocked(host(default, DENY), addr, 6, 443)
+    assert not blocked(host(default, DENY), addr, proto, port - 1)
+    assert not blocked(host(default, DENY), addr, proto, port + 1)
+    assert not blocked(host(default, DENY), addr, 132, port), "SCTP is not theirs"
 
 
 def test_row_59_their_addresses_are_closed_under_default_allow() -> None:
@@ -101,6 +104,8 @@ def test_a_longer_prefix_or_a_named_port_lifts_the_ports() -> None:
     assert not blocked(named, "192.0.2.1", 6, 853)
     assert blocked(named, "192.0.2.1", 17, 853)
     assert blocked(named, "2001:db8::1", 6, 853)
+    assert blocked(host("allow", DENY, "allow: 0.0.0.0/0/tcp"), "192.0.2.1", 6, 853)
+    assert blocked(host("allow", DENY, "allow: 0.0.0.0/0/udp"), "192.0.2.1", 17, 853)
 
 
 def test_a_name_rule_for_a_closed_port_is_a_warning() -> None:
