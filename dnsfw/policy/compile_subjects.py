@@ -75,6 +75,11 @@ def describe(subject: Subject, names: Mapping[RoleId, str] | None = None) -> str
     return text
 
 
+def read_subject(kind: SubjectKind, text: str) -> str:
+    """The canonical value of a subject of this kind. Raises Wrong with a suggestion."""
+    return _READERS[kind](text)
+
+
 def is_unit(value: str) -> bool:
     """Whether a cgroup is written as a systemd unit."""
     return "/" not in value

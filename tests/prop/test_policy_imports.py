@@ -121,3 +121,64 @@ def test_each_port_of_a_role_has_the_verdict_of_the_old_rules(
                 verdict = decision.verdict if decision is not None else web.default
                 assert expected is not None
                 assert (verdict is Verdict.ALLOW) is expected, (word, port)
+
+
+WORDS = st.sampled_from([
+    "web", "host", "AI Agent", "a\nb", 'q"uote', "x: y #", "\u202e", "/usr/bin/x",
+    "/a/../b", "/a//b/",
+    "/sys/fs/cgroup/x", "/sys/fs/cgroup/../x", "*.example.com", "a..b", "192.0.2.1", "10.0.0.0/8",
+    "::ffff:1.2.3.4", "::ffff:0:0/96", "eth0", "..", "www-data", "99999999999",
+    "4294967295", "tcp", "udp", "connect", "",
+    "nginx.service", "-", "_x", "x" * 300, "deny", "[::1]", "0.0.0.0/0", "{", "lo", "veth\u00e9",
+])  # fmt: skip
+NUMBERS = st.sampled_from([-1, 0, 1, 7, 443, 65535, 65536, 2**32, 10**17])
+KEYS = st.sampled_from([
+    "roles", "flags", "allow_network", "allow_exec", "network_rules", "protocol", "port",
+    "port_start", "port_end", "allow", "direction", "exec_enrollments", "executable_path", "role",
+    "role_id", "pod_id", "pods", "id", "name", "cgroup_enrollments", "cgroup_path", "web", "a b",
+    "revision", "lockdown_mode", "blocked_domains", "blocked_ips", "file_paths", "x\ny", "address",
+    "endpoints", "iface", "range", "metadata",
+])  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=25,
+)
+ROLE = st.fixed_dictionaries({}, optional={
+    "id": NUMBERS, "flags": st.dictionaries(KEYS, st.booleans() | WORDS, max_size=3),
+    "network_rules": st.lists(
+        st.fixed_dictionaries(
+            {"protocol": WORDS, "allow": st.booleans()},
+            optional={"port": NUMBERS, "port_start": NUMBERS, "port_end": NUMBERS},
+        ), max_size=3),
+})  # fmt: skip
+ENROLLED = st.lists(
+    st.fixed_dictionaries({"role": st.just("web"), "pod_id": NUMBERS},
+                          optional={"executable_path": WORDS, "cgroup_path": WORDS}), max_size=3,
+)  # fmt: skip
+FILES = st.one_of(
+    ANYTHING,
+    st.fixed_dictionaries({"roles": st.fixed_dictionaries({"web": ROLE}, optional={"a b": ROLE})},
+                          optional={"exec_enrollments": ENROLLED, "cgroup_enrollments": ENROLLED,
+                                    "pods": ANYTHING}),
+    st.fixed_dictionaries({"blocked_domains": st.lists(WORDS), "blocked_ips": st.lists(WORDS)},
+                          optional={"revision": NUMBERS, "lockdown_mode": st.booleans()}),
+    st.fixed_dictionaries({"endpoints": st.lists(st.dictionaries(WORDS, st.fixed_dictionaries({
+        "iface": st.lists(WORDS), "range": st.lists(WORDS), "allow": st.lists(WORDS)})))}),
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(FILES, st.sampled_from(sorted(FORMATS)))
+def test_any_file_is_refused_with_its_lines_or_becomes_a_policy(file: object, name: str) -> None:
+    text = json.dumps(file, indent=1)
+    try:
+        made = import_text(FORMATS[name], text, "old")
+    except PolicyError as error:
+        assert all(line.startswith("old") for line in str(error).splitlines())
+        return
+
+    policy = compile_text(made.text)  # what was lost is left out, the rest holds
+
+    assert policy.host.role in policy.roles
+    assert all(finding.source.isprintable() for finding in made.findings)

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from dnsfw.model import SubjectKind
 from dnsfw.policy.addresses import METADATA
+from dnsfw.policy.compile_subjects import read_subject
 from dnsfw.policy.importers.outcome import Imported, Kept, Section, quoted
 from dnsfw.policy.prefix import Prefix
-from dnsfw.policy.problems import Problems, shown
+from dnsfw.policy.problems import Problems, Wrong, shown
 from dnsfw.policy.syntax_yaml import Path, read_document
 
 __all__ = ["FORMAT", "KEYS", "import_endpoints"]
@@ -24,8 +26,6 @@ __all__ = ["FORMAT", "KEYS", "import_endpoints"]
 FORMAT = "endpoints"
 KEYS = ("endpoints",)
 _NO_SUCH = "dnsfw knows no such key of an endpoint"
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ less its end
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}")
 _CLOSED = "closed"
 
 Network = IPv4Network | IPv6Network
@@ -82,18 +82,17 @@ def _endpoint(name: str, section: Section, read: _Read) -> None:
 
 def _interfaces(section: Section) -> Iterator[str]:
     for at, value in _listed(section, "iface"):
-        text = str(value)
-        if text == "lo":
+        if value == "lo":
             section.found(Kept.LOST, at, "iface lo", "loopback is closed by `loopback`")
-        elif isinstance(value, bool) or not _INTERFACE.fullmatch(text) or not text.isprintable():
-            section.wrong(at, f"{shown(value)} is no interface", "write eth0")
-        else:
-            yield text
+        elif (name := _subject(section, at, SubjectKind.VIA, value)) is not None:
+            yield name
 
 
 def _networks(section: Section) -> Iterator[Network]:
     for at, value in _listed(section, "range"):
         try:
+            if "%" in str(value):
+                raise ValueError("an address has no zone here")
             yield ip_network(str(value), strict=True)
         except ValueError as error:
             section.wrong(at, f"{shown(value)} is no prefix ({error})", "write 10.0.0.0/8")
@@ -101,11 +100,19 @@ def _networks(section: Section) -> Iterator[Network]:
 
 def _users(section: Section) -> Iterator[str]:
     for at, value in _listed(section, "allow"):
-        text = str(value)
-        if isinstance(value, bool) or not _USER.fullmatch(text):
-            section.wrong(at, f"{shown(value)} is no user", "write a name or a number")
-        else:
-            yield str(int(text)) if text.isdecimal() else text
+        if (user := _subject(section, at, SubjectKind.UID, value)) is not None:
+            yield user
+
+
+def _subject(section: Section, at: Path, kind: SubjectKind, value: object) -> str | None:
+    """As the policy writes it; None when the problems say why it is none."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise Wrong(f"{shown(value)} is no {kind.value}")
+        return read_subject(kind, str(value))
+    except Wrong as wrong:
+        section.problems.wrong(section.place(at), wrong)
+        return None
 
 
 def _listed(section: Section, key: str) -> Iterator[tuple[Path, object]]:

@@ -14,6 +14,7 @@ __all__ = ["Finding", "Imported", "Kept", "Section", "comment", "quoted"]
 
 T = TypeVar("T")
 
+_MOST = 10**18 - 1  # as many digits as the policy language reads
 _PLAIN_WIDTH = 96  # of a comment, so that the policy reads in an ordinary window
 
 
@@ -94,8 +95,13 @@ class Section:
         line = Finding(self.place(at), kept, printable(source), printable(became))
         self.findings.append(line)
 
-    def number(self, key: str) -> int | None:
-        return self._kind(key, int, "a whole number")
+    def number(self, key: str, most: int = _MOST) -> int | None:
+        """A whole number from 0 on: nothing in these files is below."""
+        found = self._kind(key, int, "a whole number")
+        if found is not None and not 0 <= found <= most:
+            self.wrong((key,), f"'{key}' is {found}, not 0 to {most}")
+            return None
+        return found
 
     def flag(self, key: str) -> bool | None:
         return self._kind(key, bool, "true or false")

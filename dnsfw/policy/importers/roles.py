@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dnsfw.model import Limit, PortRange, PortSet
+from dnsfw.model import Limit, PortRange, PortSet, SubjectKind
+from dnsfw.policy.compile_subjects import read_subject
 from dnsfw.policy.importers.outcome import Imported, Kept, Section, comment, quoted
 from dnsfw.policy.importers.role_ports import DIRECTIONS, Ports, open_ports, read_rules
 from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.ports import LAST_PORT, PROTOCOL_NAMES, PROTOCOLS, chunks, suffix_text
-from dnsfw.policy.problems import Problems, shown
+from dnsfw.policy.problems import Problems, Wrong, shown
 
 __all__ = ["FORMAT", "KEYS", "import_roles"]
 
@@ -28,6 +29,7 @@ _NO_SUCH = "dnsfw has nothing like it"
 _WORLD = ("0.0.0.0/0", "[::]/0")
 _CGROUP_MOUNTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_LAST_ID = 2**32 - 1
 _RESERVED = ("host", "probe")
 _EVERY = (1, LAST_PORT)
 _TCP, _UDP = PROTOCOLS["tcp"], PROTOCOLS["udp"]
@@ -73,7 +75,7 @@ def import_roles(text: str, file: str, problems: Problems) -> Imported | None:
 
 def _role(key: str, section: Section, others: Mapping[str, _Role]) -> _Role:
     name = key if _NAME.fullmatch(key) else re.sub(r"[^a-z0-9_-]+", "-", key.lower()).strip("-_")
-    role = _Role(section, name, section.number("id"))
+    role = _Role(section, name, section.number("id", _LAST_ID))
     if not _NAME.fullmatch(name) or name in _RESERVED:
         section.wrong((), f"{shown(key)} is no name for a role", "rename it: a-z, 0-9, - and _")
     elif name != key:
@@ -124,6 +126,7 @@ class _Enrolments:
     top: Section
     roles: Mapping[str, _Role]
     numbers: Mapping[int, _Role]
+    taken: dict[tuple[str, str], _Role] = field(default_factory=dict)  # (kind, value) → whose
 
     def read(self, key: str, path_key: str, kind: str) -> None:
         for entry in self.top.sections(key):
@@ -136,13 +139,16 @@ class _Enrolments:
             if role is None:
                 continue
             source = f"{kind} {path}"
-            if "*" in path or not path.isprintable():
-                entry.found(Kept.LOST, (path_key,), source, "a path is named whole, not by a glob")
+            try:
+                plain = re.sub("//+", "/", path)
+                plain = _below_the_mount(plain) if kind == "cgroup" else plain
+                value = read_subject(SubjectKind(kind), plain)
+            except Wrong as wrong:
+                entry.found(Kept.LOST, (path_key,), source, wrong.message)
                 continue
-            value = _below_the_mount(path) if kind == "cgroup" else path
-            if value == "/":
-                entry.found(Kept.LOST, (path_key,), source, "that is every process: no role")
-                continue
+            if self.taken.setdefault((kind, value), role) is not role:
+                other = self.taken[kind, value].name
+                entry.wrong((path_key,), f"{source} is in the role {other}", "one role for each")
             note = f"  # pod {pod}" if pod is not None else ""
             role.subjects.append(f"      - {kind}: {quoted(value)}{note}\n")
             became = f"role {role.name}, subject {kind}: {value}"
@@ -171,9 +177,8 @@ def _below_the_mount(path: str) -> str:
     """`/sys/fs/cgroup/sandbox` is `/sandbox`, wherever the tree is mounted."""
     for mount in _CGROUP_MOUNTS:
         if path == mount or path.startswith(f"{mount}/"):
-            path = path[len(mount) :]
-            break
-    return path.rstrip("/") or "/"
+            return path[len(mount) :] or "/"
+    return path
 
 
 def _policy(roles: Mapping[str, _Role], pods: list[str]) -> str:

@@ -100,8 +100,8 @@ def test_users_that_look_alike_keep_apart() -> None:
     [
         (one(to="[10.0.0.1/8]"), "'10.0.0.1/8' is no prefix"),
         (one(to="[example.com]"), "is no prefix"),
-        (one(allow="['a b']"), "'a b' is no user"),
-        (one(allow="[true]"), "is no user"),
+        (one(allow="['a b']"), "'a b' is neither a name nor a number"),
+        (one(allow="[true]"), "is no uid"),
         (one(iface="['eth0/x']"), "is no interface"),
         (one(iface="[]"), "has no 'iface'"),
         (one(allow="[]"), "has no 'allow'"),

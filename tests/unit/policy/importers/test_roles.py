@@ -13,6 +13,7 @@ from dnsfw.model import Inbound, Loopback, SubjectKind, Verdict, addr_from
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.importers import FORMATS, Imported, Kept, import_text
 from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.policy.problems import printable
 from dnsfw.wire.name import from_text
 
 DATA = Path(__file__).resolve().parents[3] / "data" / "imports"
@@ -164,6 +165,9 @@ def test_what_dnsfw_cannot_say_is_lost_and_named(more: dict[str, Any], source: s
          "there is no role 'wob'; there are web"),
         ({"exec_enrollments": [{"executable_path": "x", "role": "web"}]}, "is no path"),
         ({"cgroup_enrollments": [{"role": "web"}]}, "'cgroup_path' is no path"),
+        ({"exec_enrollments": [{"executable_path": "/x", "role": "web"},
+                               {"executable_path": "//x", "role": "db"}],
+          "roles": {"web": {"id": 1}, "db": {"id": 2}}}, "is in the role web"),
         ({"roles": {}}, "the file has no role"),
         ({"roles": {"host": {"id": 1}}}, "'host' is no name for a role"),
         ({"roles": {"a b": {"id": 1}, "A-B": {"id": 2}}}, "two roles would be called a-b"),
@@ -197,12 +201,15 @@ def test_a_cgroup_is_named_below_its_mount(path: str, value: str) -> None:
     assert "# pod 7" in imported(text).text
 
 
-@pytest.mark.parametrize("path", ["/sys/fs/cgroup", "/sys/fs/cgroup/docker-*.scope"])
+@pytest.mark.parametrize(
+    "path", ["/sys/fs/cgroup", "/sys/fs/cgroup/docker-*.scope", "/sys/fs/cgroup/../a", "/a\u202e"]
+)
 def test_a_cgroup_that_is_all_or_a_guess_is_lost(path: str) -> None:
     entry = {"cgroup_path": path, "pod_id": 7, "role": "web"}
     text = one_role(False)[:-2] + f', "cgroup_enrollments": [{json.dumps(entry)}]' + "}"
 
-    assert [found.source for found in imported(text).lost] == [f"cgroup {path}"]
+    (lost,) = imported(text).lost
+    assert lost.source == f"cgroup {printable(path)}"
 
 
 def test_a_name_that_dnsfw_does_not_take_is_changed_and_said() -> None:
