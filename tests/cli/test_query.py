@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dnsfw.server import control
+from dnsfw.server.control import Peer
 from tests.support.commands import Done, dnsfw, dnsfw_beside
+from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
 from tests.support.running import Running, running
 
@@ -120,3 +123,63 @@ def test_nobody_there_is_exit_3() -> None:
 
     assert done.code == 3
     assert "is dnsfw up?" in done.err
+
+
+# roles
+
+ROLES = """\
+version: 1
+default: deny
+rules: [{allow: "*.example.com"}]
+roles:
+  web: {subjects: [{uid: 4241}], default: deny, rules: [{allow: "*.example.net:443"}]}
+"""
+
+
+async def test_a_role_asks_over_the_control_socket_and_it_is_said(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], policy=ROLES) as run:
+        dns.zone["www.example.net", "A"] = ["192.0.2.7"]
+        done = await ask(run, "www.example.net", "--role", "web")
+        host = await ask(run, "www.example.net", "--role", "host")
+        row = json.loads((await ask(run, "www.example.net", "--role", "web", "--json")).out)
+
+    assert (done.code, host.code) == (0, 1)
+    assert "as role web, for which alone it opens addresses" in done.out
+    assert (row["role"], row["verdict"]) == ("web", "allowed")
+
+
+async def test_where_no_hook_sees_us_root_asks_as_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryKernel, "marks", True)  # and nobody marks our packets
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], policy=ROLES) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        done = await ask(run, "www.example.com")
+
+    assert done.code == 0
+    assert "as role host" in done.out
+
+
+async def test_who_may_only_look_is_told_what_the_policy_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryKernel, "marks", True)
+    monkeypatch.setattr(control, "peer_of", lambda sock, admins: Peer(1000, may_change=False))
+    async with running(tmp_path, policy=ROLES) as run:
+        allowed = await ask(run, "www.example.com")
+        refused = await ask(run, "evil.example")
+        row = json.loads((await ask(run, "www.example.net", "--role", "web", "--json")).out)
+
+    assert allowed.code == 0 and refused.code == 1
+    assert allowed.out.startswith("www.example.com: would be looked up for role host (allow ")
+    assert "not looked up, nothing opened" in allowed.out
+    assert refused.out.startswith("evil.example: would be refused for role host (name-default)")
+    assert (row["judged"], row["role"]) == ("allow", "web")
+
+
+@pytest.mark.parametrize("more", [("--tcp",), ("--server", "127.0.0.1:53")])
+def test_a_role_is_not_asked_for_over_the_network(more: tuple[str, ...]) -> None:
+    done = dnsfw("query", "x.example", "--role", "web", *more)
+
+    assert done.code == 2
+    assert "control socket" in done.err
