@@ -218,8 +218,7 @@ class ClsactPlace:
         old = self._ours()
         if old is None:
             change.undo(netlink.remove_filter, index, self.side)
-        else:
-            fd = links.prog_by_id(old)
+        elif (fd := links.prog_by_id(old)) is not None:
             change.always(os.close, fd)
             change.undo(netlink.set_filter, index, self.side, fd, self.program)
         netlink.set_filter(index, self.side, program.fd, self.program)
@@ -299,9 +298,11 @@ def _take_link(
         with Closing(bpf.obj_get(pin)) as link:
             if (before := links.link_info(link)).target == target:
                 old = links.prog_by_id(before.program_id)
-                change.always(os.close, old)
+                if old is not None:
+                    change.always(os.close, old)
                 links.link_update(link, program.fd)
-                change.undo(_put_back, pin, old)
+                if old is not None:  # else ours stays, should a later step fail: it judges too
+                    change.undo(_put_back, pin, old)
                 return
         pin.unlink()  # its device or cgroup is gone, another has the number
     with Closing(create()) as link:

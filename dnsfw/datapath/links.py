@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 from dataclasses import dataclass
 
-from dnsfw.datapath.syscall import AttachType, Cmd, call, call_back, info
+from dnsfw.datapath.syscall import AttachType, BpfError, Cmd, call, call_back, info
 
 _PROGRAM_INFO = 224  # bytes of bpf_prog_info that we know
 _LINK_INFO = 64
@@ -53,9 +54,14 @@ def link_info(link_fd: int) -> LinkInfo:
     return LinkInfo(program, target)
 
 
-def prog_by_id(number: int) -> int:
-    """A descriptor of a loaded program."""
-    return call(Cmd.PROG_GET_FD_BY_ID, struct.pack("=IIII", number, 0, 0, 0), "open a program")
+def prog_by_id(number: int) -> int | None:
+    """A descriptor of a loaded program; None for who may not have it (without CAP_SYS_ADMIN)."""
+    try:
+        return call(Cmd.PROG_GET_FD_BY_ID, struct.pack("=IIII", number, 0, 0, 0), "open a program")
+    except BpfError as error:
+        if error.errno == errno.EPERM:
+            return None
+        raise
 
 
 def prog_id(prog_fd: int) -> int:

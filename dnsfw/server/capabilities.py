@@ -1,28 +1,33 @@
 """The rights of the DNS process: as few as its work needs, from before the first query on.
 
-    needed to start and to serve    CAP_BPF, CAP_NET_ADMIN
-    to listen below port 1024       CAP_NET_BIND_SERVICE
-    to load the programs, where     CAP_PERFMON (Linux before 6.?; see `loads_without_perfmon`)
-    a verifier asks for it
-    for the self-test alone         CAP_NET_RAW
+    kept        CAP_BPF                tables: answers, reloads
+                CAP_NET_ADMIN          hooks that are put back, new devices, SOCK_DESTROY
+                CAP_NET_BIND_SERVICE   ports below 1024, at a reload too
+    at start    CAP_PERFMON            the verifier refuses the programs without it (Linux 6.18)
+                CAP_NET_RAW            optional: the self-test of device hooks
 
-Everything else (setns, fanotify, sockets of other processes, cgroups, the BPF file system's
-mount) is the helper's. Capabilities belong to a thread: `drop` is called where there is one
-thread, or every other has dropped its own, and it looks (capabilities(7)).
+Everything else (setns, fanotify, sockets of other processes, cgroups) is the helper's, and
+the BPF file system's mount is done before. None of it needs root: a service of another user
+that is given these, a run directory and a pin directory of its own works.
+
+Capabilities belong to a thread (capabilities(7)): a thread that starts earlier gives up its
+own in its first line, and `drop` looks that each has.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from struct import Struct
 
 from dnsfw.errors import DatapathError
 
-__all__ = ["HELPER", "KEPT", "Cap", "Missing", "check", "drop", "drop_all", "held"]
+__all__ = ["HELPER", "KEPT", "TO_START", "Cap", "Missing", "check", "drop", "drop_all", "held"]
 
 
 class Cap(IntEnum):
@@ -47,6 +52,11 @@ class Cap(IntEnum):
 
 
 KEPT = frozenset({Cap.BPF, Cap.NET_ADMIN, Cap.NET_BIND_SERVICE})
+TO_START: Mapping[Cap, str] = {
+    Cap.BPF: "the tables and programs of the wall",
+    Cap.NET_ADMIN: "attaching them",
+    Cap.PERFMON: "loading them; given up after that",
+}
 # setns and fanotify; other processes' descriptors; cgroups of others; the sockets' rest
 HELPER = frozenset({
     Cap.SYS_ADMIN, Cap.SYS_PTRACE, Cap.DAC_OVERRIDE, Cap.BPF, Cap.NET_ADMIN,
@@ -58,6 +68,7 @@ _HEADER = Struct("=Ii")
 _SETS = Struct("=6I")  # effective, permitted, inheritable of numbers 0..31, then of 32..63
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 38, 47
 _PR_CAPBSET_READ, _PR_CAP_AMBIENT_CLEAR_ALL = 23, 4
+_LOOKS, _PAUSE = 100, 0.01  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -108,9 +119,11 @@ def drop(keep: Iterable[Cap] = KEPT) -> frozenset[Cap]:
     header = _HEADER.pack(_VERSION_3, 0)
     if _libc.capset(header, _SETS.pack(low, low, 0, high, high, 0)) != 0:
         raise DatapathError(f"cannot give up privileges: {os.strerror(ctypes.get_errno())}")
-    if more := [thread for thread, mine in _threads() if mine & ~mask]:
-        raise DatapathError(f"threads {', '.join(more)} were started with more privileges")
-    return kept
+    for _ in range(_LOOKS):
+        if not (more := [name for name, mine in _threads() if mine & ~mask]):
+            return kept
+        time.sleep(_PAUSE)  # its first line may be to come
+    raise DatapathError(f"threads {', '.join(more)} have more privileges than they should")
 
 
 def drop_all() -> None:
@@ -120,7 +133,8 @@ def drop_all() -> None:
 
 def _threads() -> Iterator[tuple[str, int]]:
     for thread in Path("/proc/self/task").iterdir():
-        yield thread.name, _set_of((thread / "status").read_text(), "CapPrm")
+        with suppress(OSError):  # it has ended
+            yield thread.name, _set_of((thread / "status").read_text(), "CapPrm")
 
 
 def _known() -> Iterator[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
-from dnsfw.server.capabilities import drop
+from dnsfw.server.capabilities import TO_START, check, drop, drop_all
 from dnsfw.server.daemon import Daemon
 from dnsfw.server.helper import Helper, start_helper
 from dnsfw.server.kernel import OpenKernel
@@ -17,6 +19,8 @@ __all__ = ["serve"]
 
 def serve(options: Options) -> None:
     """The process of `dnsfw up`: returns when it was told to end."""
+    if not options.dns_only:
+        check(TO_START)
     helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
     calm_collector()
@@ -42,6 +46,9 @@ def _opener(options: Options) -> OpenKernel:
 async def _serve(
     options: Options, open_kernel: OpenKernel, log: Log, helper: Helper | None
 ) -> None:
+    # Whatever runs in a thread reads and writes files, or speaks to the helper.
+    workers = ThreadPoolExecutor(thread_name_prefix="worker", initializer=drop_all)
+    asyncio.get_running_loop().set_default_executor(workers)
     await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
 
 

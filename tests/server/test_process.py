@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dnsfw.errors import DatapathError
 from dnsfw.server import process
+from dnsfw.server.capabilities import Cap
 from dnsfw.server.options import Options
 
 
@@ -28,6 +30,7 @@ def test_the_helper_is_there_before_any_thread_and_ends_with_us(
             order.append("log closed")
 
     monkeypatch.setattr(process, "start_helper", lambda: order.append("helper") or Helper())
+    monkeypatch.setattr(process, "check", lambda wanted: None)
     monkeypatch.setattr(process, "Log", Log)
     monkeypatch.setattr(process, "calm_collector", lambda: None)
     monkeypatch.setattr(process, "run", lambda coroutine: (coroutine.close(), order.append("run")))
@@ -36,3 +39,15 @@ def test_the_helper_is_there_before_any_thread_and_ends_with_us(
 
     ours = ["log", "run", "log closed"]
     assert order == (ours if dns_only else ["helper", *ours, "helper closed"])
+
+
+def test_without_its_capabilities_it_says_which_are_missing_for_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsfw.server.capabilities.held", lambda: frozenset({Cap.NET_ADMIN}))
+
+    with pytest.raises(DatapathError) as caught:
+        process.serve(Options(run_dir=tmp_path))
+
+    assert "CAP_BPF (the tables and programs of the wall), CAP_PERFMON (loading" in str(caught.value)
+    assert "AmbientCapabilities=CAP_BPF CAP_PERFMON" in str(caught.value)
