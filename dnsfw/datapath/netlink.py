@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from dnsfw.errors import DatapathError
 
 T = TypeVar("T")
+_libc = ctypes.CDLL(None, use_errno=True)
 
 _PREF = 1  # of the filters on one side, the first in line
 # Ours, so that another program's filter of that priority stays its own. Two, because of one
@@ -21,6 +23,8 @@ _PREF = 1  # of the filters on one side, the first in line
 _HANDLE, _OTHER_HANDLE = 0xD45F, 0xD460
 _ETH_P_ALL = 3
 _TCA_BPF_ID = 11
+_TC = "CAP_NET_ADMIN and a kernel with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF"
+_CLONE_NEWNET = 0x40000000
 _ATTRIBUTE_HEADER = 4
 # What the kernel says of a device, a qdisc or a filter that is not there (any more).
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
@@ -152,6 +156,20 @@ def _program_id(options: Any) -> int | None:
     return None
 
 
+def work(do: Callable[[Any], T], netns: int | None = None) -> T:
+    """What `do` gives with an IPRoute, in another network namespace if a descriptor of one is
+    given. DatapathError if the kernel refuses.
+    """
+
+    def there() -> T:
+        if netns is not None and _libc.setns(netns, _CLONE_NEWNET) != 0:  # this thread alone
+            raise DatapathError(f"network namespace: {os.strerror(ctypes.get_errno())}")
+        return _with_socket(do, _Raise.RAISE, "devices and routes", "CAP_NET_ADMIN")
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(there).result()
+
+
 class _Raise(Enum):
     RAISE = "an object that is not there is an error"
 
@@ -166,7 +184,9 @@ def _netlink(work: Callable[[Any], T], gone: T | _Raise = _Raise.RAISE) -> T:
         return pool.submit(lambda: _with_socket(work, gone)).result()
 
 
-def _with_socket(work: Callable[[Any], T], gone: T | _Raise) -> T:
+def _with_socket(
+    work: Callable[[Any], T], gone: T | _Raise, what: str = "traffic control", needs: str = _TC
+) -> T:
     # Imported here: it costs a tenth of a second, and only old kernels need it.
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
@@ -178,7 +198,4 @@ def _with_socket(work: Callable[[Any], T], gone: T | _Raise) -> T:
         if error.code in _GONE and not isinstance(gone, _Raise):
             return gone
         why = os.strerror(error.code)
-        raise DatapathError(
-            f"traffic control: {why} (needs CAP_NET_ADMIN and a kernel with "
-            "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)"
-        ) from OSError(error.code, why)
+        raise DatapathError(f"{what}: {why} (needs {needs})") from OSError(error.code, why)

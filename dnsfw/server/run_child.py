@@ -66,7 +66,7 @@ class Child:
         self._socket = ours
 
     def unshare_network(self) -> None:
-        """It gets a network namespace of its own, with lo up."""
+        """It gets a network namespace of its own."""
         self._ask({"do": "unshare"})
 
     def sockets(self, wanted: Sequence[tuple[int, int, Any]]) -> list[socket.socket]:

@@ -14,15 +14,17 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from dnsfw.datapath import abi, attach, cgroup
+from dnsfw.datapath.private_net import PrivateNet
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
 from dnsfw.engine.effects import Note
 from dnsfw.errors import ConfigError, DatapathError
-from dnsfw.model import Mode, Rank, Verdict
+from dnsfw.model import Mode, Rank, Subject, SubjectKind, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
 from dnsfw.server.address import Endpoint
@@ -35,7 +37,7 @@ from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.loop import run as run_loop
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
-from dnsfw.server.options import Options, wanted_upstreams
+from dnsfw.server.options import Options, run_dir, wanted_upstreams
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.run_askers import RunAskers
 from dnsfw.server.run_child import Child, Start
@@ -88,7 +90,9 @@ class Runner:
         signals: Signals,
         open_kernel: OpenKernel,
         wall_clock: WallClock,
+        net: PrivateNet | None = None,
     ) -> None:
+        self._net = net
         self.remarks: list[str] = []
         self._options = options
         self._policy = policy
@@ -108,7 +112,7 @@ class Runner:
     async def run(self, start: Start) -> Outcome:
         """Everything from the sockets on. DatapathError, ConfigError: it never began."""
         loop = asyncio.get_running_loop()
-        doors = RunDoors()
+        doors = RunDoors(self._child.sockets if self._net is not None else None)
         try:
             self._build(loop, doors)
             try:
@@ -278,20 +282,26 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     adopt_orphans()
     signals = Signals()
     tree = Tree.make(f"dnsfw.run.{os.getpid()}")
-    guard = RunGuard(lambda: _undo(tree, pins))
+    net = PrivateNet(os.getpid(), _shared_state()) if options.net == "private" else None
+    notes: tuple[str, ...] = ()
+    guard = RunGuard(lambda: _undo(tree, pins, net))
     child = Child(signals.before, close=(guard.fd, signals.fd))
 
     async def whole() -> Outcome:
         runner = Runner(
-            options, policy, upstreams, tree, pins, child, signals, open_wall, wall_clock
+            options, policy, upstreams, tree, pins, child, signals, open_wall, wall_clock, net
         )
+        runner.remarks += notes
         return await runner.run(start)
 
     try:
+        if net is not None:
+            child.unshare_network()
+            policy, notes = _behind(net, policy, child)
         outcome = run_loop(whole())
     finally:
         child.close()
-        _undo(tree, pins)
+        _undo(tree, pins, net)
         bury(child.pid)
         guard.relieve()
         signals.close()
@@ -303,12 +313,27 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     return outcome.status
 
 
-def _undo(tree: Tree, pins: Path) -> None:
+def _undo(tree: Tree, pins: Path, net: PrivateNet | None) -> None:
     """The tree first: it must never live without its wall."""
     if not tree.end():
         return
     attach.remove(pins)
     tree.remove()
+    if net is not None:
+        net.down()
+
+
+def _shared_state() -> Path:
+    """Beside the daemon's directory: what runs must know of each other."""
+    daemon = run_dir()
+    return daemon.with_name(f"{daemon.name}-run")
+
+
+def _behind(net: PrivateNet, policy: Policy, child: Child) -> tuple[Policy, tuple[str, ...]]:
+    """The wall stands on our end of its link, too."""
+    notes = net.up(child.pid)
+    link = Subject(RUN, SubjectKind.INTERFACE, net.device)
+    return replace(policy, subjects=(link,)), notes
 
 
 def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Endpoint, ...]:
