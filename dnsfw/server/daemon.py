@@ -35,6 +35,7 @@ from dnsfw.server.helper import Helper, NoHelper
 from dnsfw.server.helping import Helping
 from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
+from dnsfw.server.left_cgroups import forget, remember
 from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
@@ -140,6 +141,7 @@ class Daemon:
                 self.journal.remove()
                 self.names.remove()
                 self.revision.remove()
+                forget(self.options.run_dir)
                 disarmed(self.options.run_dir)
                 self._say("removed: nothing of dnsfw is left in the kernel")
             else:
@@ -180,6 +182,7 @@ class Daemon:
 
     async def _start_and_serve(self, loop: asyncio.AbstractEventLoop) -> End:
         path = find_policy(self.options.policy)
+        remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
         policy = load(path, self.names.known)
         self.revision.check(policy)
@@ -233,7 +236,10 @@ class Daemon:
             service.upstreams.targets, self.names.text,
         )  # fmt: skip
         self.tampering = Tampering(self.now, self.reporter.said)
-        self.resolv_watch = ResolvWatch(service.listeners.endpoints, self.reporter.said)
+        self.resolv_watch = ResolvWatch(
+            service.listeners.endpoints, self.reporter.said,
+            lambda: self.reloader.policy.dns.takeover,
+        )  # fmt: skip
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         self.doors.helper, self.doors.said = self._helper, self.reporter.said

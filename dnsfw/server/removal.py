@@ -10,6 +10,7 @@ from dnsfw.errors import DatapathError
 from dnsfw.server.armed import disarmed
 from dnsfw.server.clock import boot_now
 from dnsfw.server.journal import Journal
+from dnsfw.server.left_cgroups import dissolve_left
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
 from dnsfw.server.revision import Revision
@@ -25,6 +26,7 @@ def remove_left_overs(run_dir: Path) -> bool:
     lock = Lock(run_dir)
     try:
         removed = remove_wall(Options(run_dir=run_dir))
+        dissolve_left(run_dir)
         Journal(run_dir, boot_now).remove()
         RoleNames(run_dir).remove()
         Revision(run_dir).remove()

@@ -26,11 +26,13 @@ class ResolvWatch:
         self,
         listening: Sequence[Endpoint],
         said: Callable[[str, str], None],
+        taken_over: Callable[[], bool],
         path: Path = RESOLV_CONF,
     ) -> None:
         self.wrong = ""
         self._listening = tuple(listening)
         self._said = said
+        self._taken_over = taken_over
         self._path = path
         self._stamp = self._stat()
         self._led = self._leads()
@@ -45,7 +47,7 @@ class ResolvWatch:
         if leads and self.wrong:
             self.wrong = ""
             self._said("resolv-conf", f"{self._path} leads here again")
-        elif self._led and not leads and not self.wrong:
+        elif self._led and not leads and not self.wrong and not self._taken_over():
             self.wrong = (
                 f"{self._path} no longer leads here: it names {self._servers()}; names will not "
                 "resolve until it does, or `dns.takeover: true` is set"

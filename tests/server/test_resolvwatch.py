@@ -19,7 +19,10 @@ class Host:
         self.path = path
         self.said: list[tuple[str, str]] = []
         self.write(text)
-        self.watch = ResolvWatch(LISTEN, lambda kind, text: self.said.append((kind, text)), path)
+        self.taken_over = False
+        self.watch = ResolvWatch(
+            LISTEN, lambda kind, text: self.said.append((kind, text)), lambda: self.taken_over, path
+        )
 
     def write(self, text: str | None) -> None:
         """As tools do it: a new file in the place of the old one."""
@@ -89,3 +92,11 @@ def test_a_host_that_begins_to_ask_us_counts_from_then_on(path: Path) -> None:
     host.becomes("nameserver 192.0.2.1\n")
 
     assert len(host.said) == 1
+
+
+def test_a_host_whose_port_53_is_taken_over_may_write_what_it_likes(path: Path) -> None:
+    host = Host(path, "nameserver 127.0.53.53\n")
+    host.taken_over = True
+    host.becomes("nameserver 192.0.2.1\n")
+
+    assert not host.said
