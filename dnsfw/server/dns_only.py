@@ -139,9 +139,7 @@ class NamesOnly:
 
 
 def open_names_only(options: Options, policy: Policy, fill: Fill) -> Kernel:
-    """Like `open_wall`, for a policy that names alone can serve. ConfigError: it cannot."""
-    if policy.dns.takeover:
-        raise ConfigError("dns.takeover needs BPF, which --dns-only is without; take one out")
+    """Like `open_wall`. ConfigError: something was to be guarded that names cannot guard."""
     if options.cgroup is not None or options.interfaces:
         raise ConfigError("--dns-only guards no cgroup and no interface; leave them out")
     kernel = NamesOnly()

@@ -71,6 +71,7 @@ def test_a_block_list_refuses_names_and_addresses_at_once_and_nothing_else(world
             assert world.connect(address, kind=kind) == "EPERM"
     assert "NXDOMAIN" in world.dig("only4.example.com")
     assert "NXDOMAIN" in world.dig("hit.tracker.example")
+    assert "NXDOMAIN" in world.dig("@8.8.8.8", "only4.example.com"), "whichever server is asked"
     assert world.connect("203.0.113.201") == "OK"
     assert world.fetches("http://www.example.com/")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address, ip_network
 
-from dnsfw.policy.importers.outcome import Imported, Kept, Section, comment, quoted
+from dnsfw.policy.importers.outcome import TAKEOVER, Imported, Kept, Section, comment, quoted
 from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.pattern import Kind, parse_pattern
 from dnsfw.policy.prefix import Prefix
@@ -114,4 +114,4 @@ def _policy(rules: _Rules, revision: int | None, locked: bool) -> str:
         lines += "default: allow\n"
     if rules.lines:
         lines += "rules:\n" + "".join(rules.lines.values())
-    return lines
+    return lines + TAKEOVER

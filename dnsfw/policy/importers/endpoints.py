@@ -58,6 +58,9 @@ def import_endpoints(text: str, file: str, problems: Problems) -> Imported | Non
     if not read.interfaces and not problems.errors:
         top.wrong(("endpoints",), "no interface is listed", "write 'iface: [eth0]'")
     top.rest_is_lost(_NO_SUCH)
+    named = ", ".join(read.interfaces)
+    why = "has no user: what this host forwards is judged by `interface` and `source` subjects"
+    top.found(Kept.NOTED, ("endpoints",), f"forwarded traffic by {named}", why)
     findings = tuple(sorted(top.findings, key=lambda found: found.where))
     return Imported(FORMAT, _policy(read), findings)
 
