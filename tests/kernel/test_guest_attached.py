@@ -6,6 +6,7 @@ The container's namespace has no hook at all. The host forwards and masquerades.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -371,6 +372,43 @@ def test_row_39_a_container_of_a_cgroup_is_that_role_at_the_hosts_devices_too(
         wait_until(lambda: wire.saw(b"needle-open"), PATIENCE, "the pod's datagram")
     forwarded = [flow for flow in site.wall.flows() if flow.local == addr_from("10.77.2.2")]
     assert [flow.role for flow in forwarded] == [MAIL]
+
+
+def test_a_cgroup_goes_before_the_link_and_still_answers_whom_the_link_let_in(
+    house: House
+) -> None:
+    site = house.site
+    pod = site.below("pod")
+    site.wall.cgroup_is(site.number(pod), MAIL)
+    site.attach()
+    site.wall.open(PEER4, text="443/udp", role=MAIL)
+    site.wall.open(SHUT4, text="443/udp", role=WEB)
+
+    with Capture(site.outside, "eth0") as wire:
+        assert act_in(pod, house.box, datagram(SHUT4, b"needle-shut")) == errno.EPERM
+        assert act_in(pod, house.box, datagram(PEER4, b"needle-open")) == 11
+        wait_until(lambda: wire.saw(b"needle-open"), PATIENCE, "the pod's datagram")
+        assert not wire.saw(b"needle-shut")
+
+    ours, theirs = socket.socketpair()
+
+    def listen() -> int:
+        with socket.socket() as server:
+            server.bind((BOX4, 8080))
+            server.listen()
+            socket.send_fds(theirs, [b"x"], [server.fileno()])
+        return 0
+
+    with ours, theirs:
+        assert act_in(pod, house.box, listen) == 0
+        _, (fd,), _, _ = socket.recv_fds(ours, 1, 1)
+    site.outside.ip(f"route add 10.77.0.0/16 via {HERE4}")
+    with (
+        socket.socket(fileno=fd),  # its backlog takes the connection
+        site.outside.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
+    ):
+        client.settimeout(PATIENCE)
+        client.connect((BOX4, 8080))
 
 
 def test_a_process_without_a_role_in_there_is_the_links(house: House) -> None:
