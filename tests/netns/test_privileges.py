@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from dnsfw.datapath import bpf, links
 from dnsfw.datapath.syscall import Closing
 from dnsfw.server.capabilities import KEPT
-from tests.support.daemon import Daemon
+from tests.support.daemon import ROOT, Daemon
 from tests.support.netlab import wait_until
 from tests.support.world import World, policy_of
 
@@ -19,8 +22,15 @@ pytestmark = [
     pytest.mark.needs_cgroup, pytest.mark.needs_peers,
 ]  # fmt: skip
 
+NOBODY = 65534
+# What a unit with User= and these AmbientCapabilities= gives.
+GIVEN = ("bpf", "net_admin", "net_bind_service", "perfmon")
 EXAMPLE = policy_of([{"allow": "*.example.com:80"}])
 OTHER = policy_of([{"allow": "*.example.net:80"}])
+# Where that user may find the packages: root's own are often below /root.
+PLACES = [p for p in sys.path if p.endswith("-packages")] + [
+    str(p) for p in ROOT.glob(".venv/lib/python3.*/site-packages")
+]
 REDUCED = sum(1 << cap for cap in KEPT)
 
 
@@ -108,3 +118,75 @@ def test_a_restart_adopts_the_wall(world: World) -> None:
 
     assert {g["address"] for g in daemon.show("grants")} == {g["address"] for g in before}
     assert int(status_of(main_pid(daemon))["CapEff"], 16) == REDUCED
+
+
+def test_another_user_with_four_capabilities_is_enough(
+    world: World, unprivileged_python: str
+) -> None:
+    """As systemd starts it: a run directory and a pin directory of its own, no root."""
+    daemon = world.prepare(EXAMPLE)
+    _hand_over(daemon)
+    daemon.become(_as_nobody(*GIVEN), unprivileged_python, PLACES)
+
+    for _ in range(2):  # the second adopts what the first left
+        daemon.start()
+        status = status_of(main_pid(daemon))
+        assert status["Uid"].split()[0] == str(NOBODY)
+        assert int(status["CapEff"], 16) == REDUCED and status["NoNewPrivs"] == "1"
+        assert world.addresses("www.example.com")
+        assert world.connect("203.0.113.9") == "EPERM"
+        assert daemon.reload(EXAMPLE).returncode == 0
+        daemon.signal(signal.SIGTERM)
+
+    daemon.start()
+    done = daemon.command("enroll", "--role", "host", "--pid", "1")
+    assert done.returncode == 3 and "CAP_SYS_ADMIN" in done.stderr
+    assert daemon.command("down").returncode == 0
+
+
+@pytest.mark.parametrize("missing", ["bpf", "net_admin", "perfmon"])
+def test_a_missing_capability_is_named(
+    world: World, unprivileged_python: str, missing: str
+) -> None:
+    daemon = world.prepare(EXAMPLE)
+    _hand_over(daemon)
+    daemon.become(_as_nobody(*(c for c in GIVEN if c != missing)), unprivileged_python, PLACES)
+
+    done = daemon.attempt()
+
+    assert done.returncode == 3
+    assert f"missing CAP_{missing.upper()} (" in done.stderr
+
+
+@pytest.fixture
+def unprivileged_python() -> str:
+    """A Python that another user may run, with all that dnsfw needs."""
+    candidates = [sys.executable, "/usr/bin/python3"]
+    modules = "click, cachetools, pydantic, yaml, idna, publicsuffixlist, dnslib"
+    for python in candidates:
+        done = subprocess.run(
+            ["setpriv", f"--reuid={NOBODY}", "--clear-groups", "--", python, "-c",
+             f"import {modules}, subprocess, sys\nsubprocess.run([sys.executable, '-c', ''])"],
+            env={"PYTHONPATH": ":".join(PLACES)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return python
+    pytest.skip("no Python that another user may run has dnsfw's packages")
+
+
+def _hand_over(daemon: Daemon) -> None:
+    for name in ("DNSFW_RUN_DIR", "DNSFW_PIN_DIR"):
+        path = Path(daemon.environment[name])
+        path.mkdir(mode=0o700)
+        os.chown(path, NOBODY, NOBODY)
+        for parent in list(path.parents)[:3]:
+            if parent.stat().st_mode & 0o777 == 0o700:
+                parent.chmod(0o711)
+
+
+def _as_nobody(*capabilities: str) -> list[str]:
+    given = "".join(f",+{name}" for name in capabilities)
+    return [
+        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+        f"--inh-caps=-all{given}", f"--ambient-caps=-all{given}", "--",
+    ]  # fmt: skip

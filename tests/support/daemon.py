@@ -70,6 +70,12 @@ class Daemon:
         self.process: subprocess.Popen[str] | None = None
         lab.closing(self.close)
 
+    def become(self, prefix: Sequence[str], python: str, places: Sequence[str]) -> None:
+        """From now on it is started by this, as somebody else, who has modules elsewhere."""
+        path = f"import sys; sys.path[:0] = {[str(ROOT), *places]!r}"
+        mine = [python, "-P", "-B", "-c", f"{path}; from dnsfw.cli.main import main; main()"]
+        self._argv = [*prefix, *mine, *self._argv[len(dnsfw_argv()) :]]
+
     def start(self) -> Daemon:
         """Start it and wait for `ready`; AssertionError carries all that it said."""
         process = self._home.start(self._argv, env=self.environment, cwd=self.cwd)
