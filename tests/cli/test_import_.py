@@ -38,7 +38,7 @@ def test_each_line_is_told_with_its_number() -> None:
     done = dnsfw("import", "blocklist", str(DATA / "blocklist.json"))
 
     assert f'{DATA}/blocklist.json:9: read blocked_ips "198.51.100.7" -> deny: ' in done.err
-    assert done.err.endswith("5 lines read as blocklist, 0 noted, 0 lost\n")
+    assert done.err.endswith("5 lines read as blocklist, 1 noted, 0 lost\n")
 
 
 def test_what_cannot_be_kept_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

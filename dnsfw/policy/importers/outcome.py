@@ -10,12 +10,10 @@ from typing import TypeVar
 from dnsfw.policy.problems import Position, Problems, printable, shown
 from dnsfw.policy.syntax_yaml import Document, Path
 
-__all__ = ["TAKEOVER", "Finding", "Imported", "Kept", "Section", "comment", "quoted"]
+__all__ = ["Finding", "Imported", "Kept", "Section", "comment", "quoted"]
 
 T = TypeVar("T")
 
-# None of the old tools wanted resolv.conf changed.
-TAKEOVER = "dns:\n  takeover: true  # names are judged whichever server is asked\n"
 _MOST = 10**18 - 1  # as many digits as the policy language reads
 _PLAIN_WIDTH = 96  # of a comment, so that the policy reads in an ordinary window
 

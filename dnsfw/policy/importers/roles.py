@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dnsfw.model import Limit, PortRange, PortSet, SubjectKind
 from dnsfw.policy.compile_subjects import read_subject
-from dnsfw.policy.importers.outcome import TAKEOVER, Imported, Kept, Section, comment, quoted
+from dnsfw.policy.importers.outcome import Imported, Kept, Section, comment, quoted
 from dnsfw.policy.importers.role_ports import DIRECTIONS, Ports, open_ports, read_rules
 from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.ports import LAST_PORT, PROTOCOL_NAMES, PROTOCOLS, chunks, suffix_text
@@ -188,7 +188,10 @@ def _policy(roles: Mapping[str, _Role], pods: list[str]) -> str:
         "The attribute user.bpfjailer.role_id of executables is not read: "
         "`setfattr -n user.dnsfw.role -v ROLE FILE` says the same."
     )
-    return lines + "roles:\n" + "".join(map(_role_text, roles.values())) + TAKEOVER
+    lines += comment(
+        "Names are asked of dnsfw where resolv.conf names it, or with `dns: {takeover: true}`."
+    )
+    return lines + "roles:\n" + "".join(map(_role_text, roles.values()))
 
 
 def _role_text(role: _Role) -> str:
