@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -46,10 +47,15 @@ _ANY_MESSAGE = 1 << 16
 _NLMSG = Struct("=IHHII")
 _IFADDRMSG = Struct("=BBBBI")
 _RTATTR = Struct("=HH")
-_RTM_GETADDR = 22
+_IFINFOMSG_BYTES = 16
+_RTM_GETLINK, _RTM_GETADDR = 18, 22
+_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 10, 18, 1
+# Ports behind which a guest sits; a bridge's other ports lead out of this host.
+_GUEST_KINDS = frozenset({b"veth", b"tun", b"netkit", b"macvtap"})
 
 
 class Layer(Enum):
@@ -111,19 +117,47 @@ def addresses() -> frozenset[Addr]:
 
     DatapathError if the kernel's list cannot be read whole.
     """
-    request = _NLMSG.pack(_NLMSG.size + _IFADDRMSG.size, _RTM_GETADDR, _DUMP, 1, 0)
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as sock:
-        sock.sendto(request + bytes(_IFADDRMSG.size), (0, 0))
-        found: set[Addr] = set()
+    found: set[Addr] = set()
+    for body in _dump(_RTM_GETADDR, bytes(_IFADDRMSG.size), "addresses"):
+        found.update(_addresses(body))
+    return frozenset(found)
+
+
+def guest_ports() -> dict[str, tuple[str, ...]]:
+    """The ports of each bridge that lead to guests, by the bridge's name.
+
+    DatapathError if the kernel's list cannot be read whole.
+    """
+    names: dict[int, str] = {}
+    ports: list[tuple[str, int]] = []
+    for body in _dump(_RTM_GETLINK, bytes(_IFINFOMSG_BYTES), "devices"):
+        attributes = _attributes(body, _IFINFOMSG_BYTES)
+        name = attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+        names[int.from_bytes(body[4:8], sys.byteorder)] = name
+        kind = _attributes(attributes.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")
+        if _IFLA_MASTER in attributes and kind.rstrip(b"\0") in _GUEST_KINDS:
+            ports.append((name, int.from_bytes(attributes[_IFLA_MASTER], sys.byteorder)))
+    found: dict[str, tuple[str, ...]] = {}
+    for name, master in ports:
+        bridge = names.get(master, "")
+        found[bridge] = (*found.get(bridge, ()), name)
+    return found
+
+
+def _dump(kind: int, head: bytes, what: str) -> Iterator[bytes]:
+    """Every object of a kind, as rtnetlink(7) lists them."""
+    request = _NLMSG.pack(_NLMSG.size + len(head), kind, _DUMP, 1, 0)
+    how = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, how, socket.NETLINK_ROUTE) as sock:
+        sock.sendto(request + head, (0, 0))
         while True:
             data = sock.recv(_ANY_MESSAGE)
             for message, body in _messages(data):
                 if message == _NLMSG_DONE:
-                    return frozenset(found)
+                    return
                 if message == _NLMSG_ERROR:
-                    raise DatapathError("the kernel does not list this host's addresses")
-                found.update(_addresses(body))
+                    raise DatapathError(f"the kernel does not list this host's {what}")
+                yield body
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -137,15 +171,19 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _addresses(body: bytes) -> Iterator[Addr]:
     """IFA_LOCAL and IFA_ADDRESS; they differ on point-to-point devices, see rtnetlink(7)."""
-    found: dict[int, bytes] = {}
-    at = _IFADDRMSG.size
-    while at + _RTATTR.size <= len(body):
-        length, kind = _RTATTR.unpack_from(body, at)
-        found[kind] = body[at + _RTATTR.size : at + length]
-        at += max(_aligned(length), _RTATTR.size)
+    found = _attributes(body, _IFADDRMSG.size)
     packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
     if packed:
         yield addr_from(ip_address(packed))
+
+
+def _attributes(body: bytes, at: int = 0) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while at + _RTATTR.size <= len(body):
+        length, kind = _RTATTR.unpack_from(body, at)
+        found[kind & _TYPE_MASK] = body[at + _RTATTR.size : at + length]
+        at += max(_aligned(length), _RTATTR.size)
+    return found
 
 
 def _aligned(length: int) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dnsfw.datapath import cgroup, devices
 from dnsfw.datapath.abi import IdKind
+from dnsfw.datapath.devices import guest_ports
 from dnsfw.datapath.rows import (
     Row,
     cgroup_row,
@@ -27,7 +28,7 @@ from dnsfw.datapath.rows import (
     source_rows,
     via_row,
 )
-from dnsfw.model import HOST, NO_ROLE, Rank, RoleId, Subject, SubjectKind
+from dnsfw.model import HOST, NO_ROLE, Rank, Subject, SubjectKind
 
 _SLICE = ".slice"
 _RETRY_NAMES = 30.0  # seconds: a user may come from a directory on the network
@@ -91,6 +92,7 @@ class Host:
     group: Callable[[str], int | None] = group_id
     devices: Callable[[], Mapping[str, int]] = device_numbers
     clock: Callable[[], float] = time.monotonic
+    ports: Callable[[], Mapping[str, tuple[str, ...]]] = guest_ports
 
 
 class Resolver:
@@ -100,6 +102,8 @@ class Resolver:
         """`netns` is as in the keys of flows: 0 where hooks cannot tell namespaces apart."""
         self.host = host
         self._netns = netns
+        self._ports: Mapping[str, tuple[str, ...]] = {}
+        self._named: set[bytes] = set()  # devices that a subject names itself
         self._names: dict[Subject, int] = {}
         self._names_at = float("-inf")
 
@@ -113,6 +117,9 @@ class Resolver:
         subjects = tuple(subjects)
         found = Found()
         there = self.host.devices() if subjects else {}
+        links = any(s.interface or s.kind is SubjectKind.INTERFACE for s in subjects)
+        self._ports = self.host.ports() if links else {}
+        self._named = set()
         ask = self.host.clock() >= self._names_at + _RETRY_NAMES
         if ask:
             self._names_at = self.host.clock()
@@ -125,7 +132,7 @@ class Resolver:
                 case SubjectKind.SOURCE:
                     self._source(subject, there, found)
                 case SubjectKind.INTERFACE:
-                    self._guest(subject.value, subject.role, there, found)
+                    self._guest(subject, there, found)
                 case SubjectKind.VIA:
                     self._via(subject, there, found)
                 case SubjectKind.EXECUTABLE:
@@ -156,21 +163,36 @@ class Resolver:
             found.miss(f"{'user' if user else 'group'} {subject.value}")
 
     def _source(self, subject: Subject, there: Mapping[str, int], found: Found) -> None:
-        index = 0
-        if subject.interface:
-            found.guests.add(subject.interface)
-            if not (index := _index(subject.interface, there, found)):
-                return
-            # Other sources behind the same link are the host's, unless a subject says otherwise.
-            found.add(device_row(self._netns, index, HOST))
+        if not subject.interface:
+            self._source_by(subject, 0, found)
+            return
+        for name in self._links(subject.interface, found):
+            if index := _index(name, there, found):
+                # Other sources behind the same link are the host's, unless a subject says
+                # otherwise.
+                found.add(device_row(self._netns, index, HOST))
+                self._source_by(subject, index, found)
+
+    def _source_by(self, subject: Subject, index: int, found: Found) -> None:
         for row in source_rows(subject.value, index, subject.role):
             found.add(row)
 
-    def _guest(self, name: str, role: RoleId, there: Mapping[str, int], found: Found) -> None:
-        found.guests.add(name)
-        if index := _index(name, there, found):
-            row = device_row(self._netns, index, role)
-            found.rows[row.table, row.key] = row
+    def _guest(self, subject: Subject, there: Mapping[str, int], found: Found) -> None:
+        for name in self._links(subject.value, found):
+            if index := _index(name, there, found):
+                row = device_row(self._netns, index, subject.role)
+                if name == subject.value or row.key not in self._named:
+                    found.rows[row.table, row.key] = row
+                if name == subject.value:
+                    self._named.add(row.key)
+
+    def _links(self, name: str, found: Found) -> tuple[str, ...]:
+        """A device and, if it is a bridge, its ports to guests: what these send each other
+        never passes the bridge itself.
+        """
+        links = (name, *self._ports.get(name, ()))
+        found.guests.update(links)
+        return links
 
     def _via(self, subject: Subject, there: Mapping[str, int], found: Found) -> None:
         base = HOST if subject.base == NO_ROLE else subject.base

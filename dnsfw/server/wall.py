@@ -127,7 +127,9 @@ class KernelWall:
         self._config = config
         self._own = OwnSockets(wall.maps)
         self._doors = Doors(wall.maps["dnsfw_doors"], wall.listeners)
-        self._askers = Askers(wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"])
+        self._askers = Askers(
+            wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"], wall.programs["dnsfw_share"]
+        )
         self._news = News()
         self._every_device = every_device
         self._owners = Ownership(
@@ -210,6 +212,9 @@ class KernelWall:
     def answer_on_tcp(self, fd: int) -> None:
         self._askers.watch(fd)
 
+    def share_udp(self, fd: int, on: bool) -> None:
+        self._askers.share(fd, on)
+
     def asker(self, cookie: int) -> RoleId:
         return self._askers.role(cookie)
 
@@ -238,7 +243,10 @@ class KernelWall:
         done = [Repair(f"guarding the new device {name}") for name in self._cover()]
         if happened or time.monotonic() >= self._look_again_at:
             self._look_again_at = time.monotonic() + _LOOK_AGAIN
+            guests = self._owners.subjects.guests
             done += self._owners.refresh()
+            if self._owners.subjects.guests != guests:  # a bridge has another port
+                done += [Repair(f"guarding the link {name} to guests") for name in self._cover()]
             self._owners.catch_up()
         done += self._wall.mend()
         touched = (*self._owners.subjects.verify(), *self.sink.verify())

@@ -320,6 +320,33 @@ def test_a_reload_makes_a_guests_link_an_ordinary_one_and_back_without_a_gap(yar
         assert rig.kernel.repair() == ()
 
 
+@pytest.mark.parametrize("every_device", [False, True], ids=["uplink", "every-device"])
+def test_a_bridge_of_guests_works_both_ways_and_its_guests_are_judged_at_their_ports(
+    yard: Yard, every_device: bool
+) -> None:
+    behind = guest(yard)
+    for command in ("link add br0 type bridge", "addr del 10.6.0.1/24 dev veth7",
+                    "link set veth7 master br0", "addr add 10.6.0.1/24 dev br0",
+                    "link set br0 up"):  # fmt: skip
+        yard.here.ip(command)
+    free = role({"interface": "br0"}, default="allow", inbound="all")
+    text = policy([{"allow": "x.example"}], free=free)
+    devices = ("eth0", "br0", "veth7") if every_device else ("eth0",)
+    with guarding(yard, text, every_device=every_device, interfaces=devices) as rig:
+        assert rig.targets()["veth7 ingress"] == ("edge_in" if every_device else "guest_in")
+        assert behind.run(["ping", "-c1", "-W2", PEER]).returncode == 0
+        assert yard.there.run(["ping", "-c1", "-W2", "10.6.0.2"]).returncode == 0
+
+        rig.reload(policy([{"allow": "x.example"}], shut=role({"interface": "br0"})))
+        assert behind.run(["ping", "-c1", "-W1", PEER]).returncode == 1
+        assert yard.there.run(["ping", "-c1", "-W1", "10.6.0.2"]).returncode == 1
+
+        yard.here.ip("link add veth9 type veth peer name veth10")
+        rig.kernel.repair()
+        yard.here.ip("link set veth9 master br0")
+        rig.soon(lambda: rig.targets().get("veth9 ingress", "") in ("edge_in", "guest_in"), "port")
+
+
 # subjects that come later
 
 

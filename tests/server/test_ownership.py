@@ -34,7 +34,7 @@ class Desk:
         self.maps = maps if maps is not None else memory_maps()
         self.told: list[tuple[tuple[int, ...], RoleId]] = []
         self.watched: set[Path] = set()
-        host = Host(lambda: top, {"www": 33}.get, lambda _: None, dict, lambda: 0.0)
+        host = Host(lambda: top, {"www": 33}.get, lambda _: None, dict, lambda: 0.0, dict)
         self.owners = Ownership(
             Subjects(self.maps, Resolver(0, host)), self.watch, top, adopted=maps is not None
         )

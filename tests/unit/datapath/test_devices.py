@@ -91,3 +91,32 @@ def test_a_quiet_watch_reports_nothing() -> None:
         assert watch.drain() is False
     finally:
         watch.close()
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return (struct.pack("=HH", 4 + len(value), kind) + value).ljust((7 + len(value)) & ~3, b"\0")
+
+
+def test_the_ports_of_a_bridge_that_lead_to_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(index: int, name: bytes, kind: bytes = b"", master: int = 0) -> bytes:
+        body = struct.pack("=BxHiII", 0, 1, index, 0, 0) + _attribute(3, name + b"\0")
+        if master:
+            body += _attribute(10, struct.pack("=I", master))
+        if kind:
+            body += _attribute(18 | 0x8000, _attribute(1, kind + b"\0"))  # NLA_F_NESTED
+        return body
+
+    links = [
+        link(7, b"veth7", b"veth", 2),
+        link(2, b"br0", b"bridge"),
+        link(3, b"eth0", b"", 2),  # leads out of this host
+        link(8, b"tap0", b"tun", 2),
+        link(9, b"veth9", b"veth"),
+    ]
+    monkeypatch.setattr(devices, "_dump", lambda *_: iter(links))
+
+    assert devices.guest_ports() == {"br0": ("veth7", "tap0")}
+
+
+def test_this_hosts_own_links_can_be_listed() -> None:
+    assert all(names for names in devices.guest_ports().values())

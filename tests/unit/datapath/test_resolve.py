@@ -33,7 +33,11 @@ class Clock:
 
 
 def host(top: Path, devices: dict[str, int], clock: Clock | None = None) -> Host:
-    return Host(lambda: top, {"www": 33}.get, {"www": 34}.get, lambda: devices, clock or Clock())
+    ports = {"br0": ("veth7", "veth8")}
+    return Host(
+        lambda: top, {"www": 33}.get, {"www": 34}.get, lambda: devices, clock or Clock(),
+        lambda: ports,
+    )  # fmt: skip
 
 
 def subject(kind: str, value: str, role: RoleId = WEB, interface: str = "") -> Subject:
@@ -145,6 +149,27 @@ def test_a_source_behind_a_link_leaves_the_others_there_to_who_has_the_link(
     assert values(both, DEVICES) == {abi.DeviceKey(NETNS, 3).pack(): DB}
     assert list(values(both, SOURCES).values()) == [WEB]
     assert alone.guests == {"lan0"}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_bridges_ports_to_guests_are_the_bridges_unless_they_are_named(
+    top: Path, turned: bool
+) -> None:
+    named = [subject("interface", "br0"), subject("interface", "veth8", DB)]
+
+    what = found(top, *(reversed(named) if turned else named), br0=2, veth7=7, veth8=8)
+
+    assert {abi.DeviceKey.unpack(k).ifindex: r for k, r in values(what, DEVICES).items()} == {
+        2: WEB, 7: WEB, 8: DB,
+    }  # fmt: skip
+    assert what.guests == {"br0", "veth7", "veth8"}
+
+
+def test_a_source_on_a_bridge_is_known_at_its_ports(top: Path) -> None:
+    what = found(top, subject("source", "10.1.0.5", WEB, "br0"), br0=2, veth7=7, veth8=8)
+
+    assert {abi.SourceKey.unpack(key).ifindex for key in values(what, SOURCES)} == {2, 7, 8}
+    assert set(values(what, DEVICES).values()) == {HOST}
 
 
 def test_a_source_of_any_device_makes_no_guest(top: Path) -> None:
