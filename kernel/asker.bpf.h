@@ -24,3 +24,38 @@ int dnsfw_asker(struct __sk_buff *skb)
 		map_put(dnsfw_askers, &cookie, &mark);
 	return WHOLE_PACKET;
 }
+
+enum {
+	SHARE = 128,		/* datagrams of a role in a window, on a CPU */
+	SHARE_WINDOW = 26,	/* 2^26 ns: 67 ms; 1,900 a second */
+	NO_PACKET = 0,
+};
+
+/* While a listener is behind, what one role sends past its share never reaches
+ * the queue that all of them wait in: on the flooder's own CPU time.
+ */
+PROG("socket")
+int dnsfw_share(struct __sk_buff *skb)
+{
+	__u64 window = bpf_ktime_get_boot_ns() >> SHARE_WINDOW;
+	__u32 role = skb->mark < DNSFW_MAX_ROLES ? skb->mark : 0;
+	__u32 reason = DNSFW_ASKER_RATE;
+	struct dnsfw_counter *c;
+	struct bucket *b;
+
+	b = map_get(dnsfw_shares, &role);
+	if (!b)
+		return WHOLE_PACKET;
+	if (b->since != window) {
+		b->since = window;
+		b->taken = 0;
+	}
+	if (b->taken < SHARE) {
+		b->taken++;
+		return WHOLE_PACKET;
+	}
+	c = map_get(dnsfw_counters, &reason);
+	if (c)
+		__sync_fetch_and_add(&c->denied, 1);
+	return NO_PACKET;
+}

@@ -1,4 +1,4 @@
-"""Who asks over TCP: what the filter on our listeners noted of each accepted socket.
+"""Filters on our listeners: who asks over TCP, and that nobody floods over UDP.
 
 An accepted socket does not show the mark of its peer's packets, as a datagram does; and a
 port or a pid that userspace looks up is a guess that may come too late.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.swap import Table
@@ -16,6 +17,7 @@ from dnsfw.model import NO_ROLE, RoleId
 
 __all__ = ["Askers", "netns_cookie_of", "socket_cookie"]
 
+_SO_DETACH_FILTER = 27
 _SO_ATTACH_BPF = 50
 _SO_COOKIE = 57  # Linux 4.12
 _SO_NETNS_COOKIE = 71  # Linux 5.14
@@ -25,24 +27,35 @@ _COOKIE_BYTES = 8
 class Askers:
     """The reader of `dnsfw_askers`; its rows go when others need the room."""
 
-    def __init__(self, askers: Table, program: Program) -> None:
+    def __init__(self, askers: Table, noter: Program, limiter: Program) -> None:
         self._askers = askers
-        self._program = program
+        self._noter = noter
+        self._limiter = limiter
 
     def watch(self, listener: int) -> None:
         """Every socket that this listener accepts from now on is known by `role`."""
-        with socket.socket(fileno=os.dup(listener)) as sock:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, self._program.fd)
-            except OSError as error:
-                raise DatapathError(
-                    f"cannot tell who asks over TCP: {error.strerror}; a socket filter needs BPF"
-                ) from error
+        _filter(listener, self._noter)
+
+    def share(self, listener: int, on: bool) -> None:
+        """While on, no role sends this UDP listener more than its share of datagrams."""
+        if on:
+            _filter(listener, self._limiter)
+            return
+        with socket.socket(fileno=os.dup(listener)) as sock, suppress(OSError):  # has none
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
     def role(self, cookie: int) -> RoleId:
         """The mark of the last packet that this socket received; NO_ROLE if there was none."""
         found = self._askers.lookup(cookie.to_bytes(_COOKIE_BYTES, "little"))
         return RoleId(int.from_bytes(found, "little")) if found else NO_ROLE
+
+
+def _filter(listener: int, program: Program) -> None:
+    with socket.socket(fileno=os.dup(listener)) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program.fd)
+        except OSError as error:
+            raise DatapathError(f"a socket takes no filter: {error.strerror}") from error
 
 
 def socket_cookie(fd: int) -> int:

@@ -72,6 +72,7 @@ PROGRAMS = (
     "dnsfw_bind4",
     "dnsfw_bind6",
     "dnsfw_asker",
+    "dnsfw_share",
 )
 
 

@@ -118,6 +118,9 @@ class NamesOnly:
     def answer_on_tcp(self, fd: int) -> None:
         """Everybody is `host`."""
 
+    def share_udp(self, fd: int, on: bool) -> None:
+        """No filter: what is too much is dropped here."""
+
     def asker(self, cookie: int) -> RoleId:
         return HOST
 

@@ -123,6 +123,9 @@ class Kernel(Protocol):
     def answer_on_tcp(self, fd: int) -> None:
         """From now on `asker` knows who speaks through connections that this listener accepts."""
 
+    def share_udp(self, fd: int, on: bool) -> None:
+        """While on, the kernel drops what a role sends this listener past its share."""
+
     def asker(self, cookie: int) -> RoleId:
         """Whose the connection of this socket cookie is; NO_ROLE if the kernel did not say."""
 

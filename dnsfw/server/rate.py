@@ -4,6 +4,8 @@ While the daemon keeps up, nobody is limited and nothing is counted: that is the
 and costs one comparison a batch. Once a listener is behind, each asker (a role at an
 address) and each role has a bucket of tokens until it has caught up; a query without a
 token is thrown away before anybody looks into it, which is ten times cheaper than an answer.
+What comes faster than even that would fill the queue in which all wait: for as long, a
+filter of the kernel's (`dnsfw_share`) keeps it out of a listener that was behind.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class RateLimits:
     asker: float = 1000.0  # queries a second; a busy crawler needs a tenth
     role: float = 4000.0  # all its askers together: below what one core answers
     burst: float = 0.1  # seconds of either, at once: 10 ms of the daemon's time
-    hold: float = 0.25  # seconds after the last sign of a backlog; a flood pauses, too
+    hold: float = 2.0  # seconds after the last sign of a backlog; a flood pauses, too
     askers: int = 4096  # buckets; LAN clients may forge addresses
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.engine import Engine
@@ -105,7 +106,9 @@ class Service:
         """Its packets pass, and it knows who asks."""
         kernel, fd = self._kernel, listener.socket.fileno()
         kernel.own(fd)
-        if kernel.marks and isinstance(listener, TcpListener):
+        if isinstance(listener, UdpListener):
+            listener.share = partial(kernel.share_udp, fd)
+        elif kernel.marks:
             kernel.answer_on_tcp(fd)
         listener.askers, listener.rates = self._askers, self.rates
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dnsfw.engine.effects import Client, Transport
+from dnsfw.errors import DatapathError
 from dnsfw.server.address import Endpoint
 from dnsfw.server.binding import bind
 from dnsfw.server.rate import Rates
@@ -52,6 +53,10 @@ def _nobody(wire: bytes, client: Client) -> None:
     """Who hears queries before `start`."""
 
 
+def _alone(on: bool) -> None:
+    """Without a kernel's help."""
+
+
 class UdpRoute(NamedTuple):
     """The way back of one query: the peer, and the address it asked where we listen on many."""
 
@@ -73,6 +78,7 @@ class UdpListener:
         self.endpoint = endpoint
         self.askers: Askers = EVERYBODY_IS_HOST
         self.rates: Rates | None = None
+        self.share: Callable[[bool], None] = _alone  # the kernel limits each role, or no more
         self.truncated = 0  # queries longer than anybody needs
         self.unsent = 0  # replies that the kernel would not take: full buffer, no route
         self.on_query: OnQuery = _nobody
@@ -81,6 +87,7 @@ class UdpListener:
         self._view = memoryview(self._buffer)
         self._held: list[_Held] | None = None  # replies to the batch that is being read
         self._full = 0  # batches in a row that left something waiting
+        self._sharing = False
         self.socket = _open(endpoint, bound)
 
     async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
@@ -125,6 +132,8 @@ class UdpListener:
 
     def _read_batch(self) -> None:
         rates = self.rates if self.rates is not None and self.rates.limiting else None
+        if self._sharing and rates is None:
+            self._share(False)
         by_mark, heard = self.askers.by_mark, 0
         for _ in range(BATCH if rates is None else BATCH + _DROPS):
             try:
@@ -147,6 +156,13 @@ class UdpListener:
         self._full += 1
         if self._full >= BEHIND and self.rates is not None:
             self.rates.behind()
+            if not self._sharing:
+                self._share(True)
+
+    def _share(self, on: bool) -> None:
+        self._sharing = on
+        with contextlib.suppress(DatapathError):  # then what is too much is dropped here alone
+            self.share(on)
 
 
 def _read_control(control: list[tuple[int, int, bytes]]) -> tuple[int, Control | None]:

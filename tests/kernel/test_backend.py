@@ -21,6 +21,7 @@ TYPES = {
     "dnsfw_getpeer4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
     "dnsfw_getpeer6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
     "dnsfw_asker": (ProgType.SOCKET_FILTER, None),
+    "dnsfw_share": (ProgType.SOCKET_FILTER, None),
     "dnsfw_cg_egress": (ProgType.CGROUP_SKB, AttachType.CGROUP_INET_EGRESS),
     "dnsfw_cg_ingress": (ProgType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),
     "dnsfw_sock_create": (ProgType.CGROUP_SOCK, AttachType.CGROUP_INET_SOCK_CREATE),

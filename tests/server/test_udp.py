@@ -164,6 +164,23 @@ async def test_row_103_a_backlog_of_one_asker_is_thrown_away_not_queued() -> Non
     one.close()
 
 
+async def test_row_103_the_kernel_limits_for_as_long_as_we_do() -> None:
+    clock, said = [1000.0], []
+    one = listener()
+    one.rates = Rates(lambda: clock[0])
+    one.share = said.append
+    flooded(one, BEHIND * BATCH + 1)
+
+    for _ in range(BEHIND + 1):
+        one._drain()
+    assert said == [True]
+    clock[0] += one.rates.limits.hold
+    one._drain()
+
+    assert said == [True, False]
+    one.close()
+
+
 async def test_one_wake_up_reads_a_bounded_batch() -> None:
     heard: list[bytes] = []
     one = listener()

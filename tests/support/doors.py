@@ -55,7 +55,8 @@ def open_doors(loaded: Loaded, netns: Netns, here: int, *, v6: bool = True) -> I
     udp6 = [_bound(netns, DOOR6, socket.SOCK_DGRAM) for _ in range(abi.Limit.DOORS)] if v6 else []
     tcp4 = _bound(netns, DOOR4, socket.SOCK_STREAM)
     tcp6 = _bound(netns, DOOR6, socket.SOCK_STREAM) if v6 else None
-    askers = Askers(maps["dnsfw_askers"], loaded.programs["dnsfw_asker"])
+    programs = loaded.programs
+    askers = Askers(maps["dnsfw_askers"], programs["dnsfw_asker"], programs["dnsfw_share"])
     own = OwnSockets(maps)
     names: dict[socket.socket, str] = {
         **{sock: f"udp4/{i}" for i, sock in enumerate(udp4)},

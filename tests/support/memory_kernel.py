@@ -60,6 +60,7 @@ class MemoryKernel:
         self.cgroups: dict[int, tuple[RoleId, Rank]] = {}
         self.relabel: Relabel | None = None
         self.standing_doors: dict[int, abi.Doors] = {}
+        self.sharing: set[int] = set()  # UDP listeners where no role may flood
         self.askers: dict[int, RoleId] = {}  # by socket cookie
         self.tcp: list[int] = []  # listeners whose accepted sockets the kernel watches
         self.ended: tuple[str, ...] = ()  # what a change of subjects ends
@@ -119,6 +120,9 @@ class MemoryKernel:
 
     def answer_on_tcp(self, fd: int) -> None:
         self.tcp.append(fd)
+
+    def share_udp(self, fd: int, on: bool) -> None:
+        (self.sharing.add if on else self.sharing.discard)(fd)
 
     def asker(self, cookie: int) -> RoleId:
         return self.askers.get(cookie, NO_ROLE)

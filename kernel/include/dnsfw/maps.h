@@ -162,4 +162,7 @@ enum {
 
 MAP_PERCPU(dnsfw_buckets, struct bucket, BUCKET_COUNT);
 
+/* What each role may ask on this CPU while dnsfw is behind */
+MAP_PERCPU(dnsfw_shares, struct bucket, DNSFW_MAX_ROLES);
+
 #endif
