@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from dnsfw.model import Name, Reason, Verdict
+from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import MAX_LABEL, Kind, Pattern
 from dnsfw.policy.ports import KNOWN, chunks, take
 from dnsfw.policy.rule import Judgement, Rule, Share
@@ -65,15 +66,20 @@ class Matcher:
     below it the name lies: at it, one label below, or deeper. So there are three tables.
     """
 
-    __slots__ = ("_at", "_below", "_default", "_one", "_refuse_odd", "rules")
+    __slots__ = (
+        "_at", "_below", "_by_suffix", "_default", "_lists", "_one", "_refuse_odd", "_verdict",
+        "rules",
+    )  # fmt: skip
 
-    def __init__(self, rules: Iterable[Rule], default: Verdict) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], default: Verdict, lists: Iterable[NameList] = ()
+    ) -> None:
         self.rules = tuple(rule for rule in rules if isinstance(rule.what, Pattern))
         self._refuse_odd = default is Verdict.DENY
         self._default = settle([], default)
-        by_suffix: dict[Name, list[Rule]] = {}
-        for rule in self.rules:
-            by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
+        self._verdict = default
+        self._lists = tuple(lists)
+        self._by_suffix = by_suffix = _by_suffix(self.rules)
         self._at: dict[bytes, Judgement] = {}
         self._one: dict[bytes, _OneBelow] = {}
         self._below: dict[bytes, Judgement] = {}
@@ -89,7 +95,26 @@ class Matcher:
                 self._at[suffix] = settle(list(_speaking(suffix, by_suffix)), default)
 
     def judge(self, name: Name) -> Judgement:
-        """What the rules say of a name in wire form. Never raises for a canonical name."""
+        """What rules and lists say of a name in wire form. Never raises for a canonical name."""
+        for names in self._lists:
+            if (rule := names.rule_for(name)) is not None:
+                return self._judge_listed(name)
+        return self._judge_ruled(name)
+
+    def _judge_listed(self, name: Name) -> Judgement:
+        """Entries of lists compete with the rules, by the same order."""
+        found = settle(list(self._matching(name)), self._verdict)
+        if self._refuse_odd and not _ORDINARY(name, 0, len(name) - 1):
+            return _without_leave(found)
+        return found
+
+    def _matching(self, name: Name) -> Iterator[Rule]:
+        yield from _speaking(name, self._by_suffix)
+        for names in self._lists:
+            if (rule := names.rule_for(name)) is not None:
+                yield rule
+
+    def _judge_ruled(self, name: Name) -> Judgement:
         found = self._at.get(name)
         if found is not None:
             return found
@@ -114,19 +139,18 @@ class Matcher:
 
     def ranked(self, name: Name) -> list[Rule]:
         """Every rule that matches a name, best first: for people, not for the hot path."""
-        by_suffix: dict[Name, list[Rule]] = {}
-        for rule in self.rules:
-            by_suffix.setdefault(_pattern(rule).suffix, []).append(rule)
-        return sorted(_speaking(name, by_suffix), key=rank)
+        return sorted(self._matching(name), key=rank)
 
 
-def rank(rule: Rule) -> tuple[int, int, int, int]:
+def rank(rule: Rule) -> tuple[int, int, int, bool, int]:
     """Sorts rules that match one name, best first: exact (its suffix is the whole name), the
     longer literal suffix, glob before `+.` before `*.` and `.`, the glob with more literal
-    characters, deny.
+    characters, what the policy says before what a list says, deny.
     """
     what = _pattern(rule)
-    return (-_count(what.suffix), _KINDS[what.kind], -what.literal, int(rule.verdict))
+    return (
+        -_count(what.suffix), _KINDS[what.kind], -what.literal, rule.listed, int(rule.verdict),
+    )  # fmt: skip
 
 
 def settle(matching: Sequence[Rule], default: Verdict) -> Judgement:
@@ -150,6 +174,13 @@ def _without_leave(found: Judgement) -> Judgement:
         left = left.minus(share.ports)
     odd = [Share(ports, Verdict.DENY, None, Reason.BAD_LABEL) for ports in chunks(left)]
     return Judgement.of((*denied, *odd))
+
+
+def _by_suffix(rules: Iterable[Rule]) -> dict[Name, list[Rule]]:
+    found: dict[Name, list[Rule]] = {}
+    for rule in rules:
+        found.setdefault(_pattern(rule).suffix, []).append(rule)
+    return found
 
 
 def _pattern(rule: Rule) -> Pattern:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import idna
-from publicsuffixlist import PublicSuffixList
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from dnsfw.policy.problems import Wrong, shown
 
@@ -48,3 +49,17 @@ def fold_dots(text: str) -> str:
     for dot in "\u3002\uff0e\uff61":
         text = text.replace(dot, ".")
     return text
+
+
+@cache
+def public_suffixes() -> frozenset[str]:
+    """Every public suffix of more than one label, in ASCII: to look through a million names,
+    where asking `anybody_registers_below` of each would take seconds.
+    """
+    found: set[str] = set()
+    for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
+        rule = line.split()[0] if line.strip() else "//"
+        if rule.startswith(("//", "!")) or "." not in rule:
+            continue
+        found.add(".".join(to_ascii(label) for label in rule.removeprefix("*.").split(".")))
+    return frozenset(name for name in found if "." in name)

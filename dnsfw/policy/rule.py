@@ -42,6 +42,7 @@ class Rule:
     shared: Literal["allow", "deny"] = "allow"
     close: Literal["asked"] | None = None
     note: str = ""
+    listed: bool = False  # an entry of a list: at equal rank the policy's own rule wins
 
     @property
     def refuses_all(self) -> bool:
