@@ -97,7 +97,7 @@ class Matcher:
     def judge(self, name: Name) -> Judgement:
         """What rules and lists say of a name in wire form. Never raises for a canonical name."""
         for names in self._lists:
-            if (rule := names.rule_for(name)) is not None:
+            if names.table.find(name) is not None:
                 return self._judge_listed(name)
         return self._judge_ruled(name)
 

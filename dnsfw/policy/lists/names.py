@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dnsfw.model import Name
-from dnsfw.policy.lists.formats import TREE, Means
+from dnsfw.policy.lists.columns import TREE, Means
 from dnsfw.policy.lists.table import Hit, Table
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.problems import Position

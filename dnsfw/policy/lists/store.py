@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from dnsfw.errors import ConfigError, PolicyError
-from dnsfw.policy.lists.formats import Format, Parsed, read_list
+from dnsfw.policy.lists.columns import Parsed
+from dnsfw.policy.lists.formats import Format, read_list
 from dnsfw.policy.lists.table import Damaged, Table, build
 
 __all__ = ["ListSource", "Store", "cache_dir"]

@@ -19,15 +19,17 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
 
-import marisa_trie
+import marisa_trie  # type: ignore[import-not-found]
 
 from dnsfw.model import Name
-from dnsfw.policy.lists.formats import Means, Parsed
+from dnsfw.policy.lists.columns import Means, Parsed
 
 __all__ = ["Damaged", "Hit", "Table", "build"]
 
 _MAGIC = b"dnsfwls1"
-_HEAD = Struct("<8sIIIQ16s")  # magic, count, bytes of meta and padding, flags, trie, checksum
+_HEAD = Struct("<8sIIQQ")  # magic, count, bytes of meta with padding, nothing, bytes of the trie
+_SEAL = 16  # bytes
+_BODY = _HEAD.size + _SEAL
 _ALIGN = 16
 _DOT = 0x2E
 # Plain numbers: an enum's own `&` costs more than the look-up.
@@ -58,13 +60,19 @@ def build(parsed: Parsed, meta: Mapping[str, Any]) -> bytes:
     means = _joined(ids, parsed.means, len(trie))
     body = trie.tobytes()
     text = json.dumps(dict(meta), separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + _HEAD.size) % _ALIGN)
+    text += b" " * (-(len(text) + _BODY) % _ALIGN)
     numbers = lines.tobytes()
     flags = bytes(means) + bytes(-len(means) % _ALIGN)
     numbers += bytes(-len(numbers) % _ALIGN)
     rest = text + body + bytes(-len(body) % _ALIGN) + flags + numbers
-    seal = blake2b(rest, digest_size=16).digest()
-    return _HEAD.pack(_MAGIC, len(trie), len(text), 0, len(body), seal) + rest
+    head = _HEAD.pack(_MAGIC, len(trie), len(text), 0, len(body))
+    return head + _seal(head, memoryview(rest)) + rest
+
+
+def _seal(head: bytes | memoryview, rest: memoryview) -> bytes:
+    found = blake2b(head, digest_size=_SEAL)
+    found.update(rest)
+    return found.digest()
 
 
 def _joined(ids: list[int], means: bytearray, count: int) -> bytearray:
@@ -82,14 +90,14 @@ class Table:
 
     def __init__(self, data: memoryview) -> None:
         """Over the bytes of `build`. Damaged where they are not."""
-        if len(data) < _HEAD.size:
+        if len(data) < _BODY:
             raise Damaged("cut")
-        magic, count, meta, _, size, seal = _HEAD.unpack_from(data)
+        magic, count, meta, _, size = _HEAD.unpack_from(data)
         if magic != _MAGIC:
             raise Damaged("not a compiled list of this version")
-        if blake2b(data[_HEAD.size :], digest_size=16).digest() != seal:
+        if _seal(data[: _HEAD.size], data[_BODY:]) != data[_HEAD.size : _BODY]:
             raise Damaged("changed")
-        at = _HEAD.size
+        at = _BODY
         self.meta: dict[str, Any] = json.loads(bytes(data[at : at + meta]))
         at += meta
         self._trie = marisa_trie.Trie()
@@ -107,7 +115,7 @@ class Table:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(fd).st_size
-            if size < _HEAD.size:
+            if size < _BODY:
                 raise Damaged("cut")
             return cls(memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ)))
         finally:
