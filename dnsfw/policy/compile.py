@@ -146,6 +146,7 @@ class _Compiler:
             access=compile_access(section, at, self.document, self.problems),
             takeover=self.dns.takeover,
             implied=implied,
+            lists=tuple(compiler.lists),
         )
         self._check_role(made, section.resolved_only, at)
         find_warnings(made, self.problems)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dnsfw.model import RoleId, RuleId, Verdict
+from dnsfw.model import PortSet, RoleId, RuleId, Verdict
+from dnsfw.policy.compile_lists import list_ports, open_list
 from dnsfw.policy.destination import Destination, parse_destination
+from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position, Problems, Wrong, shown
 from dnsfw.policy.resolvers import ENCRYPTED_WORD
-from dnsfw.policy.rule import MIN_GRACE, Rule, Ttl, rule_id
-from dnsfw.policy.syntax_rules import RuleSection, TtlSection
+from dnsfw.policy.rule import MIN_GRACE, ListName, Rule, Ttl, rule_id
+from dnsfw.policy.syntax_rules import ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
 METADATA_WORD = "metadata"
@@ -50,6 +52,7 @@ class RuleCompiler:
         self.default = default
         self.at = at
         self.rules: list[Rule] = []
+        self.lists: list[NameList] = []
         self.words: dict[str, Position] = {}
 
     def compile(self, sections: Iterable[tuple[int, RuleSection]], ttl: Ttl) -> None:
@@ -90,6 +93,9 @@ class RuleCompiler:
             return
         key = written.pop()
         ttl = self.ttl(section.ttl, default_ttl, (*at, "ttl"))
+        if isinstance(listing := getattr(section, key), ListSection):
+            self._list(section, key, listing, at, ttl)
+            return
         for index, text in enumerate(getattr(section, key)):
             # A lone destination has no place of its own in a list: the key's value is it.
             self._destination(section, key, text, at, (*at, key, index), ttl)
@@ -109,24 +115,55 @@ class RuleCompiler:
         self._check_options(section, key, destination, at)
         self._check_name(section, key, text, destination, where)
         rule_text = f"{key} {destination.text}"
-        found = rule_id(self.name, rule_text, self.ids)
+        made = self._made(section, key, rule_text, destination.what, destination.ports, where, ttl)
+        self.rules.append(made)
+
+    def _made(
+        self,
+        section: RuleSection,
+        key: str,
+        text: str,
+        what: Pattern | Prefix | ListName,
+        ports: PortSet,
+        where: Position,
+        ttl: Ttl,
+    ) -> Rule:
+        found = rule_id(self.name, text, self.ids)
         self.ids.add(found)
-        self.rules.append(
-            Rule(
-                id=found,
-                role=self.role,
-                verdict=VERDICTS[key],
-                text=rule_text,
-                what=destination.what,
-                ports=destination.ports,
-                where=where,
-                ttl=ttl,
-                private=bool(section.private),
-                shared=section.shared or "allow",
-                close=section.close,
-                note=section.note or "",
-            )
+        return Rule(
+            id=found,
+            role=self.role,
+            verdict=VERDICTS[key],
+            text=text,
+            what=what,
+            ports=ports,
+            where=where,
+            ttl=ttl,
+            private=bool(section.private),
+            shared=section.shared or "allow",
+            close=section.close,
+            note=section.note or "",
         )
+
+    def _list(
+        self, section: RuleSection, key: str, listing: ListSection, at: Path, ttl: Ttl
+    ) -> None:
+        where = self.document.place((*at, key, "list"))
+        try:
+            ports = list_ports(listing)
+        except Wrong as wrong:
+            self.problems.wrong(self.document.place((*at, key, "ports")), wrong)
+            return
+        self._check_verdict_options(section, key, at)
+        tail = f":{listing.ports}" if listing.ports else ""
+        what = ListName(listing.list + tail)
+        rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl)
+        found = open_list(
+            rule, listing, where.file, broad=bool(section.broad), problems=self.problems
+        )
+        if found is not None:
+            self.rules.append(rule)
+            self.lists.append(found)
 
     def _word(self, section: RuleSection, key: str, word: str, where: Position) -> None:
         if key == "allow":
@@ -151,16 +188,25 @@ class RuleCompiler:
                 self.problems.error(
                     place, f"'{option}' says nothing about an address", "take it out"
                 )
-            elif option in ("private", "broad") and key == "deny":
+        if not address:
+            self._check_verdict_options(section, key, at)
+        what = destination.what
+        if section.close and isinstance(what, Pattern) and what.kind is Kind.EXACT:
+            place = self.document.key_place((*at, "close"))
+            self.problems.warn(place, "'close' changes nothing for an exact name: it is closed")
+
+    def _check_verdict_options(self, section: RuleSection, key: str, at: Path) -> None:
+        """Options that are for the other verdict, or for the other default."""
+        for option in ("private", "shared", "close", "broad"):
+            if getattr(section, option) in (None, False):
+                continue
+            place = self.document.key_place((*at, option))
+            if option in ("private", "broad") and key == "deny":
                 self.problems.error(place, f"'{option}' is for allow", "take it out")
             elif option in ("shared", "close") and key == "allow":
                 self.problems.error(place, f"'{option}' is for deny", "take it out")
             elif option in ("shared", "close") and self.default is Verdict.DENY:
                 self.problems.warn(place, f"'{option}' changes nothing under default: deny")
-        what = destination.what
-        if section.close and isinstance(what, Pattern) and what.kind is Kind.EXACT:
-            place = self.document.key_place((*at, "close"))
-            self.problems.warn(place, "'close' changes nothing for an exact name: it is closed")
 
     def _check_name(
         self, section: RuleSection, key: str, text: str, destination: Destination, where: Position

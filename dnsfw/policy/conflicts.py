@@ -58,8 +58,8 @@ def _warn_of_all(rule: Rule, role: RolePolicy, problems: Problems) -> None:
         )
 
 
-def _by_what(rules: Iterable[Rule]) -> dict[Pattern | Prefix, list[Rule]]:
-    same: dict[Pattern | Prefix, list[Rule]] = defaultdict(list)
+def _by_what(rules: Iterable[Rule]) -> dict[object, list[Rule]]:
+    same: dict[object, list[Rule]] = defaultdict(list)
     for rule in rules:
         same[rule.what].append(rule)
     return same
@@ -123,7 +123,7 @@ def _prefix_shadows(rules: Iterable[Rule]) -> dict[RuleId, list[Rule]]:
     listed = [rule for rule in rules if isinstance(rule.what, Prefix)]
     by_prefix = _by_what(listed)
     lengths = sorted({_prefix(rule).bits for rule in listed})
-    inside: dict[Prefix | Pattern, list[Rule]] = defaultdict(list)
+    inside: dict[object, list[Rule]] = defaultdict(list)
     for rule in listed:
         for bits in lengths:
             outer = _prefix(rule).shortened(bits)

@@ -68,7 +68,7 @@ def _explain_name(role: RolePolicy, asked: Asked, name: Name) -> Explanation:
     judgement = Judgement.of(shares)
     best = judgement.best
     matching = [rule for rule in role.ranked(name) if rule.ports.intersect(best.ports)]
-    runner = next((rule for rule in matching if rule is not best.rule), None)
+    runner = next((rule for rule in matching if rule != best.rule), None)
     why = why_lost(best, runner) if runner else ""
     if best.reason is Reason.NAME_DEFAULT:
         runner, why = _nearest(role, name, asked.ports)
@@ -93,7 +93,7 @@ def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
     judgement = Judgement.of(shares)
     best = judgement.best
     covering = [r for r in role.addresses.covering(addr) if r and r.ports.intersect(best.ports)]
-    runner = next((rule for rule in covering if rule is not best.rule), None)
+    runner = next((rule for rule in covering if rule != best.rule), None)
     if best.rule is None and best.reason is not Reason.BUILTIN:
         others = [r for r in role.addresses.covering(addr) if r]
         runner = others[0] if others else None

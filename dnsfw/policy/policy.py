@@ -28,6 +28,7 @@ from dnsfw.model import (
     addr_text,
 )
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
+from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.ports import describe
@@ -100,6 +101,7 @@ class RolePolicy:
         "default",
         "implied",
         "judge",
+        "lists",
         "metadata",
         "mode",
         "name",
@@ -125,6 +127,7 @@ class RolePolicy:
         access: Access | None = None,
         takeover: bool = False,
         implied: tuple[Rule, ...] = (),
+        lists: tuple[NameList, ...] = (),
     ) -> None:
         self.role = role
         self.name = name
@@ -136,11 +139,13 @@ class RolePolicy:
         self.access = access or Access()
         self.takeover = takeover
         self.implied = implied  # what a word stands for: judged like rules, not written as such
+        self.lists = lists
         every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
-        self.addresses = AddressTable(role, every, self.metadata)
-        self._matcher = Matcher(every, default)
+        listed = tuple(rule for names in lists for rule in names.prefixes)
+        self.addresses = AddressTable(role, every + listed, self.metadata)
+        self._matcher = Matcher(every, default, lists)
         self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
         self.closes = tuple(self._closes())
 

@@ -27,6 +27,13 @@ class Ttl:
 
 
 @dataclass(frozen=True, slots=True)
+class ListName:
+    """What a list's own rule is about: neither a name nor a prefix, but a file of them."""
+
+    text: str  # as the policy wrote it
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One `allow` or `deny` of one destination. `text` is canonical and names the rule."""
 
@@ -34,7 +41,7 @@ class Rule:
     role: RoleId
     verdict: Verdict
     text: str
-    what: Pattern | Prefix
+    what: Pattern | Prefix | ListName
     ports: PortSet
     where: Position
     ttl: Ttl = Ttl()

@@ -79,7 +79,7 @@ class PolicySection(Section):
 LATER = {
     "subjects": "whoever is in no role is 'host': it has no subjects of its own",
     "tests": "tests are not supported by this version",
-    "lists": "lists are not supported by this version",
+    "lists": "a list stands where a destination does: 'deny: {list: ads.txt}'",
 }
 
 

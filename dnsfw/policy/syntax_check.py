@@ -21,7 +21,7 @@ from dnsfw.policy.syntax import (
     PolicySection,
 )
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
-from dnsfw.policy.syntax_rules import RuleSection, TtlSection
+from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
 Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection)
@@ -30,6 +30,7 @@ _STAND_INS: dict[str, object] = {"version": 1, "default": "deny"}  # to find the
 _MISSING = {
     "version": "write 'version: 1'",
     "default": "write 'default: deny' or 'default: allow'",
+    "list": "name its file: '{list: ads.txt, format: hosts}'",
 }
 # What people write who come from other tools.
 _SYNONYMS = {
@@ -183,7 +184,7 @@ def _fit(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        found = [_untagged(item) for item in error.errors(include_url=False)]
     meant = {_meant(str(i["loc"][-1]), at + i["loc"][:-1]) for i in found if i["type"] == _EXTRA}
     for item in found:
         if item["type"] != "missing" or item["loc"][-1] not in meant:
@@ -192,7 +193,7 @@ def _fit(
         return None
     for item in found:
         raw = _without(raw, item["loc"])
-        if item["type"] == "missing":
+        if item["type"] == "missing" and len(item["loc"]) == 1:
             raw[str(item["loc"][-1])] = _STAND_INS[str(item["loc"][-1])]
     if model is PolicySection:
         raw = {**_STAND_INS, **raw}
@@ -200,6 +201,12 @@ def _fit(
         return model.model_validate(raw)
     except ValidationError:
         return None
+
+
+def _untagged(item: ErrorDetails) -> ErrorDetails:
+    """The error at its place in the file, where a union's arms have no place."""
+    loc = tuple(part for part in item["loc"] if part not in (NAMES_TAG, LIST_TAG))
+    return {**item, "loc": loc}
 
 
 def _tell(item: ErrorDetails, at: Path, document: Document, problems: Problems) -> None:
@@ -305,6 +312,7 @@ def _section_at(
     | RoleSection
     | SubjectSection
     | RuleSection
+    | ListSection
     | TtlSection
     | DnsSection
     | HostSection
@@ -316,6 +324,8 @@ def _section_at(
             return SubjectSection
         case ("roles", _):
             return RoleSection
+        case (*_, "rules", int(), "allow" | "deny"):
+            return ListSection
         case (*_, "ttl"):
             return TtlSection
         case ("dns",):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from dnsfw.policy.problems import shown
@@ -33,14 +33,13 @@ def _note(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
+def _several(value: object) -> object:
     """A lone destination is a list of one."""
-    if isinstance(value, dict) and "list" in value:
-        message = "lists are not supported by this version"
-        raise PydanticCustomError(
-            "said", "{message}", {"message": message, "remedy": "write the names as rules"}
-        )
     return [value] if isinstance(value, str) else value
+
+
+def _which(value: object) -> str:
+    return LIST_TAG if isinstance(value, dict | ListSection) else NAMES_TAG
 
 
 Duration = Annotated[
@@ -49,16 +48,9 @@ Duration = Annotated[
         _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
     ),
 ]
+ListFormat = Literal["plain", "hosts", "wildcard", "adblock", "rpz", "dnsmasq", "cidr"]
 Destination = Annotated[
     str, Field(description="WHAT[:PORTS][/PROTO]", json_schema_extra={"minLength": 1})
-]
-Destinations = Annotated[
-    list[Destination],
-    Field(min_length=1),
-    BeforeValidator(
-        _listed,
-        json_schema_input_type=Destination | Annotated[list[Destination], Field(min_length=1)],
-    ),
 ]
 Note = Annotated[str, BeforeValidator(_note), Field(max_length=MAX_NOTE)]
 
@@ -67,6 +59,29 @@ class Section(BaseModel):
     """What every part of a policy file keeps: no unknown key, no conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ListSection(Section):
+    """A file of names or addresses, in a format that other tools use too."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    list: Annotated[str, Field(min_length=1, description="a path, from the policy's directory")]
+    format: ListFormat = Field(default="plain", description="how its lines look")
+    meaning: Literal["exact", "suffix"] = Field(
+        default="exact", alias="as", description="suffix: a plain name means all below it too"
+    )
+    ports: str | None = Field(default=None, description="PORTS[/PROTO] of each of its names")
+
+
+# A union tells which of its arms did not fit: the tags are no keys of the file.
+NAMES_TAG, LIST_TAG = "(names)", "(list)"
+_Names = Annotated[list[Destination], Field(min_length=1)]
+Destinations = Annotated[
+    Annotated[_Names, Tag(NAMES_TAG)] | Annotated[ListSection, Tag(LIST_TAG)],
+    Discriminator(_which),
+    BeforeValidator(_several, json_schema_input_type=Destination | _Names | ListSection),
+]
 
 
 class TtlSection(Section):

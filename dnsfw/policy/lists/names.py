@@ -14,14 +14,7 @@ from dnsfw.wire.name import to_text
 
 _KIND = {Means.SELF: Kind.EXACT, Means.BELOW: Kind.BELOW, TREE: Kind.TREE}
 
-__all__ = ["ListName", "NameList"]
-
-
-@dataclass(frozen=True, slots=True)
-class ListName:
-    """What a list's own rule is about: neither a name nor a prefix, but a file of them."""
-
-    text: str  # as the policy wrote it
+__all__ = ["NameList"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +24,7 @@ class NameList:
     rule: Rule
     table: Table
     file: str
+    prefixes: tuple[Rule, ...] = ()  # its addresses, with the rule's own id
 
     def rule_for(self, name: Name) -> Rule | None:
         """The list's entry for a name, as a rule with its place in the list; None: silent."""

@@ -66,7 +66,7 @@ def build(parsed: Parsed, meta: Mapping[str, Any]) -> bytes:
     numbers += bytes(-len(numbers) % _ALIGN)
     rest = text + body + bytes(-len(body) % _ALIGN) + flags + numbers
     head = _HEAD.pack(_MAGIC, len(trie), len(text), 0, len(body))
-    return head + _seal(head, memoryview(rest)) + rest
+    return bytes(head + _seal(head, memoryview(rest)) + rest)
 
 
 def _seal(head: bytes | memoryview, rest: memoryview) -> bytes:
@@ -107,6 +107,7 @@ class Table:
         at += count + -count % _ALIGN
         self._lines = data[at : at + 4 * count].cast("I")
         self._prefixes = self._trie.iter_prefixes_with_ids
+        self.prefixes: list[tuple[str, int]] = [(t, n) for t, n in self.meta.get("prefixes", ())]
         self.exceptions_first = bool(self.meta.get("exceptions_first"))
 
     @classmethod

@@ -36,4 +36,5 @@ def test_the_schema_and_the_compiler_agree_on_durations_and_lists() -> None:
     allow = schema["$defs"]["RuleSection"]["properties"]["allow"]
 
     assert duration["pattern"] == "^[0-9]{1,9}[smhd]$"
-    assert {kind["type"] for kind in allow["anyOf"]} == {"string", "array"}
+    assert {kind.get("type") for kind in allow["anyOf"]} == {"string", "array", None}
+    assert {"$ref": "#/$defs/ListSection"} in allow["anyOf"]

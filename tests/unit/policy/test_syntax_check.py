@@ -70,7 +70,7 @@ def errors(text: str) -> list[str]:
         (HEAD + "dns: {refuse: nxdomian}", "did you mean 'nxdomain'?"),
         (HEAD + "dns: [x]", "p:3:6: 'dns' is keys and values, not a list"),
         (HEAD + "subjects: [{uid: 3}]", "p:3:1: whoever is in no role is 'host'"),
-        (HEAD + "rules: [deny: {list: ads.txt}]", "lists are not supported by this version"),
+        (HEAD + "rules: [deny: {list: ads.txt}]", "ads.txt: No such file"),
     ],
 )
 def test_an_error_has_its_place_and_its_remedy(text: str, says: str) -> None:

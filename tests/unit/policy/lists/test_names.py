@@ -9,10 +9,10 @@ import pytest
 from dnsfw.model import Verdict
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.lists.columns import TREE, Means, Parsed
-from dnsfw.policy.lists.names import ListName, NameList
+from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.lists.table import Table, build
 from dnsfw.policy.matcher import Matcher
-from dnsfw.policy.rule import Rule
+from dnsfw.policy.rule import ListName, Rule
 from dnsfw.wire.name import from_text
 
 TCP = 6

@@ -1,0 +1,80 @@
+"""A list that a rule names: found, compiled or mapped, and made into rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.model import PortSet
+from dnsfw.policy.destination import parse_destination
+from dnsfw.policy.lists.formats import Format
+from dnsfw.policy.lists.names import NameList
+from dnsfw.policy.lists.store import ListSource, Store
+from dnsfw.policy.lists.table import Table
+from dnsfw.policy.ports import ANY, parse_ports
+from dnsfw.policy.prefix import Prefix
+from dnsfw.policy.problems import Position, Problems, shown
+from dnsfw.policy.rule import Rule
+from dnsfw.policy.syntax_rules import ListSection
+
+__all__ = ["list_ports", "open_list"]
+
+_TOLD = 3  # kinds of refused lines that a warning names
+
+
+def list_ports(section: ListSection) -> PortSet:
+    """What a list's rule covers: every port of tcp, udp and icmp unless it says. Raises Wrong."""
+    if section.ports is None:
+        return ANY
+    ports, slash, proto = section.ports.partition("/")
+    return parse_ports(ports or None, proto if slash else None)
+
+
+def open_list(
+    rule: Rule, section: ListSection, policy_file: str, *, broad: bool, problems: Problems
+) -> NameList | None:
+    """The compiled list of a rule; None where its file is no list, which the problems say."""
+    path = Path(policy_file).parent / section.list
+    source = ListSource(
+        path, Format(section.format), suffix=section.meaning == "suffix", broad=broad
+    )
+    try:
+        table = Store().load(source)
+    except (ConfigError, PolicyError) as error:
+        problems.error(rule.where, str(error))
+        return None
+    _warn(rule.where, str(path), table, problems)
+    return NameList(rule, table, str(path), tuple(_prefixes(rule, table, str(path))))
+
+
+def _prefixes(rule: Rule, table: Table, file: str) -> Iterator[Rule]:
+    """The addresses of a list, each a rule with its own place and the list's id."""
+    for text, line in table.prefixes:
+        what = parse_destination(text).what
+        assert isinstance(what, Prefix)
+        yield replace(
+            rule, what=what, text=f"{rule.text}: {text}", where=Position(file, line, 1),
+            listed=True,
+        )  # fmt: skip
+
+
+def _warn(where: Position, file: str, table: Table, problems: Problems) -> None:
+    refusals: dict[str, int] = table.meta["refusals"]
+    if not refusals:
+        return
+    count = sum(refusals.values())
+    kinds = sorted(refusals.items(), key=lambda item: (-item[1], item[0]))
+    told = _sentence(f"{number} {why}" for why, number in kinds[:_TOLD])
+    first = table.meta["refused"][0]
+    lines = "line is no rule" if count == 1 else "lines are no rules"
+    problems.warn(
+        where,
+        f"{shown(file)}: {count} {lines} ({told}), the first is line {first[0]}",
+        "'dnsfw check' shows more",
+    )
+
+
+def _sentence(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
