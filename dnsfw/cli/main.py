@@ -50,6 +50,7 @@ COMMANDS = {
     },
     "Policy (no root needed)": {
         "check": "Every mistake of a policy file at once.",
+        "test": "The tests of a policy, one line each.",
         "explain": "The verdict on a destination, and the rule that gave it.",
         "learn": "The smallest policy for what was observed.",
         "import": "Another tool's policy, as one of ours.",

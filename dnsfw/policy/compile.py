@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 from dnsfw.model import HOST, Mode, RoleId, RuleId, Verdict, abi
+from dnsfw.policy.case import Case, compile_cases, read_cases
 from dnsfw.policy.compile_access import compile_access
 from dnsfw.policy.compile_dns import compile_dns
 from dnsfw.policy.compile_rules import METADATA_WORD, VERDICTS, RuleCompiler
@@ -27,17 +29,25 @@ from dnsfw.policy.syntax_yaml import Document, Path, read_document
 
 __all__ = ["compile_text", "diff", "find_policy", "load"]
 
+TESTS_ENDING = ".test.yaml"
 _MODES = {"enforce": Mode.ENFORCE, "audit": Mode.AUDIT}
 
 
 def load(path: FilePath, known: Mapping[str, int] | None = None) -> Policy:
     """The policy in a file. PolicyError holds everything that is wrong with it.
 
-    `known` has the ids of roles that were handed out before: a name keeps its id.
+    `NAME.test.yaml` beside `NAME.yaml` holds more of its tests. `known` has the ids of roles
+    that were handed out before: a name keeps its id.
     """
     text = read_policy(path)
-    policy = convert(text, str(path))  # another tool's file is read as what it means
-    return compile_text(policy, str(path) if policy is text else f"{path} (imported)", known)
+    meant = convert(text, str(path))  # another tool's file is read as what it means
+    policy = compile_text(meant, str(path) if meant is text else f"{path} (imported)", known)
+    beside = path.with_name(path.stem + TESTS_ENDING)
+    if not beside.is_file():
+        return policy
+    ids = {role.name: role.role for role in policy.roles.values()}
+    cases = read_cases(read_policy(beside), str(beside), ids)
+    return replace(policy, tests=(*policy.tests, *cases), sources=(*policy.sources, str(beside)))
 
 
 def compile_text(text: str, file: str = "<text>", known: Mapping[str, int] | None = None) -> Policy:
@@ -83,6 +93,7 @@ class _Compiler:
             warnings=tuple(sorted(set(self.problems.warnings))),
             subjects=tuple(subjects),
             places=subjects,
+            tests=self._tests(),
             degraded=top.degraded == "allow",
             containers=bool(top.host and top.host.containers),
             revision=top.revision,
@@ -99,6 +110,10 @@ class _Compiler:
                 self.problems.error(where, f"two roles have the number {number}", "take one out")
             found[number] = self.role_ids[role.name]
         return found
+
+    def _tests(self) -> tuple[Case, ...]:
+        ids = {HOST_NAME: HOST, **self.role_ids}
+        return compile_cases(self.checked.tests, ids, self.document, self.problems)
 
     def _named(self, role: CheckedRole, ttl: Ttl) -> RolePolicy:
         at: Path = ("roles", role.name)

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from dnsfw.errors import ConfigError, WireError
-from dnsfw.model import Addr, Loopback, Mode, Name, PortSet, Reason, Verdict, addr_from, addr_text
-from dnsfw.policy.destination import split
+from dnsfw.model import Addr, Loopback, Mode, Name, PortSet, Reason, Verdict
+from dnsfw.policy.asked import Asked, parse_asked
 from dnsfw.policy.policy import Access, RolePolicy
-from dnsfw.policy.ports import KNOWN, parse_ports
+from dnsfw.policy.ports import KNOWN
 from dnsfw.policy.prefix import MAPPED
-from dnsfw.policy.problems import Wrong, shown
-from dnsfw.policy.psl import fold_dots, to_ascii
 from dnsfw.policy.rule import Judgement, Rule, Share
 from dnsfw.policy.why import why_lost, why_silent
-from dnsfw.wire.name import from_text, to_text
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A destination to explain: one host, and the ports that are meant."""
-
-    to: Name | Addr
-    is_addr: bool
-    ports: PortSet
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +38,11 @@ class Explanation:
 
 def explain(role: RolePolicy, text: str) -> Explanation:
     """Explain `HOST[:PORT][/PROTO]` for a role. ConfigError when that is none."""
-    try:
-        asked = _parse(text)
-    except Wrong as wrong:
-        tail = f"; {wrong.remedy}" if wrong.remedy else ""
-        raise ConfigError(wrong.message + tail) from None
+    return explain_asked(role, parse_asked(text))
+
+
+def explain_asked(role: RolePolicy, asked: Asked) -> Explanation:
+    """The same for a destination that was read before."""
     if asked.is_addr:
         return _explain_addr(role, asked, Addr(asked.to))
     return _explain_name(role, asked, Name(asked.to))
@@ -159,44 +144,3 @@ def _suffix(rule: Rule) -> bytes:
 def _is_loopback(addr: Addr) -> bool:
     """127.0.0.0/8 and ::1, judged by the role's `loopback`."""
     return addr[:13] == MAPPED[:12] + b"\x7f" or addr == bytes(15) + b"\x01"
-
-
-def _parse(text: str) -> Asked:
-    if (addr := _address(text)) is not None:
-        return _asked(addr, None, None)
-    parts = split(text)
-    if parts.bits is not None:
-        raise Wrong(f"{shown(text)} is no destination", "name one host: 'example.com:443/tcp'")
-    bracketed = parts.what.startswith("[")
-    host = parts.what[1:-1] if bracketed else parts.what
-    if (addr := _address(host)) is not None:
-        return _asked(addr, parts.ports, parts.proto)
-    if bracketed:
-        raise Wrong(f"{shown(parts.what)} holds no IPv6 address", "write '[2001:db8::1]:443'")
-    try:
-        name = from_text(".".join(to_ascii(label) for label in fold_dots(host).split(".")))
-    except WireError as error:
-        raise Wrong(f"{shown(host)}: {error}", "write a name or an address") from None
-    return _asked(name, parts.ports, parts.proto)
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
-def _asked(to: Name | IPv4Address | IPv6Address, ports: str | None, proto: str | None) -> Asked:
-    """A port without a protocol means TCP; neither means everything."""
-    if ports is not None and not ports.isdecimal():
-        raise Wrong(f"{shown(ports)} is no port", "explain takes one port")
-    if ports is not None and proto is None:
-        proto = "tcp"
-    meant = parse_ports(ports, proto) if proto else KNOWN
-    tail = (f":{ports}" if ports else "") + (f"/{proto}" if proto else "")
-    if isinstance(to, bytes):
-        return Asked(to, False, meant, to_text(to) + tail)
-    addr = addr_from(to)
-    host = addr_text(addr)
-    return Asked(addr, True, meant, (f"[{host}]" if ":" in host and tail else host) + tail)

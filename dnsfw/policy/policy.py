@@ -28,6 +28,7 @@ from dnsfw.model import (
     addr_text,
 )
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
+from dnsfw.policy.case import Case
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
@@ -217,6 +218,7 @@ class Policy:
     warnings: tuple[Problem, ...] = ()
     subjects: tuple[Subject, ...] = ()  # in the file's order; their rank is the kernel's
     places: Mapping[Subject, Position] = field(default_factory=dict)
+    tests: tuple[Case, ...] = ()
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
     revision: int | None = None  # only grows

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from dnsfw.model import abi
 from dnsfw.policy.syntax_roles import Inbound, Loopback, RoleName, RoleSection
 from dnsfw.policy.syntax_rules import RuleSection, Section, TtlSection
+from dnsfw.policy.syntax_tests import CaseSection
 
 MAX_ROLES = int(abi.Limit.MAX_ROLES) - int(abi.RoleId.FIRST)  # the kernel's table has no more
 
@@ -65,6 +66,9 @@ class PolicySection(Section):
     roles: dict[RoleName, RoleSection] | None = Field(
         default=None, min_length=1, max_length=MAX_ROLES, description="policies of their own"
     )
+    tests: list[CaseSection] | None = Field(
+        default=None, min_length=1, description="what `dnsfw test` and every reload check"
+    )
     dns: DnsSection | None = None
     host: HostSection | None = None
     degraded: Literal["allow", "deny"] = Field(
@@ -78,7 +82,6 @@ class PolicySection(Section):
 # Keys of the language that later versions read, and one that never will: better said than guessed.
 LATER = {
     "subjects": "whoever is in no role is 'host': it has no subjects of its own",
-    "tests": "tests are not supported by this version",
     "lists": "a list stands where a destination does: 'deny: {list: ads.txt}'",
 }
 

@@ -22,9 +22,10 @@ from dnsfw.policy.syntax import (
 )
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
+from dnsfw.policy.syntax_tests import CaseSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
-Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection)
+Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection, CaseSection)
 
 _STAND_INS: dict[str, object] = {"version": 1, "default": "deny"}  # to find the other errors
 _MISSING = {
@@ -95,6 +96,7 @@ class Checked:
     top: PolicySection
     rules: tuple[tuple[int, RuleSection], ...]
     roles: tuple[CheckedRole, ...] = ()
+    tests: tuple[tuple[int, CaseSection], ...] = ()
 
 
 def check_document(document: Document, problems: Problems) -> Checked | None:
@@ -113,8 +115,19 @@ def check_document(document: Document, problems: Problems) -> Checked | None:
             problems.error(document.key_place((key,)), LATER[key], "take the key out")
     rules = _entries(RuleSection, top.pop("rules", None), ("rules",), document, problems)
     roles = _roles(top.pop("roles", None), document, problems)
+    tests = _entries(CaseSection, top.pop("tests", None), ("tests",), document, problems)
     policy = _fit(PolicySection, top, (), document, problems)
-    return Checked(policy, rules, roles) if policy else None
+    return Checked(policy, rules, roles, tests) if policy else None
+
+
+def check_tests(document: Document, problems: Problems) -> tuple[tuple[int, CaseSection], ...]:
+    """The tests of a file that holds nothing else."""
+    value = document.value
+    if not isinstance(value, dict) or set(value) != {"tests"}:
+        problems.error(document.place(()), "a file of tests has the one key 'tests'", "")
+        return ()
+    _refuse_nothing(document, problems)
+    return _entries(CaseSection, _clean(value).get("tests"), ("tests",), document, problems)
 
 
 def _roles(value: Any, document: Document, problems: Problems) -> tuple[CheckedRole, ...]:
@@ -312,6 +325,7 @@ def _section_at(
     | RoleSection
     | SubjectSection
     | RuleSection
+    | CaseSection
     | ListSection
     | TtlSection
     | DnsSection
@@ -324,6 +338,8 @@ def _section_at(
             return SubjectSection
         case ("roles", _):
             return RoleSection
+        case ("tests", int()):
+            return CaseSection
         case (*_, "rules", int(), "allow" | "deny"):
             return ListSection
         case (*_, "ttl"):
@@ -340,7 +356,7 @@ def _named(path: Path) -> str:
     """The last key of a path, for a sentence."""
     key = next((part for part in reversed(path) if isinstance(part, str)), "the policy")
     inside = path and isinstance(path[-1], int)
-    if inside and key in ("rules", "subjects"):
+    if inside and key in ("rules", "subjects", "tests"):
         return f"a {key[:-1]}"
     return f"an entry of '{key}'" if inside else f"'{key}'" if path else key
 
