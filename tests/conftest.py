@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"needs_{kind}: {meaning}")
     # Ended from outside, a run still takes its namespaces and cgroups down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Compiled lists of the tests are not the machine's.
+    cache = tempfile.TemporaryDirectory(prefix="dnsfw-cache-")
+    os.environ["DNSFW_CACHE_DIR"] = cache.name
+    config.add_cleanup(cache.cleanup)
     unknown = REQUIRED - set(KINDS) - {"wheel"}
     if unknown:
         raise pytest.UsageError(f"DNSFW_REQUIRE: unknown {', '.join(sorted(unknown))}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dnsfw.cli.absent import absent
+from dnsfw.cli.list_view import list_json, list_lines
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.cli.role_view import role_json, role_line
 from dnsfw.errors import ConfigError, PolicyError
@@ -60,6 +61,7 @@ def _check(path: Path) -> tuple[int, dict[str, Any], Policy | None]:
     row["notes"] = absent(policy)
     row.update({key: host[key] for key in ("default", "mode", "allow_rules", "deny_rules")})
     row["roles"] = [role_json(policy, role) for role in policy.roles.values()]
+    row["lists"] = [list_json(role, one) for role in policy.roles.values() for one in role.lists]
     return 0, row, policy
 
 
@@ -77,3 +79,6 @@ def _show(row: dict[str, Any], policy: Policy | None) -> None:
     for role in policy.roles.values():
         if role.role != HOST:
             click.echo(f"  role {role.name}: {role_line(policy, role)}")
+        for names in role.lists:
+            for line in list_lines(names):
+                click.echo(f"  {line}")

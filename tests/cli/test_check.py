@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from dnsfw.cli.check import check
 from dnsfw.model import Inbound, Verdict, addr_from
 from dnsfw.policy.compile import load
+from dnsfw.cli.test import test as run_tests
 from dnsfw.policy.files import shipped
 from dnsfw.wire.name import from_text
 
@@ -125,9 +126,15 @@ def test_the_policies_shown_in_the_readme_of_the_language_pass(file: Path) -> No
     readme = shipped() / "README.md"
     blocks = [part.split("```")[0] for part in readme.read_text().split("```yaml\n")[1:]]
 
-    assert len(blocks) == 2
+    (file.parent / "lists").mkdir()
+    (file.parent / "lists" / "ads.txt").write_text("||ads.example^\n")
+    (file.parent / "partners.txt").write_text("partner.example\n")
+
+    assert len(blocks) == 4
     for block in blocks:
         file.write_text(block)
+        if "tests:" in block:
+            assert CliRunner().invoke(run_tests, [str(file)]).exit_code == 0
         assert run(str(file)).exit_code == 0
         assert "warning:" not in run(str(file)).stderr
 

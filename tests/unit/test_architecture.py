@@ -27,6 +27,7 @@ MAY = {
 DOORS = {
     "bcc": ["datapath/bcc.py"],
     "cachetools": ["engine/cache.py"],
+    "marisa_trie": ["policy/lists/table.py"],
     "click": ["cli/*.py"],
     "dnslib": ["cli/query.py"],
     "idna": ["policy/pattern.py", "policy/psl.py"],
