@@ -41,7 +41,6 @@ def role_rows(daemon: Daemon, flows: Mapping[int, int]) -> list[dict[str, Any]]:
             "subjects": [subject_text(subject) for subject in mine],
             "hooks": list(_places(role, mine, hooks)),
             "queries": engine.asked(number),
-            "dropped": daemon.service.rates.dropped[number],
             "refused": counts[number, _REFUSED],
             "audited": counts[number, _AUDITED],
             "grants": engine.held(number),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnsfw import __version__
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Reason
-from dnsfw.model import PROBE, SECOND, Flow, Lockdown, PortSet, RoleId, addr_text
+from dnsfw.model import NO_ROLE, PROBE, SECOND, Flow, Lockdown, PortSet, RoleId, addr_text
 from dnsfw.server.audit import audit_text, audited_roles
 from dnsfw.server.loop import loop_name
 from dnsfw.server.reporter import protocol_text, reason_text
@@ -123,6 +123,7 @@ def _server(daemon: Daemon) -> dict[str, Any]:
         "udp_unsent": sum(listener.unsent for listener in udp),
         "udp_oversized": sum(listener.truncated for listener in udp),
         "udp_dropped": sum(service.rates.dropped.values()),
+        "unknown_askers": daemon.reporter.counts[NO_ROLE, "refused"],
         "tcp_connections": sum(len(listener.connections) for listener in tcp),
         "tcp_evicted": sum(listener.evicted for listener in tcp),
         "asks": service.upstreams.asked,

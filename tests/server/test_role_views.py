@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dnslib import RCODE
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import FlowState, Reason
@@ -13,6 +14,7 @@ from dnsfw.model import DEFAULT_RULE, Flow, RoleId, Subject, SubjectKind, addr_f
 from dnsfw.server.clock import boot_now
 from dnsfw.server.kernel import Hook
 from dnsfw.server.role_views import subject_text
+from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
 from tests.support.running import Running, running
 
@@ -128,3 +130,19 @@ async def test_a_guests_packets_are_judged_on_its_own_device(tmp_path: Path) -> 
         host, web, guest = state["roles"]
         assert guest["hooks"] == ["veth7"]
         assert web["hooks"] == host["hooks"] == ["/sys/fs/cgroup/test", "eth0"]
+
+
+async def test_who_has_no_role_is_counted_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryKernel, "marks", True)  # and nobody marks our packets
+    async with running(tmp_path, policy=ROLES) as run:
+        reply = await run.query("www.example.com")
+        run.daemon.service.rates.dropped[number(run, "web")] += 3
+        _, state = await run.control("status")
+
+        assert reply.header.rcode == RCODE.REFUSED
+        assert state["server"]["unknown_askers"] == 1
+        assert state["server"]["udp_dropped"] == 3
+        assert [row["dropped"] for row in state["roles"]] == [0, 3, 0]
+        assert all(row["queries"] == 0 for row in state["roles"])
