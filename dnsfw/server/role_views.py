@@ -43,6 +43,7 @@ def role_rows(daemon: Daemon, flows: Mapping[int, int]) -> list[dict[str, Any]]:
             "queries": engine.asked(number),
             "refused": counts[number, _REFUSED],
             "audited": counts[number, _AUDITED],
+            "dropped": daemon.service.rates.dropped[number],
             "grants": engine.held(number),
             "flows": flows.get(number, 0),
             "packets": {
