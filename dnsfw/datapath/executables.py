@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from dnsfw.datapath.process import Gone
 from dnsfw.datapath.syscall import Closing
-from dnsfw.errors import DatapathError
+from dnsfw.errors import DatapathError, DnsfwError
 from dnsfw.model import RoleId
 
 __all__ = ["XATTR", "ExecWatch", "Executable"]
@@ -58,7 +59,7 @@ class Executable:
     number: int = 0  # that the role had in an imported policy; 0: none
 
 
-# Moves the process; raises DatapathError if that cannot be: then the exec is refused.
+# Moves the process; raises if that cannot be: then the exec is refused.
 Move = Callable[[int, Executable], None]
 
 
@@ -152,7 +153,9 @@ class ExecWatch:
                 return
             move(pid, executable)
             answer = _ALLOW
-        except DatapathError as error:
+        except Gone:
+            pass  # killed while it was held: nobody is there to run anything
+        except (DnsfwError, OSError) as error:
             yield f"exec refused to process {pid}: it cannot be put into its role: {error}"
         finally:  # whatever happened, nobody is left waiting
             os.write(self._fd, _RESPONSE.pack(fd, answer))
