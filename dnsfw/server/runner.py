@@ -23,11 +23,13 @@ from dnsfw.datapath.private_net import PrivateNet
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
 from dnsfw.engine.effects import Note
-from dnsfw.errors import ConfigError, DatapathError
+from dnsfw.errors import ConfigError
 from dnsfw.model import Mode, Rank, Subject, SubjectKind, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
+from dnsfw.server import capabilities
 from dnsfw.server.address import Endpoint
+from dnsfw.server.capabilities import Cap
 from dnsfw.server.clock import boot_now
 from dnsfw.server.escape import safe
 from dnsfw.server.faults import Faults
@@ -57,6 +59,11 @@ _LOOP_HEARD = 0.1  # seconds: a query that comes back from this very host takes 
 _DRAINS = 32  # batches of events; more than the ring holds
 _REMARKS = 20
 _HOST = "host"
+_RIGHTS = {
+    Cap.BPF: "to load the hooks",
+    Cap.NET_ADMIN: "to attach them",
+    Cap.SYS_ADMIN: "for the BPF file system and namespaces",
+}
 
 WallClock = Callable[[], float]
 
@@ -276,7 +283,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     upstreams = _whom_to_ask(options, policy)
     guards = _filter(options)
     start = Start(options.command, account, guards, options.no_escape)
-    _check_rights()
+    capabilities.check(_RIGHTS)
     pins = pin_dir(Options())
     pins = pins.with_name(f"{pins.name}-run-{os.getpid()}")
     adopt_orphans()
@@ -351,14 +358,6 @@ def _filter(options: RunOptions) -> bytes:
     if not (options.no_raw or options.no_escape):
         return b""
     return program(os.uname().machine, raw=options.no_raw, escape=options.no_escape)
-
-
-def _check_rights() -> None:
-    if os.geteuid() != 0:
-        raise DatapathError(
-            "dnsfw run needs root, to make a cgroup and to load BPF programs; remedy: "
-            "sudo dnsfw run --user \"$USER\" ..."
-        )
 
 
 def _complain(line: str) -> None:

@@ -49,4 +49,4 @@ def test_without_rights_it_says_what_to_do(tmp_path: Path) -> None:
     done = dnsfw("run", "--default", "deny", "--", "true")
 
     assert done.code == 3
-    assert "sudo dnsfw run --user" in done.err
+    assert "missing CAP_BPF" in done.err

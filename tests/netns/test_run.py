@@ -444,3 +444,30 @@ def test_mistakes_and_lacks_end_before_the_command_begins(runs: Runs) -> None:
     assert done.stdout == ""
     assert "no upstream" in done.stderr
     assert "--upstream 9.9.9.9" in done.stderr
+
+
+def test_a_daemon_on_the_host_judges_too_and_is_not_disturbed(world: World) -> None:
+    from tests.support.daemon import LISTEN
+    from tests.support.world import policy_of
+
+    daemon = world.guard(policy_of([{"allow": "*.example.com:80"}]))
+    runs = Runs(world)
+    inner = world.guest  # in the daemon's cgroup; its nameserver is the daemon
+    other = "other.example.net"
+    script = (
+        f"{FETCH}; curl -sS --max-time 5 http://www.example.com:8080/ || echo no-port; "
+        f"curl -sS --max-time 5 http://{other}/ || echo no-name"
+    )
+    argv = runs.argv("--allow", f"{WWW}:80,8080", "--allow", other,
+                     command=["sh", "-c", script])
+
+    done = inner.run(argv, env=runs.environment)
+
+    assert LISTEN in inner.resolv_conf.read_text() if inner.resolv_conf else False
+    assert "hello from" in done.stdout, done.stderr
+    assert done.stdout.split()[-2:] == ["no-port", "no-name"]
+    status = daemon.show("status")
+    assert status["enforcing"]
+    assert world.fetches(f"http://{WWW}/")
+    assert not world.internet.asked(other)
+    assert runs.pins() == ["dnsfw"]

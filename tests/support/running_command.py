@@ -81,7 +81,9 @@ class Runs:
         return [path.name for path in self.bpffs.iterdir() if path.name.startswith("dnsfw")]
 
     def left_nothing(self) -> bool:
-        return not self.cgroups() and not self.pins()
+        """Of runs: no cgroup, no pin, no process."""
+        empty = "populated 0" in (self.cgroup.path / "cgroup.events").read_text()
+        return empty and not self.cgroups() and not self.pins()
 
     def file(self, name: str, text: str) -> Path:
         return self.lab.file(name, text)
