@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dnsfw.model import Limit, PortRange, PortSet, SubjectKind
+from dnsfw.model import Limit, PortSet, SubjectKind
 from dnsfw.policy.compile_subjects import read_subject
 from dnsfw.policy.importers.outcome import Imported, Kept, Section, comment, quoted
 from dnsfw.policy.importers.role_ports import DIRECTIONS, Ports, open_ports, read_rules
+from dnsfw.policy.importers.role_text import RoleLines, role_text
 from dnsfw.policy.importers.tolerant_json import read_json
-from dnsfw.policy.ports import LAST_PORT, PROTOCOL_NAMES, PROTOCOLS, chunks, suffix_text
 from dnsfw.policy.problems import Problems, Wrong, shown
 
 __all__ = ["FORMAT", "KEYS", "import_roles"]
@@ -26,13 +26,10 @@ FORMAT = "roles"
 KEYS = ("roles", "exec_enrollments", "cgroup_enrollments")
 _NOT_OURS = "kept as a comment: dnsfw enforces the network part alone"
 _NO_SUCH = "dnsfw has nothing like it"
-_WORLD = ("0.0.0.0/0", "[::]/0")
 _CGROUP_MOUNTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _LAST_ID = 2**32 - 1
 _RESERVED = ("host", "probe")
-_EVERY = (1, LAST_PORT)
-_TCP, _UDP = PROTOCOLS["tcp"], PROTOCOLS["udp"]
 
 
 @dataclass(slots=True)
@@ -49,6 +46,12 @@ class _Role:
 
     def allowed(self, direction: str) -> PortSet:
         return open_ports(self.ports[direction], self.allow_network)
+
+    def lines(self) -> RoleLines:
+        connect, bind = map(self.allowed, DIRECTIONS)
+        return RoleLines(
+            self.name, self.number, self.allow_network, connect, bind, self.notes, self.subjects
+        )
 
 
 def import_roles(text: str, file: str, problems: Problems) -> Imported | None:
@@ -191,69 +194,4 @@ def _policy(roles: Mapping[str, _Role], pods: list[str]) -> str:
     lines += comment(
         "Names are asked of dnsfw where resolv.conf names it, or with `dns: {takeover: true}`."
     )
-    return lines + "roles:\n" + "".join(map(_role_text, roles.values()))
-
-
-def _role_text(role: _Role) -> str:
-    connect, bind = role.allowed("connect"), role.allowed("bind")
-    lines = f"  {role.name}:\n"
-    if role.number is not None:
-        lines += f"    number: {role.number}  # what an older enrolment socket calls it\n"
-    lines += "".join(comment(note, "    ") for note in role.notes)
-    lines += f"    default: {'allow' if role.allow_network else 'deny'}\n"
-    lines += f"    inbound: {_access(bind, none='deny', tcp='tcp')}\n"
-    lines += f"    loopback: {_access(connect, none='own', tcp='')}\n"
-    if role.subjects:
-        lines += "    subjects:\n" + "".join(dict.fromkeys(role.subjects))
-    return lines + "".join(_rules(role, connect))
-
-
-def _access(ports: PortSet, none: str, tcp: str) -> str:
-    """A word, or the list of ports."""
-    everything = open_ports(Ports(), True)
-    if ports == everything:
-        return "all"
-    if not ports:
-        return none
-    if tcp and ports == PortSet.of(r for r in everything.ranges if r.proto == _TCP):
-        return tcp
-    listed = []
-    for one in ports.ranges:
-        span = str(one.low) if one.low == one.high else f"{one.low}-{one.high}"
-        listed.append(f"{span}/{PROTOCOL_NAMES[one.proto]}")
-    return "[" + ", ".join(map(quoted, listed)) + "]"
-
-
-def _rules(role: _Role, connect: PortSet) -> Iterator[str]:
-    """What differs from the default, for every address; and for names, that they may be asked."""
-    everything = open_ports(Ports(), True)
-    verb = "deny" if role.allow_network else "allow"
-    differs = everything.minus(connect) if role.allow_network else connect
-    if not differs:
-        return
-    yield "    rules:\n"
-    for suffix in _suffixes(differs):
-        where = ", ".join(quoted(f"{world}{suffix}") for world in _WORLD)
-        yield f"      - {verb}: [{where}]\n"
-        if verb == "allow":  # under `default: deny` a name without a rule is refused
-            yield f"      - allow: {quoted(f'*{suffix}')}\n        broad: true\n"
-
-
-def _suffixes(ports: PortSet) -> Iterator[str]:
-    """The `:PORTS/PROTO` of rules that cover exactly these ports."""
-    ranges = [r if (r.low, r.high) != _EVERY else PortRange(r.proto) for r in ports.ranges]
-    tcp, udp = (PortSet.of(r for r in ranges if r.proto == n) for n in (_TCP, _UDP))
-    same = [(r.low, r.high) for r in tcp.ranges] == [(r.low, r.high) for r in udp.ranges]
-    for part in (tcp.union(udp),) if same else (tcp, udp):
-        yield from map(suffix_text, _fitting(part, same))
-
-
-def _fitting(ports: PortSet, same: bool) -> Iterator[PortSet]:
-    """In pieces that one rule can hold, both protocols side by side where they are equal."""
-    if not same:
-        yield from chunks(ports)
-        return
-    half = len(ports.ranges) // 2
-    tcp, udp, size = ports.ranges[:half], ports.ranges[half:], int(Limit.PORT_RANGES) // 2
-    for at in range(0, half, size):
-        yield PortSet(tcp[at : at + size] + udp[at : at + size])
+    return lines + "roles:\n" + "".join(role_text(role.lines()) for role in roles.values())
