@@ -84,8 +84,9 @@ def run(
     started ends too. Signals, terminal and exit status are the command's own; at
     the end, what was refused is said on stderr.
 
-    Root inside can pass by the wall (raw frames, other cgroups): --user, --no-raw,
-    --no-escape and --net private each close a way. See the README's limits.
+    \b
+    Root inside has ways past the wall: raw frames, other cgroups. Close them by
+    --user, or --no-raw and --no-escape, or --net private. See the README.
 
     Exit status: the command's; 128+n after signal n; 127 not found, 126 not
     executable; 2 and 3 are dnsfw's own, and then nothing ran.
