@@ -10,10 +10,12 @@ from dnsfw.datapath import abi
 from dnsfw.model import SECOND, Lockdown, Reason, RuleId
 from tests.support.packets import (
     ACK,
+    FIN,
     ICMP,
     ICMP6,
     IP4,
     IP6,
+    RST,
     SCTP,
     TCP,
     UDP,
@@ -23,6 +25,7 @@ from tests.support.packets import (
 )
 from tests.support.wall import (
     ALLOW,
+    CG_EGRESS,
     DENY,
     EGRESS,
     FROM_GUEST,
@@ -329,6 +332,20 @@ def test_loopback_is_the_roles_own_question(wall: Wall, hook: str, to: To, lo: s
 
     wall.policy(loopback=abi.Loopback.PORTS)
     assert said(wall, hook, to(lo, TCP(80)), device=LO) == (Reason.LOOPBACK_OTHER, False)
+
+
+@pytest.mark.parametrize("to", [IP4, IP6], ids=["v4", "v6"])
+def test_ones_own_loopback_is_a_listener_but_for_last_words(wall: Wall, to: To) -> None:
+    """The peer has closed and is gone: what ends the conversation begins nothing."""
+    wall.policy(ALLOW, loopback=abi.Loopback.OWN)
+    lo = "127.0.0.1" if to is IP4 else "::1"
+
+    for flags in (ACK, FIN | ACK, RST):
+        packet = to(lo, TCP(80, flags), src=lo)
+        assert said(wall, CG_EGRESS, packet, device=LO) == (Reason.LOOPBACK, True)
+    for part in (TCP(80), TCP(80, ACK, b"data"), UDP(80), ICMP() if to is IP4 else ICMP6()):
+        packet = to(lo, part, src=lo)
+        assert said(wall, CG_EGRESS, packet, device=LO) == (Reason.LOOPBACK_OTHER, False)
 
 
 @pytest.mark.parametrize("device_hook", [TC, TC_L3])
