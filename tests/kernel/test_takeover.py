@@ -317,6 +317,19 @@ def test_limit_data_in_the_handshake_does_not_show_whose_it_is(
     assert site.inside(act) == (("8.8.8.8", 53), b"tcp4 0 q")
 
 
+def test_limit_mptcp_is_taken_over_and_shows_the_door(site: Site, doors: OpenDoors) -> None:
+    """The hook sees the subflow that it leads away, getpeername(2) the socket above it."""
+
+    def act() -> Any:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect(("8.8.8.8", 53))
+            sock.sendall(b"q")
+            return sock.recv(100), sock.getpeername()
+
+    assert site.inside(act) == (b"tcp4 1 q", ("127.0.53.53", doors.ports.tcp4))
+
+
 # what is left alone
 
 
