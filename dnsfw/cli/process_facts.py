@@ -98,7 +98,9 @@ def _executable(pid: int, policy: Policy) -> str:
 
 
 def _executables(policy: Policy) -> list[Subject]:
-    return [s for s in policy.subjects if s.kind is SubjectKind.EXECUTABLE]
+    """Those that name a file: what an attribute says is seen in the cgroup."""
+    named = (s for s in policy.subjects if s.kind is SubjectKind.EXECUTABLE)
+    return [s for s in named if s.value.startswith("/")]
 
 
 def _user(number: int) -> str:

@@ -21,6 +21,7 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,248}\.(service|scope|slice)")  # syste
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?")
 _MOUNT = re.compile(r"/sys/fs/cgroup(/unified)?(?=/|$)")
 _PATH_MAX = 4095
+_BY_ATTRIBUTE = "xattr"  # whatever file carries a role's name: see datapath/executables.py
 _WAYS = ("cgroup", "executable", "uid", "gid", "source", "interface", "via")
 # Which of the kernel's tables a subject takes a row of (executables: a cgroup of their own).
 _ROOM = {
@@ -53,7 +54,9 @@ def compile_subjects(
             except Wrong as wrong:
                 problems.wrong(where, wrong)
                 continue
-            key = (subject.kind, subject.value, subject.interface, subject.base)
+            # Where files say their role themselves, each role has them for itself.
+            whose = role.name if subject.value == _BY_ATTRIBUTE else ""
+            key = (subject.kind, subject.value, subject.interface, subject.base, whose)
             if key in owners:
                 _twice(subject, where, role.name, *owners[key], problems)
                 continue
@@ -114,6 +117,8 @@ def _cgroup(text: str) -> str:
 
 
 def _executable(text: str) -> str:
+    if text == _BY_ATTRIBUTE:
+        return text
     if text.endswith("/"):
         raise Wrong(f"{shown(text)} is a folder", "name the file: '/usr/sbin/nginx'")
     return _path(text, "an executable")

@@ -98,6 +98,9 @@ class Helping:
 
 
 def _programs(policy: Policy) -> Iterator[Executable]:
+    numbers = {role: number for number, role in policy.numbers.items()}
     for subject in policy.subjects:
         if subject.kind is SubjectKind.EXECUTABLE:
-            yield Executable(subject.value, subject.role, policy.roles[subject.role].name)
+            role = policy.roles[subject.role]
+            number = numbers.get(role.role, 0)
+            yield Executable(subject.value, role.role, role.name, number)

@@ -184,3 +184,13 @@ def test_more_users_than_the_kernels_table_holds_are_one_error() -> None:
     assert "more than 4096" in error(
         f"  web: {{subjects: [{', '.join(f'uid: {n}' for n in range(4096))}, gid: 0]}}"
     ), "users and groups share a table"
+
+
+def test_files_that_say_their_role_themselves_may_be_of_several_roles() -> None:
+    made = compile_text(
+        HEAD + "  web: {subjects: [{executable: xattr}]}\n"
+        "  jobs: {subjects: [{executable: xattr}]}"
+    ).subjects
+
+    assert [(s.kind, s.value) for s in made] == [(SubjectKind.EXECUTABLE, "xattr")] * 2
+    assert "stands twice" in error("  web: {subjects: [{executable: xattr}, {executable: xattr}]}")
