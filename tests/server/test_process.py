@@ -49,5 +49,6 @@ def test_without_its_capabilities_it_says_which_are_missing_for_what(
     with pytest.raises(DatapathError) as caught:
         process.serve(Options(run_dir=tmp_path))
 
-    assert "CAP_BPF (the tables and programs of the wall), CAP_PERFMON (loading" in str(caught.value)
-    assert "AmbientCapabilities=CAP_BPF CAP_PERFMON" in str(caught.value)
+    said = str(caught.value)
+    assert "CAP_BPF (the tables and programs of the wall), CAP_PERFMON (loading" in said
+    assert "AmbientCapabilities=CAP_BPF CAP_PERFMON" in said
