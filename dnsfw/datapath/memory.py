@@ -91,6 +91,7 @@ class MemorySink:
     ) -> None:
         """Over `maps`, it adopts what is there, as a restarted daemon does."""
         self.maps = memory_maps(capacity) if maps is None else maps
+        self.listening: dict[tuple[int, int], RoleId] = {}  # on loopback, by protocol and port
         self._sink = KernelSink(self.maps, barrier=lambda: None, capacity=capacity)
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
@@ -144,11 +145,19 @@ class MemorySink:
         if (fixed := self._fixed(role, state.table, addr, proto, port)) is not None:
             builtin = fixed.rule == abi.RuleId.BUILTIN
             return Verdict(fixed.verdict), Reason.BUILTIN if builtin else Reason.ADDRESS_RULE
-        if loopback and (
-            state.loopback == abi.Loopback.ALL or self._covers(state.loopback_ports, proto, port)
-        ):
-            return Verdict.ALLOW, Reason.LOOPBACK
+        if loopback:
+            if self._may_reach(role, state, proto, port):
+                return Verdict.ALLOW, Reason.LOOPBACK
+            return Verdict.DENY, Reason.LOOPBACK_OTHER
         return self._granted(role, state, addr, proto, port, now)
+
+    def _may_reach(self, role: RoleId, state: abi.Role, proto: int, port: int) -> bool:
+        match state.loopback:
+            case abi.Loopback.ALL:
+                return True
+            case abi.Loopback.OWN:
+                return self.listening.get((proto, port)) == role
+        return self._covers(state.loopback_ports, proto, port)
 
     def _granted(
         self, role: RoleId, state: abi.Role, addr: Addr, proto: int, port: int, now: Nanos

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnsfw.datapath import cgroup, devices
-from dnsfw.datapath.abi import IdKind
+from dnsfw.datapath.abi import IdKind, Limit
 from dnsfw.datapath.devices import guest_ports
 from dnsfw.datapath.rows import (
     Row,
@@ -28,6 +28,7 @@ from dnsfw.datapath.rows import (
     source_rows,
     via_row,
 )
+from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, NO_ROLE, Rank, Subject, SubjectKind
 
 _SLICE = ".slice"
@@ -140,6 +141,11 @@ class Resolver:
         return found
 
     def _cgroup(self, subject: Subject, found: Found) -> None:
+        if subject.value.count("/") >= Limit.CGROUP_DEPTH:
+            raise ConfigError(
+                f"cgroup {subject.value} lies deeper than {Limit.CGROUP_DEPTH - 1} levels, where "
+                "the hooks do not look; remedy: name one above it"
+            )
         top = self.host.top()
         found.places |= places(subject.value, top)
         there = False

@@ -203,8 +203,8 @@ def test_a_policy_swap_under_load_leaks_nothing_and_loses_nothing(yard: Yard) ->
 def test_a_grant_outlives_the_process_that_wrote_it_and_dies_by_the_kernels_clock(
     yard: Yard,
 ) -> None:
-    soon = Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 1_500_000_000)
     with yard.wall() as wall:
+        soon = Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 1_500_000_000)
         entry = grant(PEER)
         short = replace(entry, grants=(replace(entry.grants[0], until=soon),))
         KernelSink(wall.maps).write([short])

@@ -16,6 +16,7 @@ from dnsfw.model import (
     FixedRule,
     Grant,
     Lockdown,
+    Loopback,
     Nanos,
     Plan,
     PortRange,
@@ -137,6 +138,17 @@ def test_lockdown_stops_everything_but_loopback() -> None:
     assert judge(sink, addr_from("127.0.0.1")) == (Verdict.ALLOW, Reason.LOOPBACK)
     assert judge(sink, addr_from("::1")) == (Verdict.ALLOW, Reason.LOOPBACK)
     assert sink.locked == Lockdown.ON
+
+
+def test_loopback_own_reaches_listeners_of_the_same_role_alone() -> None:
+    sink = MemorySink()
+    sink.apply(Plan((RolePlan(HOST, Verdict.ALLOW, loopback=Loopback.OWN),), (), frozenset()))
+    lo = addr_from("127.0.0.1")
+    assert sink.judge(HOST, lo, TCP, 443, NOW) == (Verdict.DENY, Reason.LOOPBACK_OTHER)
+
+    sink.listening[TCP, 443] = HOST
+
+    assert sink.judge(HOST, lo, TCP, 443, NOW) == (Verdict.ALLOW, Reason.LOOPBACK)
 
 
 def test_a_role_that_nobody_set_is_denied() -> None:

@@ -10,6 +10,7 @@ import pytest
 from dnsfw.datapath import abi
 from dnsfw.datapath.resolve import Found, Host, Resolver, find, group_id, places, user_id
 from dnsfw.datapath.rows import DEVICES, IDS, SOURCES, VIA, cgroup_row
+from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Rank, RoleId, Subject, SubjectKind
 
 WEB, DB = RoleId(16), RoleId(17)
@@ -87,6 +88,13 @@ def test_a_cgroup_that_does_not_exist_is_missed_and_looked_out_for(top: Path) ->
 )  # fmt: skip
 def test_the_nearest_directory_that_exists_is_watched(top: Path, value: str, place: str) -> None:
     assert places(value, top) == {top / place}
+
+
+def test_a_cgroup_deeper_than_the_hooks_look_is_refused(top: Path) -> None:
+    with pytest.raises(ConfigError, match="deeper than 15 levels"):
+        found(top, subject("cgroup", "/a" * 16))
+
+    assert found(top, subject("cgroup", "/a" * 15)).absent
 
 
 def test_users_and_groups_by_name_and_number(top: Path) -> None:

@@ -52,7 +52,10 @@ class Desk:
         self.maps = maps if maps is not None else memory_maps()
         self.devices = {"veth7": 7}
         watched = {name: Watched(name, self.log, table) for name, table in self.maps.items()}
-        host = Host(lambda: top, {"www": 33}.get, lambda _: None, lambda: self.devices, lambda: 0.0, dict)
+        users = {"www": 33}.get
+        host = Host(
+            lambda: top, users, lambda _: None, lambda: self.devices, lambda: 0.0, dict
+        )
         self.subjects = Subjects(watched, Resolver(9, host))
 
     def assign(self, *subjects: Subject) -> None:
