@@ -109,7 +109,7 @@ class HelperChild:
                 reply, give = self._do(json.loads(data), fds)
             except DnsfwError as error:
                 reply = {"error": str(error), "mistake": isinstance(error, ConfigError)}
-            except (ValueError, KeyError, TypeError, OSError) as error:
+            except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
                 reply = {"error": f"helper: {type(error).__name__}: {error}", "mistake": False}
             send(self._pair, reply, give)
         finally:
