@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -582,6 +583,7 @@ def test_row_84_nobody_answers_in_dnsfws_name(site: Site) -> None:
     assert site.count(Reason.SPOOFED).denied == 2
 
 
+@pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no tun devices")
 def test_row_38_a_tunnel_of_ones_own_leads_nowhere(site: Site) -> None:
     """The inner packet is judged as it is sent, the outer one like any other datagram."""
     web = say(site, "web", WEB)
