@@ -120,9 +120,9 @@ class EnrollSocket:
         if not isinstance(pod, int) or not isinstance(role, int | str) or isinstance(role, bool):
             raise ConfigError('write {"Enroll": {"pod_id": 1, "role_id": 3}}')
         done = await self._enrollments.enroll_number(peer.pid, role)
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.pop(next(iter(self._known)))
         self._known.update({pid: {"pod_id": pod, "role_id": role} for pid in done.pids})
+        for pid in tuple(self._known)[:-_MOST_REMEMBERED]:  # the oldest
+            del self._known[pid]
         return "Success"
 
     def _info(self, pid: object) -> dict[str, Any]:
