@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,10 @@ class LibbpfBackend:
 
     name = "libbpf"
 
-    def __init__(self, path: Path = OBJECT) -> None:
+    def __init__(self, path: Path = OBJECT, without: Collection[str] = ()) -> None:
+        """`without` names programs that will not be attached: they need not be verified."""
         self._path = path
+        self._without = frozenset(without)
 
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         """See `Backend.load`."""
@@ -55,12 +57,13 @@ class LibbpfBackend:
                 found = lib.bpf_object__find_map_by_name(obj, name.encode())
                 if not found or lib.bpf_map__reuse_fd(found, fd) < 0:
                     raise DatapathError(f"the pinned {name} does not fit this version")
+            _leave_out(lib, obj, self._without)
             if (failed := lib.bpf_object__load(obj)) < 0:
                 tail = "\n".join("".join(messages).splitlines()[-_LOG_LINES:])
                 raise bpf.BpfError("load of the kernel programs", -failed, tail)
             maps = dict(_maps(lib, obj))
-            programs = dict(_programs(lib, obj))
-        return check(Loaded(maps, programs, cookie))
+            programs = dict(_programs(lib, obj, self._without))
+        return check(Loaded(maps, programs, cookie), self._without)
 
 
 def _library() -> ctypes.CDLL:
@@ -87,6 +90,7 @@ def _library() -> ctypes.CDLL:
     lib.bpf_object__find_map_by_name.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
     lib.bpf_object__next_map.argtypes = lib.bpf_object__next_program.argtypes = two
     lib.bpf_map__initial_value.argtypes = two
+    lib.bpf_program__set_autoload.argtypes = (ctypes.c_void_p, ctypes.c_bool)
     lib.bpf_map__reuse_fd.argtypes = (ctypes.c_void_p, ctypes.c_int)
     for name in (
         "bpf_object__load",
@@ -160,10 +164,21 @@ def _maps(lib: ctypes.CDLL, obj: int) -> Iterator[tuple[str, Map]]:
             yield name, bpf.map_of(_keep(lib.bpf_map__fd(found)))
 
 
-def _programs(lib: ctypes.CDLL, obj: int) -> Iterator[tuple[str, Program]]:
+def _leave_out(lib: ctypes.CDLL, obj: int, names: frozenset[str]) -> None:
+    found = None
+    while found := lib.bpf_object__next_program(obj, found):
+        if lib.bpf_program__name(found).decode() in names:
+            lib.bpf_program__set_autoload(found, False)
+
+
+def _programs(
+    lib: ctypes.CDLL, obj: int, without: frozenset[str]
+) -> Iterator[tuple[str, Program]]:
     found = None
     while found := lib.bpf_object__next_program(obj, found):
         name = lib.bpf_program__name(found).decode()
+        if name in without:
+            continue
         kind = ProgType(lib.bpf_program__type(found))
         expected = lib.bpf_program__expected_attach_type(found)
         # The attach call of these two says where.

@@ -40,6 +40,7 @@ class Options:
     dns_only: bool = False  # no BPF: names are refused, addresses are not
     enroll_socket: Path | None = None  # where an older tool's enrolment requests are taken
     pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system
+    without: frozenset[str] = frozenset()  # programs that this wall will not need
 
 
 def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:

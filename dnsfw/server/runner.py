@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from dnsfw.datapath import abi, attach, cgroup
+from dnsfw.datapath.backend import DEVICE_PROGRAMS
 from dnsfw.datapath.private_net import PrivateNet
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
@@ -59,6 +60,8 @@ _LOOP_HEARD = 0.1  # seconds: a query that comes back from this very host takes 
 _DRAINS = 32  # batches of events; more than the ring holds
 _REMARKS = 20
 _HOST = "host"
+_NO_DEVICES = frozenset(DEVICE_PROGRAMS)
+_ONLY_GUESTS = _NO_DEVICES - {"dnsfw_guest_in", "dnsfw_guest_out"}  # a veth has frames
 _RIGHTS = {
     Cap.BPF: "to load the hooks",
     Cap.NET_ADMIN: "to attach them",
@@ -154,8 +157,9 @@ class Runner:
             kernel.open_doors(doors.netns, doors.doors)
 
         wanted = Options(
-            cgroup=str(self._tree.path), pin_dir=self._pin_dir, backend=self._options.backend
-        )
+            cgroup=str(self._tree.path), pin_dir=self._pin_dir, backend=self._options.backend,
+            without=_NO_DEVICES if self._net is None else _ONLY_GUESTS,
+        )  # fmt: skip
         self.kernel = self._open_kernel(wanted, self._policy, fill)
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -73,8 +73,13 @@ def _config(options: Options, policy: Policy) -> WallConfig:
     whole_host = _guards_host(options)
     top = cgroup.root() if whole_host else None
     guarded = cgroup.find(options.cgroup) if options.cgroup is not None else top
+    if guarded is None and policy.dns.takeover:
+        raise ConfigError(
+            "dns.takeover rewrites at the sockets, and --interface alone guards none; "
+            "remedy: --cgroup PATH beside it, or point resolv.conf at dnsfw"
+        )
     return WallConfig(
-        backend=_backend(options.backend),
+        backend=_backend(options.backend, options.without),
         pin_dir=pin_dir(options),
         cgroup=guarded,
         interfaces=every_device() if whole_host else options.interfaces,
@@ -101,12 +106,12 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
             )
 
 
-def _backend(name: str) -> Backend:
+def _backend(name: str, without: frozenset[str]) -> Backend:
     if name == "bcc":
         from dnsfw.datapath.bcc import BccBackend  # 120 MB of compiler: only who asks pays
 
         return BccBackend()
-    return LibbpfBackend()
+    return LibbpfBackend(without=without)
 
 
 def every_device() -> tuple[str, ...]:

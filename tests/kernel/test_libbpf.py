@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.datapath.backend import MAPS, PROGRAMS, Loaded
+from dnsfw.datapath.backend import DEVICE_PROGRAMS, MAPS, PROGRAMS, Loaded
 from dnsfw.datapath.bpf import BpfError
 from dnsfw.datapath.libbpf import OBJECT, LibbpfBackend
 from dnsfw.errors import DatapathError
@@ -100,3 +100,13 @@ def test_what_the_verifier_wrote_is_in_the_error(tmp_path: Path) -> None:
         LibbpfBackend(broken).load({})
 
     assert failed.value.log
+
+
+def test_programs_that_nobody_will_attach_are_not_loaded() -> None:
+    made = LibbpfBackend(without=DEVICE_PROGRAMS).load({})
+
+    try:
+        assert set(made.programs) == set(PROGRAMS) - set(DEVICE_PROGRAMS)
+        assert set(MAPS) <= set(made.maps)
+    finally:
+        made.close()
