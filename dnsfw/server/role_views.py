@@ -73,13 +73,15 @@ def _places(role: RolePolicy, subjects: list[Subject], hooks: tuple[Hook, ...]) 
     behind = any(s.kind is SubjectKind.SOURCE and not s.interface for s in subjects)
     seen: set[str] = set()
     for hook in hooks:
+        # A device's hooks say which way: `eth0 egress`.
+        where = hook.where if hook.how == "cgroup" else hook.where.partition(" ")[0]
         if hook.name.startswith(_GUEST):
-            mine = hook.where in guests
+            mine = where in guests
         else:
             mine = sockets or (behind and hook.how != "cgroup")
-        if mine and hook.where not in seen:
-            seen.add(hook.where)
-            yield hook.where
+        if mine and where not in seen:
+            seen.add(where)
+            yield where
 
 
 def _word(what: Inbound | Loopback, ports: PortSet) -> str:

@@ -94,6 +94,7 @@ def test_two_containers_each_open_for_themselves_alone(world: World) -> None:
         listen=("127.0.53.53:53", f"{a.gateway}:53", f"{b.gateway}:53"),
     )
 
+    assert role_row(daemon, "web")["hooks"] == [a.device]
     side_by_side(daemon, a.workload, b.workload, ("web", "db"))
 
 

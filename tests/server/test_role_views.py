@@ -122,8 +122,8 @@ def test_a_subject_is_a_word_and_its_value(subject: Subject, text: str) -> None:
 
 async def test_a_guests_packets_are_judged_on_its_own_device(tmp_path: Path) -> None:
     async with running(tmp_path, policy=ROLES) as run:
-        eth0 = replace(run.kernel.hook, name="tc_egress", where="eth0", how="tcx")
-        veth = Hook("guest_in", "veth7", "tcx")
+        eth0 = replace(run.kernel.hook, name="tc_egress", where="eth0 egress", how="tcx")
+        veth = Hook("guest_in", "veth7 ingress", "tcx")
         run.kernel.hooks = lambda: (run.kernel.hook, eth0, veth)  # type: ignore[method-assign]
         _, state = await run.control("status")
 
