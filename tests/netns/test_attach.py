@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,10 @@ def test_row_53_one_hook_that_fails_leaves_nothing_at_all(
     yard: Yard, tcx: bool, program: str
 ) -> None:
     kind = program.split("_")[1]  # an edge is a guest's link and the host's device
-    guests = {"guest": {"interfaces": (), "guests": ("eth0",)}, "edge": {"guests": ("eth0",)}}
+    guests: dict[str, dict[str, Any]] = {
+        "guest": {"interfaces": (), "guests": ("eth0",)},
+        "edge": {"guests": ("eth0",)},
+    }
     alone = {"cgroup": None} if program == "dnsfw_tc_lo" else {}
     wrecked = yard.config(Wrecked(program), tcx=tcx, **guests.get(kind, {}), **alone)
 

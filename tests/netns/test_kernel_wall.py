@@ -66,6 +66,7 @@ class Rig:
         """What `repair` says when the news wakes the daemon; nothing else may."""
         told: list[Repair] = []
         news = self.kernel.news()
+        assert news is not None
         began = time.monotonic()
         while not happens():
             left = SOON - (time.monotonic() - began)
