@@ -98,6 +98,7 @@ class Helping:
 
 
 def _programs(policy: Policy) -> Iterator[Executable]:
+    numbers = {role: number for number, role in policy.numbers.items()}  # in an older tool's file
     numbers = {role: number for number, role in policy.numbers.items()}
     for subject in policy.subjects:
         if subject.kind is SubjectKind.EXECUTABLE:

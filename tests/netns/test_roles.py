@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.internet import OTHER_RESOLVER
-from tests.support.netlab import Capture
+from tests.support.netlab import Capture, wait_until
 from tests.support.roles import (
     USERS,
     WWW,
@@ -271,6 +272,22 @@ def test_a_process_that_is_enrolled_has_the_role_and_so_have_its_children(world:
     assert WWW4 not in says(dig)
 
 
+def test_a_program_has_its_role_from_its_first_instruction(world: World) -> None:
+    """Whoever runs it; the same program elsewhere on the disk is not it."""
+    curl = shutil.which("curl")
+    assert curl is not None
+    mine = shutil.copy(curl, world.lab.scratch / "updater")
+    daemon = world.guard(roles_policy(web=role([{"executable": str(mine)}])))
+
+    fetched = world.run(str(mine), "-sS", "--max-time", "5", f"http://{WWW}/").stdout
+    refused = world.curl(f"http://{WWW}/")
+
+    assert "hello from" in fetched
+    assert "Could not resolve host" in refused.stderr
+    assert opened(daemon) == {"web"}
+    assert not Workload(world.guest).reaches()
+
+
 def test_row_56_port_53_to_any_server_is_answered_here_as_the_role_that_asks(
     world: World,
 ) -> None:
@@ -287,6 +304,19 @@ def test_row_56_port_53_to_any_server_is_answered_here_as_the_role_that_asks(
     assert opened(daemon) == {"web"}
     assert elsewhere.reaches()
     assert daemon.show("status")["takeover"]["namespaces"] == 1
+
+
+def test_row_46_a_deleted_pin_is_put_back_counted_and_told(world: World) -> None:
+    daemon = world.guard(policy_of([{"allow": f"{WWW}:80"}]))
+    pins = [p for p in (world.lab.bpffs() / "dnsfw").rglob("*connect4*") if p.is_file()]
+    assert pins and daemon.show("status")["tamper"]["count"] == 0
+
+    pins[0].unlink()
+
+    wait_until(lambda: pins[0].exists(), what="the pin")
+    wait_until(lambda: daemon.show("status")["tamper"]["count"] == 1, what="the count")
+    assert "TAMPER     1 time, last " in daemon.command("status").stdout
+    assert "tamper: " in "".join(daemon.said)
 
 
 def test_status_shows_roles_on_a_screen_of_80_columns(world: World) -> None:
