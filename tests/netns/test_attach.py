@@ -32,8 +32,9 @@ pytestmark = [
     pytest.mark.needs_netns,
     pytest.mark.needs_cgroup,
 ]
-# dnsfw_asker belongs to a socket, not to the wall.
-BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3") and p != "dnsfw_asker"]
+# These two belong to sockets of ours, not to the wall.
+_OF_SOCKETS = ("dnsfw_asker", "dnsfw_share")
+BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3") and p not in _OF_SOCKETS]
 BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress", "dnsfw_guest_in",
                                          "dnsfw_edge_out")]  # fmt: skip
 BOTH = pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
