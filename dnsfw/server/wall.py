@@ -106,7 +106,7 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
             )
 
 
-def _backend(name: str, without: frozenset[str]) -> Backend:
+def _backend(name: str, without: frozenset[str] = frozenset()) -> Backend:
     if name == "bcc":
         from dnsfw.datapath.bcc import BccBackend  # 120 MB of compiler: only who asks pays
 

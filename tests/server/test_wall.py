@@ -10,6 +10,7 @@ from dnsfw.datapath import mounts
 from dnsfw.datapath.attach import WallConfig
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, RoleId, Subject, SubjectKind
+from dnsfw.policy.compile import load
 from dnsfw.server import wall
 from dnsfw.server.options import Options
 
@@ -76,3 +77,12 @@ def test_a_wall_on_every_device_reaches_every_way_out() -> None:
     via = Subject(RoleId(16), SubjectKind.VIA, "eth7", base=HOST)
 
     wall.check_reach([via], WallConfig(wall._backend("libbpf"), Path("/p")), every_device=True)
+
+
+def test_takeover_without_sockets_to_hook_is_refused_not_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text('version: 1\ndefault: deny\ndns: {takeover: true}\nrules: [{allow: "a.example"}]\n')
+    options = Options(interfaces=("eth0",), pin_dir=str(tmp_path))
+
+    with pytest.raises(ConfigError, match="--interface alone"):
+        wall._config(options, load(file))
