@@ -81,7 +81,8 @@ def test_a_wall_on_every_device_reaches_every_way_out() -> None:
 
 def test_takeover_without_sockets_to_hook_is_refused_not_forgotten(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text('version: 1\ndefault: deny\ndns: {takeover: true}\nrules: [{allow: a.example}]\n')
+    head = "version: 1\ndefault: deny\nrules: [allow: a.example]\n"
+    file.write_text(f"{head}dns: {{takeover: true}}\n")
     options = Options(interfaces=("eth0",), pin_dir=str(tmp_path))
 
     with pytest.raises(ConfigError, match="--interface alone"):
