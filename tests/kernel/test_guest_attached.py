@@ -311,7 +311,8 @@ def test_a_container_that_takes_its_neighbours_address_gains_nothing(house: Hous
 def test_what_a_container_was_refused_is_told_with_its_link(house: House) -> None:
     site = house.site
     with contextlib.closing(Events(site.wall.table("dnsfw_events").fd)) as events:
-        list(events.read())
+        while list(events.read()):  # of the tests before
+            pass
         house.within(datagram(SHUT4, b"x"))
         wait_until(lambda: site.count(Reason.NEVER_RESOLVED).denied == 1, PATIENCE, "a denial")
         (event,) = [e for e in events.read() if e.addr == addr_from(SHUT4)]

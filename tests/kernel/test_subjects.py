@@ -394,7 +394,8 @@ def test_loopback_is_bound_by_anyone(site: Site, listening: Any, address: str) -
 
 def test_a_refused_bind_says_who_it_was(site: Site, listening: Any) -> None:
     with contextlib.closing(Events(site.wall.table("dnsfw_events").fd)) as events:
-        list(events.read())
+        while list(events.read()):  # of the tests before
+            pass
         assert site.inside(bind(HERE4, 9999), listening) == errno.EPERM
         (event,) = events.read()
 
