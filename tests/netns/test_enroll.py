@@ -162,6 +162,19 @@ def test_without_its_helper_the_wall_stands_and_says_what_is_lost(world: World) 
     assert (process.do("203.0.113.9"), process.do("203.0.113.11")) == ("OK", "EPERM")
 
 
+def test_row_42_who_leaves_as_root_is_the_hosts_again_and_never_nobodys(world: World) -> None:
+    """An ordinary user cannot leave (server/test_helper.py); root can, and gains nothing."""
+    daemon = world.guard(POLICY % "")
+    process = Dialler(world)
+    assert daemon.command("enroll", "--role", "web", "--pid", str(process.pid)).returncode == 0
+    elsewhere = world.lab.cgroup("elsewhere").path
+
+    (elsewhere / "cgroup.procs").write_text(f"{process.pid}\n")
+
+    # Past the cgroup hooks; the device's judge the socket as the host's.
+    assert (process.do("203.0.113.9"), process.do("203.0.113.11")) == ("OK", "TIMEOUT")
+
+
 def _runs(program: Path) -> str:
     """A copy of the interpreter needs to be told where its library is."""
     wrapper = program.with_name("run-python")
