@@ -18,7 +18,7 @@ from dnsfw.datapath.relabel import HeldSocket, listening_ports, relabel, share_c
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Rank, RoleId
 
-__all__ = ["Moved", "RoleMaker"]
+__all__ = ["Moved", "RoleMaker", "refuse_vital"]
 
 _NUMBER = Struct("=Q")
 
@@ -49,7 +49,7 @@ class RoleMaker:
     def enroll(self, pid: int, role: RoleId, name: str, *, force: bool) -> Moved:
         """See `Helper.enroll`."""
         with Process(pid) as process:
-            _refuse_vital(process)
+            refuse_vital(process)
             place = self._tree.place(process, name, Rank.ENROLLED, force=force)
             number = self._register(place, role)
             process.check()
@@ -163,6 +163,7 @@ class RoleMaker:
         return [path for path in below if enroll.rank_of(path) is not None]
 
 
-def _refuse_vital(process: Process) -> None:
+def refuse_vital(process: Process) -> None:
+    """ConfigError for init, kernel threads, the daemon and ourselves: nobody means these."""
     if process.pid in {1, os.getpid(), os.getppid()} or process.is_kernel_thread:
         raise ConfigError(f"process {process.pid} ({process.name}) is not for enrolling")

@@ -106,7 +106,7 @@ def test_a_connection_that_the_role_allows_lives_on(world: World) -> None:
 def test_a_role_that_is_not_there_is_a_mistake(world: World) -> None:
     daemon = world.guard(POLICY % "")
 
-    done = daemon.command("enroll", "--role", "nobody", "--pid", "1")
+    done = daemon.command("enroll", "--role", "nobody", "--pid", "4194304")
 
     assert done.returncode == 2
     assert "there is no role 'nobody'; there are: host, web, open" in done.stderr

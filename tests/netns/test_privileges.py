@@ -139,7 +139,7 @@ def test_another_user_with_four_capabilities_is_enough(
         daemon.signal(signal.SIGTERM)
 
     daemon.start()
-    done = daemon.command("enroll", "--role", "host", "--pid", "1")
+    done = daemon.command("enroll", "--role", "host", "--pid", "4194304")
     assert done.returncode == 3 and "CAP_SYS_ADMIN" in done.stderr
     assert daemon.command("down").returncode == 0
 

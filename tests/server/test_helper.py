@@ -16,10 +16,12 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Rank
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.libbpf import LibbpfBackend
+from dnsfw.datapath.process import Process
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.address import parse_endpoint
 from dnsfw.server.helper import Executable, NoHelper, Privileged, Wanted, start_helper
+from dnsfw.server.helper_roles import refuse_vital
 from tests.support.netlab import Lab, wait_until
 
 pytestmark = [
@@ -291,14 +293,17 @@ def test_a_cgroup_of_the_same_name_that_is_not_ours_is_left_alone(
         helper.enroll(process.pid, WEB, "web")
 
 
-@pytest.mark.parametrize("pid", [1, "helper", "daemon", 2, 4194304])
-def test_vital_and_missing_processes_are_refused(
-    helper: Privileged, guard: Path, pid: int | str
-) -> None:
-    number = {"helper": helper.pid, "daemon": os.getpid()}.get(str(pid), pid)
+@pytest.mark.parametrize("pid", [1, 2, "we", "our parent"])
+def test_vital_processes_are_refused(pid: int | str) -> None:
+    """The check alone: were it broken, the whole of it would move this machine's init."""
+    number = {"we": os.getpid(), "our parent": os.getppid()}.get(str(pid), pid)
+    with Process(int(number)) as process, pytest.raises(ConfigError, match="not for enrolling"):
+        refuse_vital(process)
 
-    with pytest.raises(ConfigError, match=r"not for enrolling|there is no process"):
-        helper.enroll(int(number), WEB, "web")
+
+def test_a_process_that_is_not_there(helper: Privileged, guard: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no process"):
+        helper.enroll(4194304, WEB, "web")
 
 
 @pytest.mark.parametrize(
@@ -522,8 +527,6 @@ def test_without_the_right_to_it_there_is_no_helper_and_it_says_so(
 
 
 def _taken(process: Obedient, name: str) -> int:
-    from dnsfw.datapath.process import Process
-
     with Process(process.pid) as held:
         return held.descriptor(int(process.do(f"kept[{name!r}].fileno()")))
 

@@ -149,6 +149,8 @@ class Cgroup:
             for child in sorted(self.path.rglob("*"), reverse=True):
                 if child.is_dir():
                     Cgroup(child).close()
+            if "1" in (self.path / "cgroup.procs").read_text().split():
+                raise RuntimeError(f"{self.path} holds the machine's init: nothing is killed")
             (self.path / "cgroup.kill").write_text("1")
             wait_until(lambda: not (self.path / "cgroup.procs").read_text(), what="empty cgroup")
             self.path.rmdir()
