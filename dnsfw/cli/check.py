@@ -55,6 +55,7 @@ def _check(path: Path) -> tuple[int, dict[str, Any], Policy | None]:
     except ConfigError as error:
         row["errors"] = [str(error)]
         return 2, row, None
+    row["sources"] = list(policy.sources)
     host = role_json(policy, policy.host)
     row["ok"] = True
     row["warnings"] = [str(warning) for warning in policy.warnings]
@@ -76,6 +77,8 @@ def _show(row: dict[str, Any], policy: Policy | None) -> None:
         click.echo(f"{row['file']}: {counts(len(row['errors']), 'error')}", err=True)
         return
     click.echo(f"{row['file']}: ok: {role_line(policy, policy.host)}")
+    for source in policy.sources[1:]:
+        click.echo(f"  then {source}")
     for role in policy.roles.values():
         if role.role != HOST:
             click.echo(f"  role {role.name}: {role_line(policy, role)}")

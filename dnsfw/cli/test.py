@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import click
 
 from dnsfw.cli.render import counts, json_option, print_json
-from dnsfw.engine.cases import Result, run_cases
+from dnsfw.engine.cases import Result, run_cases, said
 from dnsfw.errors import ConfigError
 from dnsfw.policy.compile import find_policy, load
 
@@ -68,15 +68,6 @@ def _show(results: list[Result], quiet: bool) -> None:
     if results:
         tail = f", {failed} failed" if failed else ", all pass"
         click.echo(counts(len(results), "test") + tail)
-
-
-def said(result: Result) -> str:
-    """What came instead, and because of what."""
-    case = result.case
-    got = "allowed" if result.verdict else "denied"
-    if result.verdict is case.expect:
-        return f"{got} {result.why}, not by {case.by}"
-    return f"{got}: {result.why}" + (f" ({result.where})" if result.where else "")
 
 
 def _row(result: Result) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from random import Random
 
 from dnsfw.engine.effects import Ask, Client, Effect, OpenThenReply, Transport
 from dnsfw.engine.engine import Engine
+from dnsfw.errors import PolicyError
 from dnsfw.model import SECOND, Addr, Entry, Name, Nanos, PortSet, Reason, Verdict, addr_text
 from dnsfw.policy.case import Case
 from dnsfw.policy.explain import explain_asked
@@ -17,7 +18,7 @@ from dnsfw.policy.policy import Policy
 from dnsfw.wire import reply
 from dnsfw.wire.message import AAAA, CNAME, A, Rcode, Record, read_query
 
-__all__ = ["Result", "run_cases"]
+__all__ = ["Result", "require_tests", "run_cases", "said"]
 
 _NOW = Nanos(1_000_000 * SECOND)
 _TTL = 300
@@ -44,6 +45,26 @@ def run_cases(policy: Policy, cases: Iterable[Case]) -> Iterator[Result]:
     """Each case in order. Never raises for a policy that compiled."""
     for case in cases:
         yield _with_answer(policy, case) if case.addresses else _judged(policy, case)
+
+
+def said(result: Result) -> str:
+    """What came instead, and because of what."""
+    case = result.case
+    got = "allowed" if result.verdict else "denied"
+    if result.verdict is case.expect:
+        return f"{got} {result.why}, not by {case.by}"
+    return f"{got}: {result.why}" + (f" ({result.where})" if result.where else "")
+
+
+def require_tests(policy: Policy) -> None:
+    """PolicyError, a line each, when a test of the policy's own fails."""
+    failed = [result for result in run_cases(policy, policy.tests) if not result.ok]
+    if failed:
+        raise PolicyError("\n".join(map(_complaint, failed)))
+
+
+def _complaint(result: Result) -> str:
+    return f"{result.case.where}: test fails: {result.case.title}: {said(result)}"
 
 
 def _judged(policy: Policy, case: Case) -> Result:

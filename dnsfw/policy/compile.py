@@ -14,8 +14,9 @@ from dnsfw.policy.compile_rules import METADATA_WORD, VERDICTS, RuleCompiler
 from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
 from dnsfw.policy.difference import diff
-from dnsfw.policy.files import find_policy, read_policy
+from dnsfw.policy.files import case_files, find_policy, policy_files, read_policy
 from dnsfw.policy.importers import convert
+from dnsfw.policy.merge import read_parts
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.problems import Problems
 from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns, warn_of_ports
@@ -25,40 +26,48 @@ from dnsfw.policy.syntax import PolicySection
 from dnsfw.policy.syntax_check import Checked, CheckedRole, check_document
 from dnsfw.policy.syntax_roles import RoleSection
 from dnsfw.policy.syntax_rules import RuleSection
-from dnsfw.policy.syntax_yaml import Document, Path, read_document
+from dnsfw.policy.syntax_yaml import Document, Path
 
 __all__ = ["compile_text", "diff", "find_policy", "load"]
 
-TESTS_ENDING = ".test.yaml"
 _MODES = {"enforce": Mode.ENFORCE, "audit": Mode.AUDIT}
 
 
 def load(path: FilePath, known: Mapping[str, int] | None = None) -> Policy:
-    """The policy in a file. PolicyError holds everything that is wrong with it.
+    """The policy in a file, with what `policy.d` beside a `policy.yaml` adds to it. PolicyError
+    holds everything that is wrong with it.
 
     `NAME.test.yaml` beside `NAME.yaml` holds more of its tests. `known` has the ids of roles
     that were handed out before: a name keeps its id.
     """
     text = read_policy(path)
     meant = convert(text, str(path))  # another tool's file is read as what it means
-    policy = compile_text(meant, str(path) if meant is text else f"{path} (imported)", known)
-    beside = path.with_name(path.stem + TESTS_ENDING)
-    if not beside.is_file():
-        return policy
+    parts = {str(part): read_policy(part) for part in policy_files(path)[1:]}
+    name = str(path) if meant is text else f"{path} (imported)"
+    policy = _compile({name: meant} | parts, known)
     ids = {role.name: role.role for role in policy.roles.values()}
-    cases = read_cases(read_policy(beside), str(beside), ids)
-    return replace(policy, tests=(*policy.tests, *cases), sources=(*policy.sources, str(beside)))
+    for file in case_files(path):
+        cases = read_cases(read_policy(file), str(file), ids)
+        policy = replace(
+            policy, tests=(*policy.tests, *cases), sources=(*policy.sources, str(file))
+        )
+    return policy
 
 
 def compile_text(text: str, file: str = "<text>", known: Mapping[str, int] | None = None) -> Policy:
     """The policy in a text; `file` is what positions call it."""
+    return _compile({file: text}, known)
+
+
+def _compile(texts: Mapping[str, str], known: Mapping[str, int] | None) -> Policy:
+    """The policy in one text or several, by their files, in the order in which they count."""
     problems = Problems()
-    document = read_document(text, file, problems)
+    document = read_parts(texts, problems)
     checked = check_document(document, problems) if document else None
     if document is None or checked is None:
         problems.stop_if_any()
         raise AssertionError("a document that cannot be read has a problem")
-    policy = _Compiler(document, checked, problems, known or {}).policy(file)
+    policy = _Compiler(document, checked, problems, known or {}).policy(tuple(texts))
     problems.stop_if_any()
     return policy
 
@@ -76,7 +85,7 @@ class _Compiler:
         self.role_ids = assign_ids((role.name for role in checked.roles), known)
         self.dns = compile_dns(checked.top.dns, document, problems)
 
-    def policy(self, file: str) -> Policy:
+    def policy(self, files: tuple[str, ...]) -> Policy:
         checked, top = self.checked, self.checked.top
         ttl = Ttl()
         host = self._role(HOST, HOST_NAME, top, checked.rules, (), ttl)
@@ -89,7 +98,7 @@ class _Compiler:
         return Policy(
             roles=roles,
             dns=self.dns,
-            sources=(file,),
+            sources=files,
             warnings=tuple(sorted(set(self.problems.warnings))),
             subjects=tuple(subjects),
             places=subjects,

@@ -10,6 +10,9 @@ from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.syntax_yaml import MAX_BYTES
 
 ENVIRONMENT = "DNSFW_POLICY"
+MAIN = "policy.yaml"  # a file of this name is read with the directory of parts beside it
+PARTS = "policy.d"
+TESTS_ENDING = ".test.yaml"
 SYSTEM_POLICY = Path("/etc/dnsfw/policy.yaml")
 STARTER = "starter.yaml"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -33,6 +36,34 @@ def shipped() -> Path:
         if (place / STARTER).is_file():
             return place
     raise ConfigError("the shipped policies are missing; name a file with --policy")
+
+
+def policy_files(path: Path) -> list[Path]:
+    """A policy's file and, beside one called `policy.yaml`, `policy.d/*.yaml`, in the order in
+    which they are read: by name, as bytes. Names with a dot in front and tests are left out.
+    """
+    return [path, *(part for part in _yaml_in(path) if not part.name.endswith(TESTS_ENDING))]
+
+
+def case_files(path: Path) -> list[Path]:
+    """`NAME.test.yaml` beside `NAME.yaml`, and those in `policy.d`."""
+    beside = path.with_name(path.stem + TESTS_ENDING)
+    parts = [part for part in _yaml_in(path) if part.name.endswith(TESTS_ENDING)]
+    return [beside, *parts] if beside.is_file() else parts
+
+
+def _yaml_in(path: Path) -> list[Path]:
+    directory = path.with_name(PARTS)
+    if path.name != MAIN or not directory.is_dir():
+        return []
+    try:
+        if os.geteuid() == 0:
+            _check_owner(directory, directory.stat(), "directory")
+        names = sorted(os.fsencode(part.name) for part in directory.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{directory}: {error.strerror or error}") from None
+    found = [name for name in names if name.endswith(b".yaml") and not name.startswith(b".")]
+    return [directory / os.fsdecode(name) for name in found]
 
 
 def read_policy(path: Path, *, whoever: bool = False) -> str:
@@ -77,14 +108,14 @@ def _check_links(path: Path) -> None:
         )
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def _check_owner(path: Path, status: os.stat_result, kind: str = "file") -> None:
     """What root enforces must be written by root alone."""
     if status.st_uid != 0:
         raise PolicyError(
-            f"{path}: the file belongs to uid {status.st_uid}, not to root; chown root {path}"
+            f"{path}: the {kind} belongs to uid {status.st_uid}, not to root; chown root {path}"
         )
     if status.st_mode & _OTHERS_WRITE:
-        raise PolicyError(f"{path}: others than root may write the file; chmod go-w {path}")
+        raise PolicyError(f"{path}: others than root may write the {kind}; chmod go-w {path}")
 
 
 def _is_shipped(path: Path) -> bool:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.policy.compile import find_policy, load
+from dnsfw.policy.compile import find_policy
 from dnsfw.policy.policy import Policy
 from dnsfw.server.armed import mark_armed
 from dnsfw.server.kernel import Kernel, OpenKernel
+from dnsfw.server.loading import load_tested
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
 from dnsfw.server.role_names import RoleNames
@@ -42,7 +43,7 @@ def arm(options: Options, open_kernel: OpenKernel, stands: bool) -> Armed:
     lock = Lock(options.run_dir)  # a daemon that runs is no place for us
     try:
         names = RoleNames(options.run_dir)
-        policy = load(path, names.known)
+        policy = load_tested(path, names.known)
         if stands:
             return Armed(path, stood=True)
         names.take(policy)  # before the kernel hears of a number

@@ -20,7 +20,7 @@ from typing import Any
 from dnsfw.engine.effects import Note
 from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
-from dnsfw.policy.compile import find_policy, load
+from dnsfw.policy.compile import find_policy
 from dnsfw.policy.policy import Policy
 from dnsfw.server.armed import disarmed
 from dnsfw.server.audit import AuditReminder, audit_text
@@ -36,6 +36,7 @@ from dnsfw.server.helping import Helping
 from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.left_cgroups import forget, remember
+from dnsfw.server.loading import load_tested
 from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
@@ -184,7 +185,7 @@ class Daemon:
         path = find_policy(self.options.policy)
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
-        policy = load(path, self.names.known)
+        policy = load_tested(path, self.names.known)
         self.revision.check(policy)
         self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
@@ -235,6 +236,7 @@ class Daemon:
             service.engine, lambda: self.reloader.policy, self._digest, self.watchers,
             service.upstreams.targets, self.names.text,
         )  # fmt: skip
+        service.performer.on_open = self.reporter.history.opened
         self.tampering = Tampering(self.now, self.reporter.said)
         self.resolv_watch = ResolvWatch(
             service.listeners.endpoints, self.reporter.said,

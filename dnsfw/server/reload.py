@@ -4,9 +4,10 @@ Roles come and go with it. The kernel knows a role before any socket is given it
 that change hands lose what their new role refuses; of a role that goes, every grant is
 closed and every flow cut before the reload returns.
 
-Compiled in a thread, for a block list of a million names takes seconds and answers must
-not wait. The swap itself is one step of the loop: no query is answered between the
-kernel's new tables and the engine's, and every flow is judged before it returns.
+Its lists are compiled in a process of their own, for a million names take seconds and answers
+must not wait; the rest in a thread. Its own tests must pass. The swap itself is one step of
+the loop: no query is answered between the kernel's new tables and the engine's, and every
+flow is judged before it returns.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.errors import DnsfwError
-from dnsfw.policy.compile import diff, find_policy, load
+from dnsfw.policy.compile import diff, find_policy
 from dnsfw.policy.policy import Policy
 from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
+from dnsfw.server.loading import load_tested, warm
 from dnsfw.server.performer import Performer
 from dnsfw.server.role_names import RoleNames
 
@@ -71,7 +73,8 @@ class Reloader:
         async with self._one:
             try:
                 path = find_policy(self._wanted)
-                policy = await asyncio.to_thread(load, path, self._names.known)
+                await warm(path)
+                policy = await asyncio.to_thread(load_tested, path, self._names.known)
                 self._check(policy)
                 changes = tuple(diff(self.policy, policy))
                 later = tuple(_at_next_start(self.policy, policy))
