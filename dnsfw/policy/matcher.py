@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dnsfw.model import Name, Reason, Verdict
 from dnsfw.policy.lists.names import NameList
+from dnsfw.policy.lists.table import Hit
 from dnsfw.policy.pattern import MAX_LABEL, Kind, Pattern
 from dnsfw.policy.ports import KNOWN, chunks, take
 from dnsfw.policy.rule import Judgement, Rule, Share
@@ -23,7 +24,8 @@ _ORDINARY = re.compile(
     + b")*+"
 ).fullmatch
 _KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
-_MAX_REMEMBERED = 1024  # combinations of globs at one suffix: names are the client's to invent
+# Combinations of globs at one suffix, entries of one list: names are the client's to invent.
+_MAX_REMEMBERED = 1024
 
 
 class _OneBelow:
@@ -59,6 +61,38 @@ class _OneBelow:
         return found
 
 
+class _Alone:
+    """What one list says where nobody else speaks: the same ports for each of its entries."""
+
+    __slots__ = ("_default", "_names", "_remembered", "_shape")
+
+    def __init__(self, names: NameList, default: Verdict) -> None:
+        self._names = names
+        self._default = default
+        self._shape: tuple[Judgement, int] | None = None  # of any entry, and where its best is
+        self._remembered: dict[bytes, Judgement] = {}
+
+    def judge(self, hit: Hit) -> Judgement:
+        found = self._remembered.get(hit.suffix)
+        if found is None:
+            found = self._made(self._names.rule_of(hit))
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()  # what is asked often is soon back
+            self._remembered[hit.suffix] = found
+        return found
+
+    def _made(self, rule: Rule) -> Judgement:
+        if self._shape is None:
+            first = settle([rule], self._default)
+            self._shape = first, first.shares.index(first.best)
+        shape, best = self._shape
+        shares = tuple(
+            share if share.rule is None else Share(share.ports, share.verdict, rule, share.reason)
+            for share in shape.shares
+        )
+        return Judgement(shares, shape.answered, shares[best])
+
+
 class Matcher:
     """Judges names against the name rules of one role.
 
@@ -67,8 +101,8 @@ class Matcher:
     """
 
     __slots__ = (
-        "_at", "_below", "_by_suffix", "_default", "_lists", "_one", "_refuse_odd", "_verdict",
-        "rules",
+        "_alone", "_at", "_below", "_by_suffix", "_default", "_finders", "_lists", "_one",
+        "_refuse_odd", "_verdict", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +113,8 @@ class Matcher:
         self._default = settle([], default)
         self._verdict = default
         self._lists = tuple(lists)
+        self._finders = tuple(names.table.find for names in self._lists)
+        self._alone = tuple(_Alone(names, default) for names in self._lists)
         self._by_suffix = by_suffix = _by_suffix(self.rules)
         self._at: dict[bytes, Judgement] = {}
         self._one: dict[bytes, _OneBelow] = {}
@@ -96,13 +132,20 @@ class Matcher:
 
     def judge(self, name: Name) -> Judgement:
         """What rules and lists say of a name in wire form. Never raises for a canonical name."""
-        for names in self._lists:
-            if names.table.find(name) is not None:
-                return self._judge_listed(name)
+        for at, find in enumerate(self._finders):
+            hit = find(name)
+            if hit is not None:
+                return self._judge_listed(name, at, hit)
         return self._judge_ruled(name)
 
-    def _judge_listed(self, name: Name) -> Judgement:
-        """Entries of lists compete with the rules, by the same order."""
+    def _judge_listed(self, name: Name, at: int, hit: Hit) -> Judgement:
+        """Entries of lists compete with the rules, by the same order. `hit`: of the first list
+        that speaks, which nearly always is the only one to say anything of the name.
+        """
+        if self._judge_ruled(name) is self._default and not any(
+            find(name) for find in self._finders[at + 1 :]
+        ):
+            return self._alone[at].judge(hit)
         found = settle(list(self._matching(name)), self._verdict)
         if self._refuse_odd and not _ORDINARY(name, 0, len(name) - 1):
             return _without_leave(found)
@@ -142,14 +185,15 @@ class Matcher:
         return sorted(self._matching(name), key=rank)
 
 
-def rank(rule: Rule) -> tuple[int, int, int, bool, int]:
+def rank(rule: Rule) -> tuple[int, int, int, bool, bool, int]:
     """Sorts rules that match one name, best first: exact (its suffix is the whole name), the
     longer literal suffix, glob before `+.` before `*.` and `.`, the glob with more literal
-    characters, what the policy says before what a list says, deny.
+    characters, a temporary rule, what the policy says before what a list says, deny.
     """
     what = _pattern(rule)
     return (
-        -_count(what.suffix), _KINDS[what.kind], -what.literal, rule.listed, int(rule.verdict),
+        -_count(what.suffix), _KINDS[what.kind], -what.literal, rule.until is None, rule.listed,
+        int(rule.verdict),
     )  # fmt: skip
 
 

@@ -29,9 +29,10 @@ class NameList:
     def rule_for(self, name: Name) -> Rule | None:
         """The list's entry for a name, as a rule with its place in the list; None: silent."""
         hit = self.table.find(name)
-        return None if hit is None else self._rule(hit)
+        return None if hit is None else self.rule_of(hit)
 
-    def _rule(self, hit: Hit) -> Rule:
+    def rule_of(self, hit: Hit) -> Rule:
+        """The entry as a rule of the policy."""
         text = to_text(hit.suffix)
         kind = _KIND[hit.means & TREE]
         pattern = Pattern(kind, hit.suffix, kind.value + text)

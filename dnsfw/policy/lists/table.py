@@ -52,7 +52,9 @@ class Hit(NamedTuple):
 def build(parsed: Parsed, meta: Mapping[str, Any]) -> bytes:
     """The file of a list. `meta` is kept as it is, JSON values only."""
     keys = [("." + name)[::-1] for name in parsed.names]
-    trie = marisa_trie.Trie(keys)
+    # One trie, not the usual three: half as large again, but found and built in two thirds of
+    # the time.
+    trie = marisa_trie.Trie(keys, num_tries=1)
     ids = list(map(trie.key_id, keys))
     lines = array("I", bytes(4 * len(trie)))
     for at, line in zip(reversed(ids), reversed(parsed.lines), strict=True):
