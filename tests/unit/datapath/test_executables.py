@@ -21,6 +21,14 @@ pytestmark = pytest.mark.needs_root
 WEB, JOBS = RoleId(20), RoleId(21)
 
 
+@pytest.fixture(autouse=True)
+def _no_vfork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After vfork(2) this process stands still, with the interpreter's lock, until the child has
+    executed its program: nobody could answer for it.
+    """
+    monkeypatch.setattr(subprocess, "_USE_VFORK", False)
+
+
 class Watching:
     """A watch that answers in a thread, and remembers whom it was to move."""
 
