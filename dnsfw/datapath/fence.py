@@ -7,7 +7,10 @@ Three things together close that:
   this namespace only: there is no name for a cgroup outside;
 - Landlock (Linux 5.13): who is inside of it can neither mount, nor look into processes that
   are outside of it (`/proc/1/root`, ptrace), so nothing brings the other tree back;
-- the system call filter without clone3 (see seccomp.py), which takes a cgroup by descriptor.
+- the system call filter (see seccomp.py) without what takes a descriptor instead of a name:
+  clone3, which takes a cgroup's; open_by_handle_at, which makes one of any cgroup's number;
+  setns, for the kernel hands out those of other mount namespaces. Only setns(fd,
+  CLONE_NEWNET) is left, by that very flag.
 
 What stays open is asking somebody outside: systemd, a container engine, any service that
 starts programs for a caller over a unix socket. Packets cannot show that.

@@ -1,4 +1,5 @@
-"""A filter on system calls for a command: no new sockets that the hooks cannot judge.
+"""A filter on system calls for a command: no new sockets that the hooks cannot judge, and
+no descriptor that leads out of its cgroup (see fence.py).
 
 What packet hooks in a cgroup do not see: frames of AF_PACKET and AF_XDP, which pass below
 them; AF_VSOCK, Bluetooth, CAN and the like, which are no IP; and sockets that io_uring
@@ -34,6 +35,7 @@ _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 _IP = (socket.AF_INET, socket.AF_INET6)
 _TYPE_MASK = 0xF  # the rest of the argument is SOCK_NONBLOCK and SOCK_CLOEXEC
 _SOCK_RAW, _SOCK_PACKET = 3, 10
+_CLONE_NEWNET = 0x40000000
 
 # struct sock_filter: code, where to jump if true and if false, operand
 Code = list[tuple[int, int, int, int]]
@@ -47,20 +49,22 @@ class Numbers:
     socket: int
     io_uring_setup: int
     clone3: int
+    setns: int
+    open_by_handle_at: int
     socketcall: int | None = None  # socket(2) with its arguments in memory: cannot be read
     x32: bool = False
 
 
-_X86_64 = Numbers(0xC000003E, 41, 425, 435, x32=True)
-_I386 = Numbers(0x40000003, 359, 425, 435, socketcall=102)
-_AARCH64 = Numbers(0xC00000B7, 198, 425, 435)
-_ARM = Numbers(0x40000028, 281, 425, 435, socketcall=102)
+_X86_64 = Numbers(0xC000003E, 41, 425, 435, 308, 304, x32=True)
+_I386 = Numbers(0x40000003, 359, 425, 435, 346, 342, socketcall=102)
+_AARCH64 = Numbers(0xC00000B7, 198, 425, 435, 268, 265)
+_ARM = Numbers(0x40000028, 281, 425, 435, 375, 371, socketcall=102)
 _MACHINES = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 
 
 def program(machine: str, *, raw: bool, escape: bool) -> bytes:
-    """The filter for this machine: with `raw` no unjudged sockets, with `escape` no clone3
-    (which can start a child in another cgroup by a descriptor). DatapathError: not known.
+    """The filter for this machine: with `raw` no unjudged sockets, with `escape` no descriptor
+    that leads to another cgroup (clone3, setns, open_by_handle_at). DatapathError: not known.
     """
     if machine not in _MACHINES:
         known = " and ".join(_MACHINES)
@@ -103,6 +107,11 @@ def _block(numbers: Numbers, *, raw: bool, escape: bool) -> Code:
         code += _when(_JGE, _X32_BIT, errno.ENOSYS)
     if escape:
         code += _when(_JEQ, numbers.clone3, errno.ENOSYS)  # libc falls back to clone
+        code += _when(_JEQ, numbers.open_by_handle_at, errno.EPERM)
+        # The kernel lists mount namespaces to root (nsfs, Linux 6.12), past Landlock.
+        network = [(_LD_ABS, 0, 0, _ARG1), (_JEQ, 1, 0, _CLONE_NEWNET), _refuse(errno.EPERM)]
+        network.append((_RET, 0, 0, _ALLOW))
+        code += [(_JEQ, 0, len(network), numbers.setns), *network]
     if raw:
         code += _when(_JEQ, numbers.io_uring_setup, errno.ENOSYS)
         if numbers.socketcall is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import signal
 import subprocess
@@ -319,6 +320,49 @@ def clone3():
     return "there"
 tried("clone3", clone3)
 """
+
+
+# Descriptors that lead out without a path: a handle of a cgroup outside, and the mount
+# namespaces that the kernel lists one after the other (nsfs, Linux 6.12).
+LEAVE_BY_DESCRIPTOR = """
+import ctypes, fcntl, os, platform, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+BY_HANDLE = {"x86_64": 304, "aarch64": 265}[platform.machine()]
+NS_MNT_GET_NEXT, NS_MNT_GET_PREV = 0x8010B70B, 0x8010B70C
+outside = int(sys.argv[1])
+top = next(l.split()[1] for l in open("/proc/mounts") if " cgroup2 " in l)
+handle = ctypes.create_string_buffer(struct.pack("=IiQ", 8, 0xFE, outside), 16)
+fd = libc.syscall(BY_HANDLE, os.open(top, os.O_RDONLY), handle, os.O_RDONLY)
+try:
+    os.write(os.open("cgroup.procs", os.O_WRONLY, dir_fd=fd), b"%d" % os.getpid())
+    print("handle left")
+except OSError:
+    print("handle kept")
+here = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+for step in (NS_MNT_GET_NEXT, NS_MNT_GET_PREV):
+    at, moved = here, 0
+    while True:
+        try:
+            at = fcntl.ioctl(at, step, bytearray(16))
+        except OSError:
+            break
+        for kind in (0, 0x00020000):
+            moved += libc.setns(at, kind) == 0
+    print("namespace", "left" if moved else "kept")
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "aarch64"), reason="numbers of system calls"
+)
+def test_row_42_with_no_escape_no_descriptor_leads_root_out(runs: Runs) -> None:
+    outside = str(runs.cgroup.path.stat().st_ino)
+
+    done = runs.python(LEAVE_BY_DESCRIPTOR, outside, options=("--default", "deny", "--no-escape"))
+    control = runs.python(LEAVE_BY_DESCRIPTOR, outside, options=("--default", "deny"))
+
+    assert control.out.splitlines()[0] == "handle left", control.err
+    assert done.out.splitlines() == ["handle kept", "namespace kept", "namespace kept"], done.err
 
 
 def test_row_42_with_no_escape_root_cannot_leave_it_either(runs: Runs) -> None:

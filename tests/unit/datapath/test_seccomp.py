@@ -98,6 +98,23 @@ def test_what_was_not_asked_for_is_not_filtered() -> None:
     assert verdict(program("x86_64", raw=True, escape=False), X86_64, 435) == "allow"
 
 
+SETNS = {X86_64: 308, I386: 346, AARCH64: 268, ARM: 375}
+BY_HANDLE = {X86_64: 304, I386: 342, AARCH64: 265, ARM: 371}
+
+
+@pytest.mark.parametrize(("machine", "arch"), ARCHES)
+def test_no_descriptor_leads_to_another_cgroup(machine: str, arch: int) -> None:
+    code = FILTER[machine]
+
+    assert verdict(code, arch, BY_HANDLE[arch], 3, 0, 0) == "EPERM"
+    assert verdict(code, arch, SETNS[arch], 3, 0) == "EPERM"  # whatever it is
+    assert verdict(code, arch, SETNS[arch], 3, 0x00020000) == "EPERM"  # CLONE_NEWNS
+    assert verdict(code, arch, SETNS[arch], 3, 0x40020000) == "EPERM"  # of a pidfd, both
+    assert verdict(code, arch, SETNS[arch], 3, 0x40000000) == "allow"  # CLONE_NEWNET
+    free = program(machine, raw=True, escape=False)
+    assert verdict(free, arch, SETNS[arch], 3, 0) == "allow"
+
+
 def test_ordinary_calls_pass() -> None:
     assert all(verdict(FILTER["x86_64"], X86_64, nr) == "allow" for nr in (0, 1, 42, 56, 59, 231))
 
