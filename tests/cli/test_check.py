@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dnsfw.cli.check import check
+from dnsfw.cli.test import test as run_tests
 from dnsfw.model import Inbound, Verdict, addr_from
 from dnsfw.policy.compile import load
-from dnsfw.cli.test import test as run_tests
 from dnsfw.policy.files import shipped
 from dnsfw.wire.name import from_text
 
