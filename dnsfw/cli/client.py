@@ -13,7 +13,7 @@ import click
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server.options import CONTROL_NAME, run_dir
 
-__all__ = ["Client", "NoDaemon", "role_option", "run_dir_option"]
+__all__ = ["Client", "NoAccess", "NoDaemon", "role_option", "run_dir_option"]
 
 _PATIENCE = 30.0  # seconds; a reload compiles lists of a million names
 _CHUNK = 1 << 16
@@ -24,6 +24,13 @@ class NoDaemon(DatapathError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"dnsfw is not running here ({path}); start it: sudo dnsfw up")
+
+
+class NoAccess(ConfigError):
+    """Somebody listens, but not to this user."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no access to {path}; use sudo")
 
 
 def run_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +93,7 @@ class Client:
             sock.connect(str(self.path))
         except PermissionError:
             sock.close()
-            raise ConfigError(f"no access to {self.path}; use sudo") from None
+            raise NoAccess(self.path) from None
         except OSError:
             sock.close()
             raise NoDaemon(self.path) from None

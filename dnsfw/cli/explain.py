@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from dnsfw.cli.assignment_view import assignment_json, assignment_lines
+from dnsfw.cli.client import Client, NoAccess, NoDaemon, run_dir_option
+from dnsfw.cli.explain_view import explained_lines
 from dnsfw.cli.process_facts import read_process
 from dnsfw.cli.render import json_option, print_json
 from dnsfw.cli.role_view import role_json, role_lines
-from dnsfw.engine.local import local_answer
+from dnsfw.engine.explain import explain_for
 from dnsfw.errors import ConfigError
-from dnsfw.model import HOST, Name, Reason, Verdict
+from dnsfw.model import HOST
+from dnsfw.policy.asked import parse_asked
 from dnsfw.policy.compile import find_policy, load
-from dnsfw.policy.explain import Explanation
-from dnsfw.policy.explain import explain as explain_to
+from dnsfw.policy.explained import explained_row
 from dnsfw.policy.policy import RolePolicy
-from dnsfw.policy.ports import KNOWN, describe
-from dnsfw.policy.rule import Rule
 from dnsfw.policy.subjects import role_of
-from dnsfw.wire.message import A
-
-REASONS = {
-    Reason.BY_NAME: "a name rule",
-    Reason.NAME_DEFAULT: "the default: no rule names it",
-    Reason.BAD_LABEL: "its octets: labels hold letters, digits, - and _ only",
-    Reason.ADDRESS_RULE: "an address rule",
-    Reason.BUILTIN: "a built-in deny: metadata",
-    Reason.LOOPBACK: "loopback is open",
-    Reason.LOOPBACK_OTHER: "the role's loopback",
-    Reason.NEVER_RESOLVED: "the default: no allowed name resolved to it",
-    Reason.DEFAULT: "the default: no rule names it",
-}
 
 
 @click.command()
 @click.argument("destination", metavar="[DEST]", required=False)
-@click.option("--policy", "-p", metavar="FILE", help="Policy file (default: as `up` finds it).")
+@click.option(
+    "--policy", "-p", metavar="FILE", help="This file (default: the daemon, else as `up` finds it)."
+)
 @click.option("--role", metavar="ROLE", help="For whom (default: host).")
 @click.option("--pid", metavar="PID", type=int, help="For the role of this process.")
 @click.option("--via", metavar="IFACE", default="", help="With --pid: sent by this interface.")
+@click.option("--event", metavar="ID", type=int, help="What `watch --json` told under this id.")
 @json_option
+@run_dir_option
 @click.pass_context
 def explain(
     ctx: click.Context,
@@ -51,7 +41,9 @@ def explain(
     role: str | None,
     pid: int | None,
     via: str,
+    event: int | None,
     as_json: bool,
+    run_dir: str | None,
 ) -> None:
     """Say what the policy makes of DEST, and why; or who is in which role.
 
@@ -59,33 +51,38 @@ def explain(
     pypi.org:443, pypi.org:443/udp, 10.1.2.3/icmp, [2001:db8::1]:22. A port
     without a protocol means TCP. Needs no root and asks no server.
 
+    Where a daemon runs, it answers (and the first line says so): with what is
+    open now, who asked for it, and what is known of before. With --policy, or
+    without a daemon, a policy file answers.
+
     With --pid: the role of a process, the subject that decides, and the
     subjects that fit as well but lost. With --role alone: the role.
 
     Exit status: 0 allowed, 1 denied, 2 a mistake in DEST or in the policy.
     """
-    if (role is not None) + (pid is not None) > 1 or (via and pid is None):
-        raise ConfigError("--role and --pid name a role in two ways; --via goes with --pid")
-    if destination is None and role is None and pid is None:
-        raise ConfigError("nothing to explain; name a destination, a --role or a --pid")
-    compiled = load(find_policy(policy))
+    _check(destination, policy, role, pid, via, event)
     shown: dict[str, Any] = {}
     lines: list[str] = []
-    number = compiled.role_id(role) if role is not None else HOST
     if pid is not None:
+        compiled = load(find_policy(policy))
         seen = read_process(pid, compiled, via)
-        number = (found := role_of(compiled.subjects, seen.facts)).role
+        found = role_of(compiled.subjects, seen.facts)
+        role = compiled.roles[found.role].name
         lines += assignment_lines(compiled, seen, found)
         shown = assignment_json(compiled, seen, found)
-    elif destination is None:
+    elif destination is None and event is None:
+        compiled = load(find_policy(policy))
+        number = compiled.role_id(role or "host")
         lines += role_lines(compiled, compiled.roles[number])
         shown = role_json(compiled, compiled.roles[number])
     allowed = True
-    if destination is not None:
-        judged = _judge(compiled.roles[number], destination)
-        allowed = judged.verdict is Verdict.ALLOW
-        lines += _lines(judged)
-        shown = {**_json(judged), **({"process": shown} if shown else {})}
+    if destination is not None or event is not None:
+        row = None if policy else _live(run_dir, destination, role, event)
+        if row is None:
+            row = _by_file(policy, role, destination or "")
+        allowed = row["verdict"] == "allow"
+        lines += explained_lines(row)
+        shown = {**row, **({"process": shown} if shown else {})}
     if as_json:
         print_json(shown)
     else:
@@ -93,76 +90,39 @@ def explain(
     ctx.exit(0 if allowed else 1)
 
 
-def _judge(role: RolePolicy, destination: str) -> Explanation:
-    found = explain_to(role, destination)
-    if not found.asked.is_addr and local_answer(Name(found.asked.to), A, role):
-        found = found.noting("dnsfw answers this name itself and asks nobody")
-    return found
+def _check(
+    destination: str | None,
+    policy: str | None,
+    role: str | None,
+    pid: int | None,
+    via: str,
+    event: int | None,
+) -> None:
+    if (role is not None) + (pid is not None) > 1 or (via and pid is None):
+        raise ConfigError("--role and --pid name a role in two ways; --via goes with --pid")
+    if event is not None and (destination, policy, role, pid) != (None,) * 4:
+        raise ConfigError("--event names destination and role itself, and the daemon knows it")
+    if destination is None and role is None and pid is None and event is None:
+        raise ConfigError("nothing to explain; name a destination, a --role, a --pid or an --event")
 
 
-def _lines(found: Explanation) -> Iterator[str]:
-    told: set[str] = set()
-    yield f"{found.asked.text}: {_word(found.verdict)}"
-    if found.best.rule:
-        yield f"  by     {found.best.rule.text}"
-        yield f"         {found.best.rule.where}"
-    else:
-        yield f"  by     {REASONS[found.best.reason]}"
-    if found.runner_up:
-        yield f"  not    {found.runner_up.text}"
-        yield f"         {found.runner_up.where}"
-        yield f"         {found.why}"
-    if len(found.shares) > 1:
-        for share in found.shares:
-            ports = describe(share.ports) if share.rule else "the rest"
-            line = f"  ports  {ports}: {_word(share.verdict)}"
-            if line not in told:  # a share of many ranges comes in pieces
-                yield line
-            told.add(line)
-    for note in found.notes:
-        yield f"  note   {note}"
-
-
-def _word(verdict: Verdict) -> str:
-    return "allowed" if verdict is Verdict.ALLOW else "denied"
-
-
-def _reason(reason: Reason) -> str:
-    """In the words of `watch` and `status`."""
-    return reason.name.lower().replace("_", "-")
-
-
-def _json(found: Explanation) -> dict[str, Any]:
-    return {
-        "destination": found.asked.text,
-        "role": found.role,
-        "verdict": found.verdict.name.lower(),
-        "reason": _reason(found.best.reason),
-        "rule": _rule_json(found.best.rule),
-        "runner_up": _rule_json(found.runner_up),
-        "why": found.why,
-        "shares": [
-            {
-                "ports": "any" if share.ports == KNOWN else describe(share.ports),
-                "verdict": share.verdict.name.lower(),
-                "reason": _reason(share.reason),
-                "rule": _rule_json(share.rule),
-            }
-            for share in found.shares
-        ],
-        "notes": list(found.notes),
-    }
-
-
-def _rule_json(rule: Rule | None) -> dict[str, Any] | None:
-    if rule is None:
+def _live(
+    run_dir: str | None, destination: str | None, role: str | None, event: int | None
+) -> dict[str, Any] | None:
+    """The daemon's answer; None where there is none to ask."""
+    what: dict[str, Any] = {"destination": destination, "role": role or "host"}
+    try:
+        row = Client(run_dir).ask("explain", **({"event": event} if event is not None else what))
+    except (NoDaemon, NoAccess):
+        if event is not None:
+            raise
         return None
-    where = rule.where
-    return {
-        "id": f"{rule.id:08x}",  # what a refused query's answer says
-        "text": rule.text,
-        "file": where.file,
-        "line": where.line,
-        "column": where.column,
-        "note": rule.note,
-    }
+    row.pop("ok", None)
+    return {"live": True, **row}
+
+
+def _by_file(policy: str | None, role: str | None, destination: str) -> dict[str, Any]:
+    compiled = load(find_policy(policy))
+    number = compiled.role_id(role) if role is not None else HOST
+    judged: RolePolicy = compiled.roles[number]
+    return explained_row(explain_for(judged, parse_asked(destination)))

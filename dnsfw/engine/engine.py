@@ -25,7 +25,7 @@ from dnsfw.engine.effects import (
     Reply,
     Transport,
 )
-from dnsfw.engine.flows import stays
+from dnsfw.engine.flows import sort_out
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
@@ -291,18 +291,7 @@ class Engine:
         """End the flows that the policy of now refuses; remember names the others stand on."""
         del now
         site = self._settler.site
-        known: dict[tuple[object, ...], bool] = {}  # many flows lead to one place
-        in_use: set[tuple[RoleId, Addr]] = set()
-        cut: list[Flow] = []
-        for flow in flows:
-            where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
-            key = (*where, flow.proto, flow.local_port if flow.inbound else flow.remote_port)
-            if key not in known:
-                known[key] = stays(flow, self._policy, self._ledger, site, self._lockdown)
-            if known[key]:
-                in_use.add((flow.role, flow.remote))
-            else:
-                cut.append(flow)
+        cut, in_use = sort_out(flows, self._policy, self._ledger, site, self._lockdown)
         self._ledger.in_use(in_use)
         return [Cut(tuple(cut))] if cut else []
 
@@ -357,6 +346,10 @@ class Engine:
     def granted(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
         """What names have opened, and closed, for a role on an address."""
         return self._ledger.written(role, addr)
+
+    def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
+        """What a name holds now."""
+        return self._ledger.addresses(role, name)
 
     def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
         """Who holds an address, or held it last: the latest first."""

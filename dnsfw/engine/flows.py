@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dnsfw.engine.filter import Site, needs_leave, pieces_for
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.ranges import is_loopback
-from dnsfw.model import DEFAULT_RULE, Flow, Inbound, Lockdown, Mode, Reason, RolePlan, Verdict
+from dnsfw.model import (
+    DEFAULT_RULE,
+    Addr,
+    Flow,
+    Inbound,
+    Lockdown,
+    Mode,
+    Reason,
+    RoleId,
+    RolePlan,
+    Verdict,
+)
 from dnsfw.policy.policy import Policy
 
 _TCP = 6
 # Not begun by a name or an address: nothing to judge again.
 _EXEMPT = frozenset({Reason.OWN_SOCKET, Reason.UPKEEP, Reason.LISTENER, Reason.LOOPBACK})
+
+
+def sort_out(
+    flows: Iterable[Flow], policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown
+) -> tuple[list[Flow], set[tuple[RoleId, Addr]]]:
+    """The flows to end, and the places that the others stand on."""
+    known: dict[tuple[object, ...], bool] = {}  # many flows lead to one place
+    in_use: set[tuple[RoleId, Addr]] = set()
+    cut: list[Flow] = []
+    for flow in flows:
+        where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
+        key = (*where, flow.proto, flow.local_port if flow.inbound else flow.remote_port)
+        if key not in known:
+            known[key] = stays(flow, policy, ledger, site, lockdown)
+        if known[key]:
+            in_use.add((flow.role, flow.remote))
+        else:
+            cut.append(flow)
+    return cut, in_use
 
 
 def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown) -> bool:

@@ -369,6 +369,10 @@ class Ledger:
         for addr in addrs:
             self._ghosts.add((role, addr), name, chain)
 
+    def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
+        """Which addresses a name holds; those whose time is over until the next sweep."""
+        return tuple(sorted(self._index.addresses(role, name)))
+
     def written(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
         """What the kernel was told of an address; empty when unknown."""
         place = self._places.get((role, addr))

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dnsfw.model import Addr, Loopback, Mode, Name, PortSet, Reason, Verdict
+from dnsfw.model import (
+    DEFAULT_RULE,
+    Addr,
+    Grant,
+    Loopback,
+    Mode,
+    Name,
+    PortSet,
+    Reason,
+    Verdict,
+)
 from dnsfw.policy.asked import Asked, parse_asked
 from dnsfw.policy.policy import Access, RolePolicy
 from dnsfw.policy.ports import KNOWN
@@ -16,7 +26,7 @@ from dnsfw.policy.why import why_lost, why_silent
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the policy says of the ports that were asked for, before any grant.
+    """What the policy says of the ports that were asked for, and what names have opened.
 
     `best` is the share to credit or blame, `runner_up` the rule that would have decided
     in its place (or that looks as if it should), `why` the reason that it did not.
@@ -41,10 +51,12 @@ def explain(role: RolePolicy, text: str) -> Explanation:
     return explain_asked(role, parse_asked(text))
 
 
-def explain_asked(role: RolePolicy, asked: Asked) -> Explanation:
-    """The same for a destination that was read before."""
+def explain_asked(role: RolePolicy, asked: Asked, grants: Iterable[Grant] = ()) -> Explanation:
+    """The same for a destination that was read before. `grants` are what names hold open, or
+    closed, on the address now: a file knows of none.
+    """
     if asked.is_addr:
-        return _explain_addr(role, asked, Addr(asked.to))
+        return _explain_addr(role, asked, Addr(asked.to), tuple(grants))
     return _explain_name(role, asked, Name(asked.to))
 
 
@@ -69,12 +81,17 @@ def _nearest(role: RolePolicy, name: Name, ports: PortSet) -> tuple[Rule | None,
     return max(near, key=lambda found: len(_suffix(found[0])), default=(None, ""))
 
 
-def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
+def _explain_addr(
+    role: RolePolicy, asked: Asked, addr: Addr, grants: tuple[Grant, ...]
+) -> Explanation:
     ruled = role.addr_shares(addr)
     left = KNOWN
     for share in ruled:
         left = left.minus(share.ports)
-    shares = _within((*ruled, *_unruled(role, addr, left)), asked.ports)
+    held = () if _is_loopback(addr) else _held(role, grants, left)
+    for share in held:
+        left = left.minus(share.ports)
+    shares = _within((*ruled, *held, *_unruled(role, addr, left)), asked.ports)
     judgement = Judgement.of(shares)
     best = judgement.best
     covering = [r for r in role.addresses.covering(addr) if r and r.ports.intersect(best.ports)]
@@ -97,6 +114,20 @@ def _explain_addr(role: RolePolicy, asked: Asked, addr: Addr) -> Explanation:
     elif best.reason is Reason.BUILTIN:
         notes.append("metadata service: only a rule for a prefix inside lifts this")
     return Explanation(asked, role.name, judgement.verdict, best, shares, runner, why, tuple(notes))
+
+
+def _held(role: RolePolicy, grants: tuple[Grant, ...], left: PortSet) -> tuple[Share, ...]:
+    """What names do to the ports that no address rule judges, in the kernel's order."""
+    shares: list[Share] = []
+    for verdict in (Verdict.DENY, Verdict.ALLOW):
+        for grant in grants:
+            mine = grant.ports.intersect(left)
+            if grant.verdict is not verdict or not mine:
+                continue
+            left = left.minus(mine)
+            reason = Reason.NAME_DEFAULT if grant.rule == DEFAULT_RULE else Reason.BY_NAME
+            shares.append(Share(mine, verdict, role.rules_by_id.get(grant.rule), reason))
+    return tuple(shares)
 
 
 def _unruled(role: RolePolicy, addr: Addr, left: PortSet) -> tuple[Share, ...]:

@@ -67,6 +67,7 @@ class Performer:
     ) -> None:
         self.engine = engine
         self.unwritten = 0  # closings and cuts that the kernel refused
+        self.on_open: Callable[[OpenThenReply], None] = _unheard  # what the kernel has taken
         self._sink = sink
         self._journal = journal
         self._now = now
@@ -177,6 +178,7 @@ class Performer:
             return
         for reply in effect.replies:
             _send(reply.client, reply.wire)
+        self.on_open(effect)
 
     def _close(self, effect: Close) -> None:
         """Nobody waits for it; what could not be written is deleted, so that it fails closed."""
@@ -192,6 +194,10 @@ class Performer:
             act()
         except DatapathError:
             self.unwritten += 1
+
+
+def _unheard(effect: OpenThenReply) -> None:
+    """Nobody keeps a history."""
 
 
 def _send(client: Client, wire: bytes) -> None:

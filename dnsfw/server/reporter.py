@@ -19,6 +19,7 @@ from dnsfw.model import Addr, Reason, RoleId, RuleId, Verdict, addr_text
 from dnsfw.policy.policy import Policy
 from dnsfw.server.escape import safe
 from dnsfw.server.happenings import Digest, Watchers
+from dnsfw.server.history import Happened, History
 from dnsfw.server.kernel import EventSource
 from dnsfw.wire.name import to_text
 
@@ -81,6 +82,7 @@ class Reporter:
         self.role_name = role_name
         self.listeners: list[Listener] = []
         self.counts: Counter[tuple[RoleId, str]] = Counter()  # names refused, audited, ...
+        self.history = History(engine.last_names)
         self._upstreams = upstreams
         self._engine = engine
         self._policy = policy
@@ -95,7 +97,8 @@ class Reporter:
         for listener in self.listeners:
             listener.note(note)
         key = (note.kind, note.role, note.name, note.addr, note.rule, note.upstream)
-        self._tell(key, lambda: self._of_note(note))
+        number = self.history.happened(note)
+        self._tell(key, lambda: self._of_note(note), number)
 
     def drain(self, events: EventSource) -> None:
         """Read the ring buffer: what the kernel refused since the last time."""
@@ -104,11 +107,16 @@ class Reporter:
                 listener.event(event)
             # Our own self-test, and what only asks us to open doors, are no news.
             if event.role != abi.RoleId.PROBE and event.hook != abi.Hook.SOCK_CREATE:
-                self._tell(_alike(event), partial(self._of_event, event))
+                number = self.history.happened(event)
+                self._tell(_alike(event), partial(self._of_event, event), number)
 
     def said(self, kind: str, text: str) -> None:
         """Something the daemon itself did or found."""
         self._tell((kind, text), lambda: {"kind": kind, "text": safe(text)})
+
+    def row(self, what: Happened) -> dict[str, Any]:
+        """One that was told before, as `watch` tells it."""
+        return self._of_note(what) if isinstance(what, Note) else self._of_event(what)
 
     def rule_text(self, rule: RuleId | int) -> str:
         """A rule as its policy writes it; empty for the default and for nobody's."""
@@ -157,10 +165,13 @@ class Reporter:
             "hook": hook,
         }
 
-    def _tell(self, key: Hashable, happening: Callable[[], dict[str, Any]]) -> None:
+    def _tell(
+        self, key: Hashable, happening: Callable[[], dict[str, Any]], number: int | None = None
+    ) -> None:
         self._digest.add(key, lambda: describe(happening()))
         if self._watchers:
-            self._watchers.put({"at": time.time(), **happening()})
+            numbered = {} if number is None else {"id": number}
+            self._watchers.put({**numbered, "at": time.time(), **happening()})
 
 
 def _alike(event: abi.Event) -> Hashable:

@@ -11,6 +11,7 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import Lockdown, RoleId
 from dnsfw.server.control import Peer, Row, Verb, Verbs
 from dnsfw.server.enrollments import wanted as wanted_enrolment
+from dnsfw.server.explaining import explain
 from dnsfw.server.resolve import resolve, role_named
 from dnsfw.server.views import flow_rows, grant_rows, status
 
@@ -36,6 +37,9 @@ def verbs(daemon: Daemon) -> Verbs:
     async def look_up(request: Row, peer: Peer) -> Row:
         return await resolve(daemon, request, peer)
 
+    async def explained(request: Row) -> Row:
+        return explain(daemon, request)
+
     def wanted(request: Row) -> RoleId | None:
         """The role that `--role` names; None for all."""
         name = request.get("role")
@@ -52,6 +56,9 @@ def verbs(daemon: Daemon) -> Verbs:
             raise ConfigError("lockdown is off, on or hard") from None
         daemon.lock_down(state)
         return {"lockdown": state.name.lower()}
+
+    async def temporary(request: Row, peer: Peer) -> Row:
+        return await daemon.temporary.ask(request, peer.uid)
 
     async def enroll(request: Row) -> Row:
         pid, role, force = wanted_enrolment(request)
@@ -112,9 +119,11 @@ def verbs(daemon: Daemon) -> Verbs:
         "flows": Verb(rows=flows),
         "watch": Verb(rows=watch),
         "observed": Verb(rows=observed),
+        "explain": Verb(explained),
         "resolve": Verb(checks=look_up),
         "reload": Verb(reload, changes=True),
         "lockdown": Verb(lockdown, changes=True),
+        "temporary": Verb(checks=temporary, changes=True),
         "enroll": Verb(enroll, changes=True),
         "confirm": Verb(confirm, changes=True),
         "down": Verb(down, changes=True),

@@ -74,7 +74,7 @@ def test_a_denial_is_told_with_its_last_names() -> None:
     row = desk.row
     assert row.pop("at") > 0
     assert row == {
-        "kind": "denied", "verdict": "deny", "reason": "wrong-port", "role": "host",
+        "id": 1, "kind": "denied", "verdict": "deny", "reason": "wrong-port", "role": "host",
         "names": [r"www.ex\027ample.com"], "address": "203.0.113.9", "port": 443,
         "protocol": "tcp", "rule": "", "pid": 4242, "command": "curl", "hook": "connect",
     }  # fmt: skip

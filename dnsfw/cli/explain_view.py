@@ -1,0 +1,97 @@
+"""The lines of `dnsfw explain` for one destination, from a file's row or from the daemon's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from dnsfw.cli.render import duration
+from dnsfw.policy.problems import Position
+
+__all__ = ["explained_lines"]
+
+REASONS = {
+    "by-name": "a name rule",
+    "name-default": "the default: no rule names it",
+    "bad-label": "its octets: labels hold letters, digits, - and _ only",
+    "address-rule": "an address rule",
+    "builtin": "a built-in deny: metadata",
+    "loopback": "loopback is open",
+    "loopback-other": "the role's loopback",
+    "never-resolved": "the default: no allowed name resolved to it",
+    "default": "the default: no rule names it",
+}
+_SHOWN = 8
+
+
+def explained_lines(row: dict[str, Any]) -> Iterator[str]:
+    """What decides first; then, of a daemon, what is open and what it remembers."""
+    if row.get("live"):
+        stale = ", whose file has changed and was not loaded" if row["stale"] else ""
+        yield f"live: the running daemon, by {row['policy']}{stale}"
+    if event := row.get("event"):
+        what = event.get("text") or event["reason"]
+        yield f"event {event['id']} at {_clock(event['at'])}: {event['kind']}, {what}"
+        if event.get("names"):
+            yield f"  held   by {', '.join(event['names'])} at that moment"
+    yield from _judged(row)
+    if row.get("live"):
+        yield from _live(row)
+
+
+def _judged(row: dict[str, Any]) -> Iterator[str]:
+    told: set[str] = set()
+    yield f"{row['destination']}: {_word(row['verdict'])}"
+    if row["rule"]:
+        yield f"  by     {row['rule']['text']}"
+        yield f"         {_place(row['rule'])}"
+    else:
+        yield f"  by     {REASONS[row['reason']]}"
+    if row["runner_up"]:
+        yield f"  not    {row['runner_up']['text']}"
+        yield f"         {_place(row['runner_up'])}"
+        yield f"         {row['why']}"
+    if len(row["shares"]) > 1:
+        for share in row["shares"]:
+            ports = share["ports"] if share["rule"] else "the rest"
+            line = f"  ports  {ports}: {_word(share['verdict'])}"
+            if line not in told:  # a share of many ranges comes in pieces
+                yield line
+            told.add(line)
+    for note in row["notes"]:
+        yield f"  note   {note}"
+
+
+def _live(row: dict[str, Any]) -> Iterator[str]:
+    for grant in row["grants"][:_SHOWN]:
+        names = ", ".join(grant["names"][:2]) or "a name that is not remembered"
+        word = "open" if grant["verdict"] == "allow" else "closed"
+        left = duration(grant["seconds"])
+        yield f"  now    {grant['address']} {grant['ports']} {word} for {left}: {names}"
+    for item in row["learnt"][:_SHOWN]:
+        over = "" if item["seconds"] > 0 else ", over since"
+        way = "".join(f" -> {name}" for name in item["chain"])
+        yield f"  learnt {item['name']}{way} -> {item['address']}{over}"
+        asker = item["asker"] or "dnsfw itself"
+        when = f"{_clock(item['first'])}, last {_clock(item['last'])}"
+        yield f"         first {when}, {item['times']} times, by {asker}"
+        if item["rule"]:
+            yield f"         {item['rule']}"
+    if refused := row["refused"]:
+        last = _clock(refused["last"])
+        yield f"  told   {refused['count']} events since the daemon started, last {last}"
+    if row["flows"]:
+        yield f"  flows  {row['flows']} under way"
+
+
+def _word(verdict: str) -> str:
+    return "allowed" if verdict == "allow" else "denied"
+
+
+def _place(rule: dict[str, Any]) -> str:
+    return str(Position(rule["file"], rule["line"], rule["column"]))
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

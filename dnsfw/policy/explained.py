@@ -1,0 +1,59 @@
+"""An explanation as a plain row, ready for JSON: the same from a file and from a daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnsfw.model import Reason, Verdict
+from dnsfw.policy.explain import Explanation
+from dnsfw.policy.ports import KNOWN, describe
+from dnsfw.policy.rule import Rule
+
+__all__ = ["explained_row", "reason_word", "rule_row"]
+
+
+def explained_row(found: Explanation) -> dict[str, Any]:
+    """Verdict, rule and runner-up with their places, and what happens to each port."""
+    return {
+        "destination": found.asked.text,
+        "role": found.role,
+        "verdict": _verdict(found.verdict),
+        "reason": reason_word(found.best.reason),
+        "rule": rule_row(found.best.rule),
+        "runner_up": rule_row(found.runner_up),
+        "why": found.why,
+        "shares": [
+            {
+                "ports": "any" if share.ports == KNOWN else describe(share.ports),
+                "verdict": _verdict(share.verdict),
+                "reason": reason_word(share.reason),
+                "rule": rule_row(share.rule),
+            }
+            for share in found.shares
+        ],
+        "notes": list(found.notes),
+    }
+
+
+def rule_row(rule: Rule | None) -> dict[str, Any] | None:
+    """A rule with its id (what a refused query's answer says) and its line."""
+    if rule is None:
+        return None
+    where = rule.where
+    return {
+        "id": f"{rule.id:08x}",
+        "text": rule.text,
+        "file": where.file,
+        "line": where.line,
+        "column": where.column,
+        "note": rule.note,
+    }
+
+
+def reason_word(reason: Reason) -> str:
+    """In the words of `watch` and `status`."""
+    return reason.name.lower().replace("_", "-")
+
+
+def _verdict(verdict: Verdict) -> str:
+    return verdict.name.lower()

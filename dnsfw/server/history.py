@@ -1,0 +1,155 @@
+"""What `explain` can say of the past: bounded rings in memory, so that it outlives a grant.
+
+Three of them, so that a flood in one leaves the others alone: events by their number, what
+names have opened, and what was refused how often. It remembers and decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+from dnsfw.datapath import abi
+from dnsfw.engine.effects import Note, OpenThenReply
+from dnsfw.model import NO_ROLE, Addr, Name, Nanos, RoleId, RuleId
+
+__all__ = ["History", "Learnt", "Refusals", "Seen"]
+
+EVENTS = 16_384  # numbered happenings: two minutes of a hundred refusals a second
+LEARNT = 16_384  # (role, name, address): about 8 MB
+REFUSED = 8_192  # (role, name) and (role, address)
+
+Happened = Note | abi.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One happening, as it was told."""
+
+    at: float
+    what: Happened
+    names: tuple[Name, ...]  # who held the address at that moment
+
+
+@dataclass(slots=True)
+class Learnt:
+    """A name that opened (or closed) an address."""
+
+    role: RoleId
+    name: Name
+    addr: Addr
+    rule: RuleId
+    chain: tuple[Name, ...]
+    first: float
+    last: float
+    until: Nanos
+    asker: str  # who asked last; empty when dnsfw did
+    times: int = 1
+
+
+@dataclass(slots=True)
+class Refusals:
+    """How often, and when."""
+
+    first: float
+    last: float
+    count: int = 1
+
+
+class History:
+    """Filled by the performer and the reporter, read by the verb `explain`."""
+
+    def __init__(
+        self,
+        names: Callable[[RoleId, Addr], tuple[Name, ...]] = lambda role, addr: (),
+        wall: Callable[[], float] = time.time,
+        *,
+        events: int = EVENTS,
+        learnt: int = LEARNT,
+        refused: int = REFUSED,
+    ) -> None:
+        self._names = names
+        self._wall = wall
+        self._limits = (events, learnt, refused)
+        self._last = 0
+        self._events: OrderedDict[int, Seen] = OrderedDict()
+        self._learnt: OrderedDict[tuple[RoleId, Addr, Name], Learnt] = OrderedDict()
+        self._refused: OrderedDict[Hashable, Refusals] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._events) + len(self._learnt) + len(self._refused)
+
+    # it happens
+
+    def happened(self, what: Happened) -> int:
+        """Remember a happening; returns its number, which no other has in this run."""
+        self._last += 1
+        at = self._wall()
+        names: tuple[Name, ...] = ()
+        if isinstance(what, Note):
+            key: Hashable = (what.role, what.name)
+        else:
+            role, addr = RoleId(what.role), Addr(what.addr)
+            names, key = self._names(role, addr), (role, addr)
+        self._events[self._last] = Seen(at, what, names)
+        if len(self._events) > self._limits[0]:
+            self._events.popitem(last=False)
+        self._count(key, at)
+        return self._last
+
+    def opened(self, effect: OpenThenReply) -> None:
+        """Names have opened addresses: the kernel has taken it."""
+        at = self._wall()
+        client = effect.replies[0].client if effect.replies else None
+        asker = "" if client is None else f"{client.address} by {client.transport.value}"
+        for holder in effect.holders:
+            key = (holder.role, holder.addr, holder.name)
+            known = self._learnt.pop(key, None)
+            first, times = (at, 0) if known is None else (known.first, known.times)
+            until = holder.until if known is None else max(holder.until, known.until)
+            self._learnt[key] = Learnt(
+                holder.role, holder.name, holder.addr, holder.rule, holder.chain,
+                first, at, until, asker, times + 1,
+            )  # fmt: skip
+            if len(self._learnt) > self._limits[1]:
+                self._learnt.popitem(last=False)
+
+    def _count(self, key: Hashable, at: float) -> None:
+        known = self._refused.get(key)
+        if known is None:
+            self._refused[key] = Refusals(at, at)
+            if len(self._refused) > self._limits[2]:
+                self._refused.popitem(last=False)
+        else:
+            known.count += 1
+            known.last = at
+            self._refused.move_to_end(key)
+
+    # people ask
+
+    def event(self, number: int) -> Seen | None:
+        """A happening by its number; None for one that never was or is forgotten."""
+        return self._events.get(number)
+
+    def learnt(
+        self, role: RoleId, *, name: Name | None = None, addr: Addr | None = None
+    ) -> Iterator[Learnt]:
+        """What a name (also one on the way of a chain) opened, or who opened an address; the
+        latest first.
+        """
+        for item in reversed(list(self._learnt.values())):
+            if item.role != role:
+                continue
+            if item.addr == addr or (name is not None and name in (item.name, *item.chain)):
+                yield item
+
+    def refused(self, role: RoleId, what: Name | Addr) -> Refusals | None:
+        """How often a name was refused (or kept from opening), or packets to an address."""
+        return self._refused.get((role, what))
+
+    @staticmethod
+    def role_of(seen: Seen) -> RoleId:
+        """Whose happening it was."""
+        return RoleId(seen.what.role or NO_ROLE)

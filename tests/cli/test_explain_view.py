@@ -1,0 +1,57 @@
+"""The lines of an explanation that the daemon gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnsfw.cli.explain_view import explained_lines
+from tests.support.commands import dnsfw_beside
+from tests.support.nanodns import NanoDns
+from tests.support.running import running
+
+
+async def test_the_running_daemon_answers_and_says_so(tmp_path: Path) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        await run.query("www.example.com")
+        done = await dnsfw_beside("explain", "--run-dir", str(run.run_dir), "192.0.2.7:443")
+
+    lines = done.out.splitlines()
+    assert done.code == 0
+    assert lines[0] == f"live: the running daemon, by {run.policy}"
+    assert lines[1:3] == ["192.0.2.7:443/tcp: allowed", "  by     allow *.example.com"]
+    assert any(line.startswith("  now    192.0.2.7 ") for line in lines)
+    assert "  learnt www.example.com -> 192.0.2.7" in lines
+    assert any(line.endswith("1 times, by 127.0.0.1 by udp") for line in lines)
+
+
+async def test_a_file_that_is_named_answers_instead(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        args = ("--run-dir", str(run.run_dir), "--policy", str(run.policy), "www.example.com")
+        done = await dnsfw_beside("explain", *args)
+
+    assert done.out.startswith("www.example.com: allowed\n")
+
+
+async def test_an_event_is_explained_by_its_id(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        await run.query("evil.example")
+        done = await dnsfw_beside("explain", "--run-dir", str(run.run_dir), "--event", "1")
+        no = await dnsfw_beside("explain", "--run-dir", str(run.run_dir), "--event", "99")
+
+    assert done.code == 1
+    assert done.out.splitlines()[1].startswith("event 1 at ")
+    assert "  told   1 events since the daemon started" in done.out
+    assert (no.code, "no event 99" in no.err) == (2, True)
+
+
+def test_a_file_has_no_live_lines() -> None:
+    row = {
+        "destination": "x.com", "verdict": "deny", "reason": "name-default", "rule": None,
+        "runner_up": None, "shares": [], "notes": [],
+    }  # fmt: skip
+
+    assert list(explained_lines(row)) == [
+        "x.com: denied",
+        "  by     the default: no rule names it",
+    ]
