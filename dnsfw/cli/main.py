@@ -38,6 +38,9 @@ COMMANDS = {
         "down": "Remove everything dnsfw put into the kernel.",
         "confirm": "Keep what `up --try` started.",
         "reload": "Put the policy file in force and print what changes.",
+        "allow": "Allow a destination for a time.",
+        "deny": "Deny a destination for a time.",
+        "pause": "Refuse nothing for a time.",
         "lockdown": "Let nothing out, or end that.",
     },
     "Look": {

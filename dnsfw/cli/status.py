@@ -71,6 +71,7 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     if state["policy_stale"]:
         yield _field("STALE", "the file was not loaded; the policy before it is in force:")
         yield from (_field("", line) for line in state["policy_stale"].splitlines())
+    yield from temporary_lines(state["temporary"])
     if state["trial"] is not None:
         left = duration(state["trial"])
         yield _field("TRIAL", f"undone in {left} unless `dnsfw confirm` comes")
@@ -96,6 +97,16 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     yield from _packets(state)
     yield from _numbers("dns", state["dns"])
     yield from _numbers("server", state["server"])
+
+
+def temporary_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What holds for a time, and for how long still."""
+    for row in rows:
+        text = f"{row['word']} {row['to']}" if row["to"] else "nothing is refused"
+        role = row["role"] or "every role"
+        why = f": {row['reason']}" if row["reason"] else ""
+        told = f"{text}, {role}, {duration(row['seconds'])} left, by uid {row['by']}{why}"
+        yield from _wrapped("PAUSED" if row["word"] == "pause" else "temporary", told.split())
 
 
 def _field(label: str, text: str) -> str:

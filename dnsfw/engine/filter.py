@@ -99,9 +99,7 @@ def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
         shares = list(judgement.shares)
     elif blocked is not None:
         return blocked
-    ttl = min(
-        [facts.ttl, *((s.rule.ttl if s.rule else policy.ttl).max for s in shares if _opens(s))]
-    )
+    ttl = min([facts.ttl, *(_longest(s.rule, policy, facts) for s in shares if _opens(s))])
     ruling = Ruling(judgement, ttl, blocked=blocked)
     builder = _Builder(facts, policy, site, ruling)
     if facts.qtype in (A, AAAA):
@@ -113,6 +111,15 @@ def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
     if ruling.dropped is not None and not ruling.records:
         return ruling.dropped
     return ruling
+
+
+def _longest(rule: Rule | None, policy: RolePolicy, facts: Facts) -> int:
+    """The seconds that an answer may live because of this rule: a temporary one ends."""
+    if rule is None:
+        return policy.ttl.max
+    if rule.until is None:
+        return rule.ttl.max
+    return min(rule.ttl.max, max(0, (rule.until - facts.born) // SECOND))
 
 
 def _opens(share: Share) -> bool:
@@ -144,7 +151,8 @@ def claims_of(
     shares: Iterable[Share], policy: RolePolicy, ttl: int, born: Nanos
 ) -> tuple[Claim, ...]:
     """What a name puts on its addresses: every open port, and under `default: allow` also
-    those that a rule closes. Each lasts the TTL (at least its rule's `min`) and its grace.
+    those that a rule closes. Each lasts the TTL (at least its rule's `min`) and its grace, and
+    no longer than its rule.
     """
     claims: list[Claim] = []
     for share in shares:
@@ -153,6 +161,8 @@ def claims_of(
             continue
         time = rule.ttl if rule else policy.ttl
         until = Nanos(born + (max(ttl, time.min) + time.grace) * SECOND)
+        if rule is not None and rule.until is not None:
+            until = min(until, rule.until)
         yields = rule is None or rule.shared == "allow"
         claims.append((Piece(rule_id(rule), share.ports, share.verdict, yields), until))
     return tuple(claims)

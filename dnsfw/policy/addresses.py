@@ -113,8 +113,8 @@ class AddressTable:
         return kept
 
     def _sorted_for(self, prefix: Prefix) -> list[_Line]:
-        """Longest prefix first, then deny; a built-in deny yields to rules of its own prefix,
-        because only a prefix inside it lifts it.
+        """Longest prefix first, then temporary rules, then deny; a built-in deny yields to rules
+        of its own prefix, because only a prefix inside it lifts it.
         """
         found = [
             line
@@ -124,8 +124,11 @@ class AddressTable:
         ]
         return sorted(
             found,
-            key=lambda x: (-x.prefix.bits, x.rule is None, int(x.fixed.verdict), x.order),
-        )
+            key=lambda x: (
+                -x.prefix.bits, x.rule is None, x.rule is None or x.rule.until is None,
+                int(x.fixed.verdict), x.order,
+            ),
+        )  # fmt: skip
 
 
 def _shares(lines: Iterable[_Line]) -> tuple[Share, ...]:

@@ -171,6 +171,7 @@ class _Compiler:
             takeover=self.dns.takeover,
             implied=implied,
             lists=tuple(compiler.lists),
+            locked=section.locked or self.checked.top.locked,
         )
         self._check_role(made, section.resolved_only, at)
         find_warnings(made, self.problems)

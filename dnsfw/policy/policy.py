@@ -103,6 +103,7 @@ class RolePolicy:
         "implied",
         "judge",
         "lists",
+        "locked",
         "metadata",
         "mode",
         "name",
@@ -129,6 +130,7 @@ class RolePolicy:
         takeover: bool = False,
         implied: tuple[Rule, ...] = (),
         lists: tuple[NameList, ...] = (),
+        locked: bool = False,
     ) -> None:
         self.role = role
         self.name = name
@@ -141,6 +143,7 @@ class RolePolicy:
         self.takeover = takeover
         self.implied = implied  # what a word stands for: judged like rules, not written as such
         self.lists = lists
+        self.locked = locked  # nothing temporary on top of it
         every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
@@ -149,6 +152,15 @@ class RolePolicy:
         self._matcher = Matcher(every, default, lists)
         self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
         self.closes = tuple(self._closes())
+
+    def with_temporary(self, rules: tuple[Rule, ...], mode: Mode) -> RolePolicy:
+        """The same role with these rules on top, in this mode."""
+        return RolePolicy(
+            self.role, self.name, self.default, rules + self.rules, mode=mode,
+            resolved_only=self.resolved_only, metadata=self.metadata, ttl=self.ttl,
+            access=self.access, takeover=self.takeover, implied=self.implied, lists=self.lists,
+            locked=self.locked,
+        )  # fmt: skip
 
     def ranked(self, name: Name) -> list[Rule]:
         """Every rule that matches the name, best first."""

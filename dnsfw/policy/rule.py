@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Literal
 
-from dnsfw.model import PortRange, PortSet, Reason, RoleId, RuleId, Verdict, abi
+from dnsfw.model import Nanos, PortRange, PortSet, Reason, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.ports import ANY, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
@@ -50,6 +50,7 @@ class Rule:
     close: Literal["asked"] | None = None
     note: str = ""
     listed: bool = False  # an entry of a list: at equal rank the policy's own rule wins
+    until: Nanos | None = None  # CLOCK_BOOTTIME; of a temporary rule: at equal rank it wins
 
     @property
     def refuses_all(self) -> bool:

@@ -74,6 +74,9 @@ class PolicySection(Section):
     degraded: Literal["allow", "deny"] = Field(
         default="deny", description="allow: start although a wanted hook cannot be attached"
     )
+    locked: bool = Field(
+        default=False, description="no `dnsfw allow`, `deny` or `pause`, for any role"
+    )
     revision: int | None = Field(
         default=None, ge=0, description="only grows: a reload refuses an older one"
     )

@@ -94,6 +94,9 @@ class RoleSection(Section):
     ttl: TtlSection | None = Field(
         default=None, description="for every rule of the role that does not say otherwise"
     )
+    locked: bool = Field(
+        default=False, description="no `dnsfw allow`, `deny` or `pause` for this role"
+    )
     number: int | None = Field(
         default=None, ge=0, le=2**32 - 1, description="what an older enrolment socket calls it"
     )

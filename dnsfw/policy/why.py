@@ -53,6 +53,8 @@ def _pattern_lost(rule: Rule, loser: Rule, won: Pattern, lost: Pattern) -> str:
 
 
 def _tie(rule: Rule, loser: Rule) -> str:
+    if rule.until is not None and loser.until is None:
+        return "they are equally specific, and a temporary rule wins a tie"
     if rule.verdict is not loser.verdict:
         return "they are equally specific, and deny wins a tie"
     return "they say the same of it, and the first in the file counts"

@@ -50,6 +50,7 @@ from dnsfw.server.revision import Revision
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.service import Listeners, Service
 from dnsfw.server.tamper import Tampering
+from dnsfw.server.temporary import Temporaries, TemporaryRules
 from dnsfw.server.trial import Trial
 from dnsfw.server.upkeep import Upkeep
 from dnsfw.server.verbs import verbs
@@ -75,6 +76,8 @@ class Daemon:
     kernel: Kernel
     control: ControlServer
     names: RoleNames
+    kept: Temporaries
+    temporary: TemporaryRules
     tampering: Tampering
     resolv_watch: ResolvWatch
     helping: Helping
@@ -142,6 +145,7 @@ class Daemon:
                 self.journal.remove()
                 self.names.remove()
                 self.revision.remove()
+                self.kept.remove()
                 forget(self.options.run_dir)
                 disarmed(self.options.run_dir)
                 self._say("removed: nothing of dnsfw is left in the kernel")
@@ -185,8 +189,10 @@ class Daemon:
         path = find_policy(self.options.policy)
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
-        policy = load_tested(path, self.names.known)
-        self.revision.check(policy)
+        written = load_tested(path, self.names.known)
+        self.revision.check(written)
+        self.kept = Temporaries(self.options.run_dir, self.now)
+        policy, _ = self.kept.on_top(written)
         self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
         upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
@@ -199,7 +205,7 @@ class Daemon:
             )  # fmt: skip
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
-                self.now, self._swapped, self.revision.check, self._prepare,
+                self.now, self._swapped, self.revision.check, self._prepare, self.kept, written,
             )  # fmt: skip
             self.doors = Doors(kernel, self.service.equip, self.service.on_query)
             if policy.dns.takeover:
@@ -238,6 +244,9 @@ class Daemon:
         )  # fmt: skip
         service.performer.on_open = self.reporter.history.opened
         self.tampering = Tampering(self.now, self.reporter.said)
+        self.temporary = TemporaryRules(
+            self.kept, self.reloader, self.now, self.reporter.said
+        )  # fmt: skip
         self.resolv_watch = ResolvWatch(
             service.listeners.endpoints, self.reporter.said,
             lambda: self.reloader.policy.dns.takeover,
@@ -282,7 +291,7 @@ class Daemon:
             self.service.refresh_addresses, self.tampering.found,
             (
                 self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
-                self.service.tell_dropped,
+                self.service.tell_dropped, self.temporary.look,
             ),
         )  # fmt: skip
         if (news := self.kernel.news()) is not None:
@@ -338,6 +347,8 @@ class Daemon:
             self.doors.close()
         if hasattr(self, "helping"):
             self.helping.stop(loop, remove=remove)
+        if hasattr(self, "temporary"):
+            self.temporary.close()
         events, news = self.kernel.events, self.kernel.news()
         for descriptor in (events.fileno() if events is not None else None, news):
             if descriptor is not None:

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.errors import DnsfwError
+from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.policy.compile import diff, find_policy
 from dnsfw.policy.policy import Policy
+from dnsfw.policy.temporary import Temporary, on_top
 from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.loading import load_tested, warm
 from dnsfw.server.performer import Performer
 from dnsfw.server.role_names import RoleNames
+from dnsfw.server.temporary import Temporaries
 
 __all__ = ["Reloaded", "Reloader"]
 
@@ -54,8 +56,11 @@ class Reloader:
         on_swap: Callable[[Policy], None],
         check: Callable[[Policy], None],
         prepare: Callable[[Policy], Awaitable[None]],
+        temporaries: Temporaries,
+        written: Policy,
     ) -> None:
         self.policy = policy
+        self.written = written  # without what holds for a time
         self.path = str(path.absolute())  # `status` is read in another directory
         self.stale = ""  # why the file on disk is not what is in force
         self._wanted = wanted
@@ -66,6 +71,7 @@ class Reloader:
         self._on_swap = on_swap
         self._check = check  # raises ConfigError for a policy that must not come in force
         self._prepare = prepare  # makes ready what the kernel will lead to
+        self._temporaries = temporaries
         self._one = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
@@ -74,9 +80,10 @@ class Reloader:
             try:
                 path = find_policy(self._wanted)
                 await warm(path)
-                policy = await asyncio.to_thread(load_tested, path, self._names.known)
-                self._check(policy)
-                changes = tuple(diff(self.policy, policy))
+                written = await asyncio.to_thread(load_tested, path, self._names.known)
+                self._check(written)
+                policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
+                changes = tuple(diff(self.written, written))
                 later = tuple(_at_next_start(self.policy, policy))
                 await self._prepare(policy)
                 told = self._swap(policy)
@@ -84,8 +91,30 @@ class Reloader:
                 self.stale = str(error)
                 raise
             self.stale = ""
+            self.written = written
             self.path = str(path.absolute())
-            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later, *told))
+            self._on_swap(policy)
+            if ended:
+                alive = self._temporaries.alive()
+                self._temporaries.keep(item for item in alive if item not in ended)
+            gone = (f"{item.text} has ended: {why}" for item, why in ended.items())
+            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later, *told, *gone))
+
+    async def put_on_top(self, items: Iterable[Temporary]) -> None:
+        """Swap to what is written with these temporary rules on top, and no others.
+
+        ConfigError, DatapathError: nothing has changed.
+        """
+        async with self._one:
+            items = tuple(items)
+            policy, refused = await asyncio.to_thread(on_top, self.written, items)
+            for why in refused.values():
+                raise ConfigError(why)
+            for role in policy.roles.values():
+                if role.addresses.too_long:
+                    raise ConfigError("too many address rules cover that; write it into the policy")
+            self._swap(policy)
+            self._temporaries.keep(items)
 
     def _swap(self, policy: Policy) -> tuple[str, ...]:
         """All of it, or the old one again. Says what else the operator should know."""
@@ -98,7 +127,6 @@ class Reloader:
                 self._put(old)
             raise
         self.policy = policy
-        self._on_swap(policy)
         return told
 
     def _put(self, policy: Policy) -> tuple[str, ...]:

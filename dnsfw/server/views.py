@@ -13,6 +13,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Reason
 from dnsfw.model import NO_ROLE, PROBE, SECOND, Flow, Lockdown, PortSet, RoleId, addr_text
 from dnsfw.server.audit import audit_text, audited_roles
+from dnsfw.server.escape import safe
 from dnsfw.server.loop import loop_name
 from dnsfw.server.reporter import protocol_text, reason_text
 from dnsfw.server.role_views import role_rows
@@ -50,6 +51,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "missing": missing,
         "absent": [*kernel.absent(), *daemon.helping.missing],
         "helper": daemon.helping.wrong,
+        "temporary": daemon.temporary.rows(),
         "trial": None if left is None else round(left, 1),
         "tamper": daemon.tampering.row(),
         "takeover": {
@@ -77,6 +79,10 @@ def _holes(daemon: Daemon, hooked: bool, missing: list[str]) -> Iterator[str]:
         yield "no hook is attached"
     if missing:
         yield "degraded, " + "; ".join(missing)
+    for row in daemon.temporary.rows():
+        if row["word"] == "pause":
+            role = row["role"] or "every role"
+            yield f"PAUSED for {row['seconds']} s: {role}: {safe(row['reason'])}"
     if text := audit_text(daemon.reloader.policy):
         yield text
 

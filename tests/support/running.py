@@ -13,6 +13,7 @@ from typing import Any
 
 from dnslib import EDNS0, QTYPE, DNSQuestion, DNSRecord
 
+from dnsfw.server.clock import boot_now
 from dnsfw.server.daemon import Daemon
 from dnsfw.server.log import Level
 from dnsfw.server.options import Options
@@ -136,6 +137,7 @@ def make(
     file.write_text(policy)
     port = free_port()
     kernel, log, said = kernel or MemoryKernel(), ListLog(), []
+    now = options.pop("now", boot_now)
     given = Options(
         policy=str(file),
         listen=options.pop("listen", (f"127.0.0.1:{port}",)),
@@ -143,5 +145,5 @@ def make(
         run_dir=tmp_path / "run",
         **options,
     )
-    daemon = Daemon(given, kernel.open, log, said.append)
+    daemon = Daemon(given, kernel.open, log, said.append, now)
     return Running(daemon, kernel, log, said, port, file)
