@@ -80,6 +80,8 @@ def _rpz_rule(owner: str, found: re.Match[str], number: int, line: str, parsed: 
 def _rpz_prefix(owner: str) -> str | None:
     """`24.0.2.0.192` is 192.0.2.0/24; `zz` stands for :: in IPv6."""
     bits, *parts = owner.split(".")
+    if not parts:
+        return None
     parts.reverse()
     if len(parts) == 4 and "zz" not in parts:
         return prefix_of(f"{'.'.join(parts)}/{bits}")

@@ -76,3 +76,10 @@ def test_a_record_without_owner_belongs_to_the_one_before() -> None:
 
     assert parsed.names == ["bad.example"]
     assert parsed.refused[0][1].endswith("local data: an answer of its own")
+
+
+@pytest.mark.parametrize("owner", ["rpz-ip", "24.rpz-ip", "zz.rpz-ip", "300.1.2.rpz-ip"])
+def test_an_address_trigger_that_is_no_prefix_is_refused(owner: str) -> None:
+    parsed = read_list(HEAD + f"{owner} CNAME .", Format.RPZ)
+
+    assert (parsed.names, parsed.prefixes, len(parsed.refused)) == ([], [], 1)
