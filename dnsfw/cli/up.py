@@ -61,6 +61,10 @@ def guard_options(command: F) -> F:
     help="Undo everything after TIME (60s, 5m), unless `dnsfw confirm` comes.",
 )  # fmt: skip
 @click.option(
+    "--watch", is_flag=True,
+    help="Reload when the files of the policy change; a mistake leaves the last good policy.",
+)  # fmt: skip
+@click.option(
     "--dns-only", is_flag=True,
     help="Refuse names, and nothing else: no BPF, no root where the port allows it.",
 )  # fmt: skip
@@ -76,6 +80,7 @@ def up(
     listen: tuple[str, ...],
     upstreams: tuple[str, ...],
     trial: str | None,
+    watch: bool,
     backend: str,
     degraded: bool,
     dns_only: bool,
@@ -110,6 +115,7 @@ def up(
         trial=seconds_of(trial) if trial is not None else None,
         enroll_socket=Path(enroll_socket).absolute() if enroll_socket is not None else None,
         run_dir=_run_dir(run_dir),
+        watch=watch,
         dns_only=dns_only,
     )
     from dnsfw.server.process import serve  # the daemon, and nobody else, pays for it

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from dnsfw.engine.effects import Note
@@ -54,6 +55,7 @@ from dnsfw.server.temporary import Temporaries, TemporaryRules
 from dnsfw.server.trial import Trial
 from dnsfw.server.upkeep import Upkeep
 from dnsfw.server.verbs import verbs
+from dnsfw.server.watchfiles import PolicyWatch, files_of
 
 __all__ = ["Daemon", "End"]
 
@@ -85,6 +87,7 @@ class Daemon:
     enrollments: Enrollments
     observed: Observed
     enroll_socket: EnrollSocket | None = None
+    policy_watch: PolicyWatch | None = None
 
     def __init__(
         self,
@@ -244,9 +247,7 @@ class Daemon:
         )  # fmt: skip
         service.performer.on_open = self.reporter.history.opened
         self.tampering = Tampering(self.now, self.reporter.said)
-        self.temporary = TemporaryRules(
-            self.kept, self.reloader, self.now, self.reporter.said
-        )  # fmt: skip
+        self.temporary = TemporaryRules(self.kept, self.reloader, self.now, self.reporter.said)
         self.resolv_watch = ResolvWatch(
             service.listeners.endpoints, self.reporter.said,
             lambda: self.reloader.policy.dns.takeover,
@@ -294,6 +295,11 @@ class Daemon:
                 self.service.tell_dropped, self.temporary.look,
             ),
         )  # fmt: skip
+        if self.options.watch:
+            self.policy_watch = PolicyWatch(
+                lambda: files_of(Path(self.reloader.path), self.reloader.policy), self._hang_up
+            )
+            self.policy_watch.start(asyncio.get_running_loop())
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
         disarmed(self.options.run_dir)  # the wall has its daemon
@@ -349,6 +355,8 @@ class Daemon:
             self.helping.stop(loop, remove=remove)
         if hasattr(self, "temporary"):
             self.temporary.close()
+        if self.policy_watch is not None:
+            self.policy_watch.close()
         events, news = self.kernel.events, self.kernel.news()
         for descriptor in (events.fileno() if events is not None else None, news):
             if descriptor is not None:

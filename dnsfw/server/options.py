@@ -37,6 +37,7 @@ class Options:
     degraded: bool = False
     trial: float | None = None  # seconds until everything is undone, unless confirmed
     run_dir: Path = field(default_factory=run_dir)
+    watch: bool = False  # reload when the files of the policy change
     dns_only: bool = False  # no BPF: names are refused, addresses are not
     enroll_socket: Path | None = None  # where an older tool's enrolment requests are taken
     pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system

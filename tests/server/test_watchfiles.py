@@ -1,0 +1,106 @@
+"""`up --watch`: a change of the policy's files is a reload; a mistake is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.running import ALLOW_EXAMPLE, Running, running
+from tests.support.until import until
+
+MORE = ALLOW_EXAMPLE + "  - allow: more.example\n"
+
+
+def rules(run: Running) -> list[str]:
+    return [rule.text for rule in run.daemon.reloader.policy.host.rules]
+
+
+async def reads(run: Running, rule: str) -> None:
+    await until(lambda: rule in rules(run))
+
+
+async def test_a_write_and_a_rename_are_reloads(tmp_path: Path) -> None:
+    async with running(tmp_path, watch=True) as run:
+        run.policy.write_text(MORE)
+        await reads(run, "allow more.example")
+
+        scratch = tmp_path / ".policy.yaml.swp"
+        scratch.write_text(ALLOW_EXAMPLE + "  - allow: renamed.example\n")
+        scratch.rename(run.policy)
+        await reads(run, "allow renamed.example")
+
+
+async def test_the_last_good_policy_stays_and_it_is_said(tmp_path: Path) -> None:
+    async with running(tmp_path, watch=True) as run:
+        run.policy.write_text("version: 1\ndefault: maybe\n")
+        await until(lambda: bool(run.daemon.reloader.stale))
+
+        assert rules(run) == ["allow *.example.com"]
+        assert "reload failed, the old policy stays" in run.log.text
+        _, status = await run.control("status")
+        assert "'default'" in status["policy_stale"]
+
+        run.policy.write_text(MORE)
+        await reads(run, "allow more.example")
+        assert not run.daemon.reloader.stale
+
+
+async def test_a_directory_of_parts_that_appears_is_read(tmp_path: Path) -> None:
+    async with running(tmp_path, watch=True) as run:
+        parts = tmp_path / "policy.d"
+        parts.mkdir()
+        (parts / "x.yaml").write_text("rules: [{allow: part.example}]")
+        await reads(run, "allow part.example")
+        (parts / "x.yaml").write_text("rules: [{allow: other.example}]")
+        await reads(run, "allow other.example")
+        (parts / "x.yaml").unlink()
+        await until(lambda: rules(run) == ["allow *.example.com"])
+
+
+async def test_a_list_that_changes_is_a_reload(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "good.txt").write_text("one.example\n")
+    policy = ALLOW_EXAMPLE + "  - allow: {list: lists/good.txt}\n"
+    async with running(tmp_path, policy=policy, watch=True) as run:
+        (lists / "new").write_text("one.example\ntwo.example\n")
+        (lists / "new").rename(lists / "good.txt")
+
+        def names() -> int:
+            became = run.daemon.reloader.policy.host.lists[0].table.meta["became"]
+            return int(sum(became.values()))
+
+        await until(lambda: names() == 2)
+
+
+async def test_the_swap_of_the_kubernetes_link_is_a_reload(tmp_path: Path) -> None:
+    """A ConfigMap volume: policy.yaml -> ..data/policy.yaml, ..data -> ..one."""
+    mount = tmp_path / "mount"
+    for name, text in (("..one", ALLOW_EXAMPLE), ("..two", MORE)):
+        (mount / name).mkdir(parents=True)
+        (mount / name / "policy.yaml").write_text(text)
+    (mount / "..data").symlink_to("..one")
+    (mount / "policy.yaml").symlink_to("..data/policy.yaml")
+    (tmp_path / "policy.yaml").symlink_to("mount/policy.yaml")
+    async with running(tmp_path, watch=True) as run:
+        assert rules(run) == ["allow *.example.com"]
+        (mount / "..data_tmp").symlink_to("..two")
+        (mount / "..data_tmp").rename(mount / "..data")
+
+        await reads(run, "allow more.example")
+
+
+async def test_other_files_beside_it_are_nobodys_business(tmp_path: Path) -> None:
+    async with running(tmp_path, watch=True) as run:
+        before = run.daemon.reloader.policy
+        (tmp_path / "notes.txt").write_text("hello")
+        run.policy.with_name("policy.yaml~").write_text("nonsense")
+        (tmp_path / "policy.test.yaml").write_text("tests: [{deny: other.example}]")
+        await until(lambda: run.daemon.reloader.policy is not before)
+
+        assert len(run.daemon.reloader.policy.tests) == 1
+        assert run.log.text.count("reloaded ") == 1
+
+
+async def test_without_the_option_nothing_is_watched(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        assert run.daemon.policy_watch is None
