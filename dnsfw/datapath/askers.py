@@ -15,13 +15,14 @@ from dnsfw.datapath.swap import Table
 from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 
-__all__ = ["Askers", "netns_cookie_of", "socket_cookie"]
+__all__ = ["Askers", "has_asked", "netns_cookie_of", "socket_cookie"]
 
 _SO_DETACH_FILTER = 27
 _SO_ATTACH_BPF = 50
 _SO_COOKIE = 57  # Linux 4.12
 _SO_NETNS_COOKIE = 71  # Linux 5.14
 _COOKIE_BYTES = 8
+_ROLE_SHIFT = 56  # a role above a namespace's cookie, in `dnsfw_asked`
 
 
 class Askers:
@@ -48,6 +49,12 @@ class Askers:
         """The mark of the last packet that this socket received; NO_ROLE if there was none."""
         found = self._askers.lookup(cookie.to_bytes(_COOKIE_BYTES, "little"))
         return RoleId(int.from_bytes(found, "little")) if found else NO_ROLE
+
+
+def has_asked(asked: Table, netns: int, role: RoleId) -> bool:
+    """Whether a socket of this role was led to a door in this namespace, which is not ours."""
+    key = netns | role << _ROLE_SHIFT
+    return asked.lookup(key.to_bytes(_COOKIE_BYTES, "little")) is not None
 
 
 def _filter(listener: int, program: Program) -> None:

@@ -34,6 +34,7 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_doors": (8, abi.Doors.SIZE),
     "dnsfw_taken": (4, abi.Taken.SIZE),
     "dnsfw_askers": (8, 4),
+    "dnsfw_asked": (8, 1),
     "dnsfw_listeners": (abi.ListenerKey.SIZE, 1),
     "dnsfw_locals": (abi.LocalKey.SIZE, 1),
     "dnsfw_settings": (4, abi.Settings.SIZE),

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from dnsfw.model import HOST, Limit, Reason, RoleId, addr_from
 from dnsfw.server.address import Endpoint
 from dnsfw.server.helper import Helper, NoHelper, Wanted
 from dnsfw.server.kernel import Kernel
+from dnsfw.server.roles import AskersElsewhere
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
 
@@ -238,6 +240,10 @@ class Doors:
     def _admit(self, netns: int, place: _Place) -> None:
         for listener in place.listeners:
             self._equip(listener)
+            if netns != self._here:
+                listener.askers = AskersElsewhere(
+                    listener.askers, partial(self._kernel.has_asked, netns)
+                )
         self._kernel.open_doors(netns, _described(place.listeners))
         self._places[netns] = place
 

@@ -129,6 +129,11 @@ class Kernel(Protocol):
     def asker(self, cookie: int) -> RoleId:
         """Whose the connection of this socket cookie is; NO_ROLE if the kernel did not say."""
 
+    def has_asked(self, netns: int, role: RoleId) -> bool:
+        """Whether a hook led a query of this role to our doors in another namespace. A mark is
+        no proof there: its root writes what it likes behind the hooks.
+        """
+
     def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         """Keep the connections that were accepted before the wall; with `end`, end the outgoing
         ones that the policy refuses to the role of their socket. Says what was ended.

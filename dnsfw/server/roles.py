@@ -12,7 +12,7 @@ from typing import Protocol
 
 from dnsfw.model import HOST, NO_ROLE, Limit, RoleId, abi
 
-__all__ = ["EVERYBODY_IS_HOST", "Askers", "MarkedAskers"]
+__all__ = ["EVERYBODY_IS_HOST", "Askers", "AskersElsewhere", "MarkedAskers"]
 
 
 class Askers(Protocol):
@@ -38,6 +38,30 @@ class MarkedAskers:
 
     def by_connection(self, cookie: int) -> RoleId:
         return self.by_mark(self._asker(cookie))
+
+
+class AskersElsewhere:
+    """Of a network namespace that is not ours. Its root, who may be anybody, rewrites marks
+    there by rules of his own: one counts only for a role that the hooks saw ask there.
+    """
+
+    def __init__(self, askers: Askers, has_asked: Callable[[RoleId], bool]) -> None:
+        self._askers = askers
+        self._has_asked = has_asked
+        self._known: set[RoleId] = set()
+
+    def by_mark(self, mark: int) -> RoleId:
+        return self._checked(self._askers.by_mark(mark))
+
+    def by_connection(self, cookie: int) -> RoleId:
+        return self._checked(self._askers.by_connection(cookie))
+
+    def _checked(self, role: RoleId) -> RoleId:
+        if role not in self._known:
+            if role == NO_ROLE or not self._has_asked(role):
+                return NO_ROLE
+            self._known.add(role)
+        return role
 
 
 class _EverybodyIsHost:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
-from dnsfw.datapath.askers import Askers
+from dnsfw.datapath.askers import Askers, has_asked
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
 from dnsfw.datapath.doors import Doors
@@ -222,6 +222,9 @@ class KernelWall:
 
     def asker(self, cookie: int) -> RoleId:
         return self._askers.role(cookie)
+
+    def has_asked(self, netns: int, role: RoleId) -> bool:
+        return has_asked(self._wall.maps["dnsfw_asked"], netns, role)
 
     def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         if self._wall.standing:

@@ -94,7 +94,7 @@ def test_what_the_verifier_wrote_is_in_the_error(tmp_path: Path) -> None:
     data = OBJECT.read_bytes()
     bad_call = b"\x85\0\0\0\xff\xff\xff\x7f"
     broken = tmp_path / "dnsfw.bpf.o"
-    broken.write_bytes(data.replace(b"\x95\0\0\0\0\0\0\0", bad_call))
+    broken.write_bytes(data.replace(b"\x95\0\0\0\0\0\0\0", bad_call, 1))
 
     with pytest.raises(BpfError) as failed:
         LibbpfBackend(broken).load({})

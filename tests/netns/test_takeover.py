@@ -388,6 +388,45 @@ def test_nobody_chooses_his_role_by_a_mark(world: World, place: str) -> None:
     assert done.stdout.strip() == nxdomain, done.stderr
 
 
+# Root of a namespace of his own rewrites marks there after the hooks have written them.
+REWRITTEN = f"""
+import socket, subprocess, sys, time
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+rules = (
+    "add table ip t\\nadd chain ip t c {{ type filter hook prerouting priority -300; }}\\n"
+    "add rule ip t c meta mark set " + sys.argv[2]
+)
+subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+query = bytes.fromhex("beef01000001000000000000") + b"\\x03www\\x07example\\x03com\\0\\0\\1\\0\\1"
+kind = socket.SOCK_DGRAM if sys.argv[1] == "udp" else socket.SOCK_STREAM
+for attempt in range(100):
+    try:
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.settimeout(3)
+            s.connect(({NOBODY!r}, 53))
+            stream = kind == socket.SOCK_STREAM
+            s.send(len(query).to_bytes(2, "big") + query if stream else query)
+            print(s.recv(512)[5 if stream else 3] & 15)
+            break
+    except PermissionError:
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_nobody_chooses_his_role_by_rules_in_a_namespace_of_his_own(
+    world: World, kind: str
+) -> None:
+    """Packet filters there run behind the hook: no mark of theirs is a role's."""
+    web, db = two_roles(world, NOBODY)
+    assert "203.0.113.11" in digs(web, ALLOWED)
+    number = next(r["id"] for r in world.daemons[0].show("status")["roles"] if r["name"] == "web")
+
+    done = db.run(["unshare", "-rUn", sys.executable, "-c", REWRITTEN, kind, str(number)])
+
+    assert done.stdout.strip() in {"3", "5"}, done  # NXDOMAIN, or refused
+
+
 def test_who_is_not_guarded_is_refused_and_never_taken_for_host(world: World) -> None:
     world.guard(policy_of([{"allow": "*.example.com"}], dns={"takeover": True}))
     outside = world.lab.guest(world.host, None, "127.0.53.53")

@@ -115,6 +115,9 @@ class MemoryKernel:
     def close_doors(self, netns: int) -> None:
         self.standing_doors.pop(netns, None)
 
+    def has_asked(self, netns: int, role: RoleId) -> bool:
+        return True
+
     def doors(self) -> dict[int, abi.Doors]:
         return dict(self.standing_doors)
 

@@ -136,6 +136,8 @@ MAP_SOCKET(dnsfw_socks, struct dnsfw_sock);
 MAP_HASH(dnsfw_doors, __u64, struct dnsfw_doors, DNSFW_MAX_NETNS);
 MAP_SOCKET(dnsfw_taken, struct dnsfw_taken);
 MAP_LRU(dnsfw_askers, __u64, __u32, DNSFW_MAX_ASKERS);
+/* the roles whose sockets asked in other namespaces: cookie | role << 56 */
+MAP_LRU(dnsfw_asked, __u64, __u8, DNSFW_MAX_ASKERS);
 
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);

@@ -60,6 +60,7 @@ place_of(struct dnsfw_taken *taken, const struct packet *p)
 	return taken->next++ & (DNSFW_DOORS - 1);
 }
 _Static_assert((DNSFW_DOORS & (DNSFW_DOORS - 1)) == 0, "a mask");
+_Static_assert(DNSFW_MAX_ROLES <= 256, "a role fits above a cookie");
 
 static __always_inline __u16
 door_of(const struct dnsfw_doors *doors, const struct packet *p, __u32 place)
@@ -110,6 +111,21 @@ is_bound(const struct bpf_sock *sk, const struct packet *p,
 	       (p->dst.b[1] & 0xc0) == 0x80;
 }
 
+/* Root of a namespace that anybody can make (unshare -Un) rewrites marks behind
+ * our hooks, so there a mark counts only for a role that has asked there.
+ */
+static __always_inline void note_asked(const struct sender *s)
+{
+	const struct dnsfw_settings *set = settings();
+	__u64 key = s->netns | (__u64)s->role << 56;
+	__u8 yes = 1;
+
+	if (set && s->netns == set->netns)
+		return;
+	if (!map_get(dnsfw_asked, &key))
+		map_put(dnsfw_asked, &key, &yes);
+}
+
 /* Changes @p to what will be sent. Past this, judge() sees a query to dnsfw. */
 static __always_inline enum taking
 take_query(struct bpf_sock *sk, struct packet *p, const struct sender *s,
@@ -136,6 +152,7 @@ take_query(struct bpf_sock *sk, struct packet *p, const struct sender *s,
 	taken->servers[place].door = door;
 	p->dst = p->family == 4 ? doors->addr4 : doors->addr6;
 	p->dport = door;
+	note_asked(s);
 	count_taken();
 	return TAKING_DONE;
 }
