@@ -14,13 +14,14 @@ _RECORD = re.compile(
     r"(?P<type>[A-Z0-9]+)\s+(?P<data>.*)",
     re.I,
 )
+_LONGEST = 1 << 12  # characters of a record: of one name and an action, or a SOA
 _QUIET = frozenset({"SOA", "NS"})
 
 
 def read_rpz(text: str, parsed: Parsed, suffix: bool) -> None:
     """Each record whose action is a refusal or a pass; a zone has no plain names to widen."""
     origin, owner = "", ""
-    joined = _parentheses(text)
+    joined = _parentheses(text, parsed)
     for number, line in joined:
         word, _, rest = line.strip().partition(" ")
         if word.upper() == "$ORIGIN":
@@ -91,15 +92,24 @@ def _rpz_prefix(owner: str) -> str | None:
     return prefix_of(f"{text}/{bits}")
 
 
-def _parentheses(text: str) -> Iterator[tuple[int, str]]:
+def _parentheses(text: str, parsed: Parsed) -> Iterator[tuple[int, str]]:
     """Lines without comments; a record in parentheses is one line."""
-    held, began = "", 0
+    held: list[str] = []
+    began = depth = size = 0
     for number, line in enumerate(text.split("\n"), 1):
         line = line.partition(";")[0].rstrip()
-        if held:
-            held += " " + line.strip()
-        elif line.strip():
-            held, began = line, number
-        if held and held.count("(") <= held.count(")"):
-            yield began, held.replace("(", " ").replace(")", " ")
-            held = ""
+        if not held and not line.strip():
+            continue
+        began = began if held else number
+        held.append(line.strip() if held else line)
+        size += len(line)
+        depth += line.count("(") - line.count(")")
+        if depth > 0 and size <= _LONGEST:
+            continue
+        if size > _LONGEST:
+            parsed.refuse(began, "the record is too long")
+        else:
+            yield began, " ".join(held).replace("(", " ").replace(")", " ")
+        held, depth, size = [], 0, 0
+    if held:
+        parsed.refuse(began, "the parenthesis has no end")

@@ -83,3 +83,13 @@ def test_an_address_trigger_that_is_no_prefix_is_refused(owner: str) -> None:
     parsed = read_list(HEAD + f"{owner} CNAME .", Format.RPZ)
 
     assert (parsed.names, parsed.prefixes, len(parsed.refused)) == ([], [], 1)
+
+
+def test_a_parenthesis_without_its_end_takes_its_own_record_only() -> None:
+    lines = "x.example CNAME (\n" + "; more\n \n" + "y" * 100 + "\n"
+    endless = read_list(HEAD + lines * 100 + "ok.example CNAME .", Format.RPZ)
+    at_the_end = read_list(HEAD + "ok.example CNAME .\nbad.example CNAME (\n.", Format.RPZ)
+
+    assert endless.refusals["the record is too long"] > 1
+    assert at_the_end.names == ["ok.example"]
+    assert at_the_end.refused == [(8, "the parenthesis has no end")]
