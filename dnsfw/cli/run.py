@@ -15,7 +15,7 @@ import click
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--policy", metavar="FILE",
-    help="[default, without --allow, --deny and --default: as for `up`]",
+    help="[default, without --allow, --deny, --default and --audit: as for `up`]",
 )  # fmt: skip
 @click.option(
     "--allow", metavar="DEST", multiple=True,
@@ -24,7 +24,8 @@ import click
 @click.option("--deny", metavar="DEST", multiple=True, help="Refuse it. May be repeated.")
 @click.option(
     "--default", type=click.Choice(["deny", "allow"]),
-    help="What no rule names.  [default: deny with --allow, allow with --deny alone]",
+    help="What no rule names.  [default: deny with --allow, or --audit alone; allow with "
+    "--deny alone]",
 )  # fmt: skip
 @click.option("--role", metavar="NAME", help="Use the rules of this role of the policy file.")
 @click.option("--audit", is_flag=True, help="Refuse nothing: judge, and say at the end.")

@@ -12,6 +12,7 @@ from dnsfw.policy.syntax import json_schema
 def schema() -> None:
     """Print the JSON Schema of a policy file, for editors and CI.
 
+    \b
     Name it in a policy's first line to get completion in an editor:
     # yaml-language-server: $schema=./dnsfw.schema.json
     """

@@ -46,10 +46,12 @@ def run_policy(rules: RunRules) -> Policy:
     """One role for everything that runs; nothing listens, and loopback is its own.
 
     Without --policy, rules of the command line stand alone: those of --allow under
-    `default: deny`, those of --deny alone under `default: allow`. Without any rule the file
-    is found as `up` finds it. PolicyError, ConfigError.
+    `default: deny`, those of --deny alone under `default: allow`. --audit alone judges by
+    `default: deny`, or it would see nothing to learn from. Without any of these the file is
+    found as `up` finds it. PolicyError, ConfigError.
     """
-    alone = rules.policy is None and bool(rules.allow or rules.deny or rules.default)
+    watched = rules.audit and rules.role is None
+    alone = rules.policy is None and bool(rules.allow or rules.deny or rules.default or watched)
     if alone and rules.role:
         raise ConfigError("--role names a role of a policy file; add --policy FILE")
     base = _nothing(rules) if alone else _from_file(rules)

@@ -164,13 +164,14 @@ class Runner:
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
+        # There is one role, and nobody named it: what `learn` makes of it is a policy of its own.
         self.reporter = Reporter(
             service.engine, lambda: self._policy, self._digest, Watchers(),
-            service.upstreams.targets,
+            service.upstreams.targets, role_name=lambda role: _HOST,
         )  # fmt: skip
         self.observed = Observed(
             service.engine.last_names, self.reporter.rule_text, self._wall_clock,
-            lambda role: _HOST,  # what `learn` makes of it is a policy of its own
+            self.reporter.role_name,
         )  # fmt: skip
         self.askers = RunAskers(service.on_query, self._tree.pids, boot_now)
         service.on_query = self.askers.query

@@ -54,6 +54,20 @@ def test_default_deny_alone_is_no_network_at_all() -> None:
     assert (role.default, role.rules) == (Verdict.DENY, ())
 
 
+def test_audit_alone_judges_by_deny_and_lets_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNSFW_POLICY", "/nonexistent")  # the host's file is not asked
+
+    role = host(audit=True)
+
+    assert (role.default, role.rules, role.mode) == (Verdict.DENY, (), Mode.AUDIT)
+
+
+def test_audit_of_a_file_judges_by_the_file(tmp_path: Path) -> None:
+    role = host(policy=written(tmp_path, "version: 1\ndefault: allow\n"), audit=True)
+
+    assert (role.default, role.mode) == (Verdict.ALLOW, Mode.AUDIT)
+
+
 @pytest.mark.parametrize("rules", [{"allow": ("example.com",)}, {"deny": ("example.com",)}])
 def test_row_30_metadata_is_refused_under_either_default(rules: dict[str, object]) -> None:
     decision = host(**rules).judge_addr(addr_from("169.254.169.254"), TCP, 80)
