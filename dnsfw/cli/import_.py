@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from dnsfw.cli.render import counts, json_option, print_json
+from dnsfw.cli.write import write_whole
 from dnsfw.errors import ConfigError
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.files import read_policy
 from dnsfw.policy.importers import FORMATS, Format, Imported, Kept, import_text, recognize
+from dnsfw.policy.lists.store import MAX_SOURCE
 from dnsfw.policy.problems import printable
 
 _NO = 1
@@ -36,10 +39,16 @@ def _complete(ctx: click.Context, param: click.Parameter, word: str) -> list[Com
     help="Write the policy there, not to stdout.",
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Go on where something cannot be kept.")
+@click.option("--allow", is_flag=True, help="A list of names is of what may be reached.")
 @json_option
 @click.pass_context
 def import_(
-    ctx: click.Context, words: tuple[str, ...], output: str | None, partial: bool, as_json: bool
+    ctx: click.Context,
+    words: tuple[str, ...],
+    output: str | None,
+    partial: bool,
+    allow: bool,
+    as_json: bool,
 ) -> None:
     """Make a policy of another tool's file, and tell how each line was read.
 
@@ -48,7 +57,14 @@ def import_(
       blocklist  JSON: revision, lockdown_mode, blocked_domains, blocked_ips
       roles      JSON: roles with network_rules and enrollments
       endpoints  YAML: endpoints with iface, range, allow
-    JSON may have comments and commas before a closing bracket.
+      cilium             YAML: CiliumNetworkPolicy, its clusterwide kind
+      cluster-policy     YAML: ClusterNetworkPolicy, AdminNetworkPolicy
+      allowed-endpoints  HOST:PORT lists of build systems, in a workflow too
+      sandbox            JSON: allowedDomains, deniedDomains
+      plain, hosts, wildcard, adblock, rpz, dnsmasq, cidr
+                         lists: named always; of what is denied, or --allow
+    JSON may have comments and commas before a closing bracket. A short list
+    becomes rules, a long one is named by the policy and stays where it is.
 
     Without FILE the places of those tools are tried: $SECEXIT_POLICY,
     ~/.config/secexit/policy.json; $BPFJAILER_POLICY, /etc/bpfjailer/policy.json,
@@ -58,11 +74,15 @@ def import_(
     refused (exit 1, nothing written), unless --partial.
     """
     form, path = _source(words)
-    text = read_policy(path, whoever=True)  # what it becomes is for a person to read
+    text = _read(path, form)
     found = form or recognize(text)
     if found is None:
         known = ", ".join(FORMATS)
         raise ConfigError(f"{path} has no key that tells its format; name it: {known}")
+    if allow:
+        if found.allow is None:
+            raise ConfigError(f"--allow is for lists of names: a {found.name} file says it itself")
+        found = replace(found, read=found.allow)
     made = import_text(found, text, str(path))
     refused = bool(made.lost) and not partial
     compile_text(made.text, f"{path} (imported)")  # what would be refused later is said now
@@ -77,9 +97,25 @@ def import_(
     if refused or back:
         ctx.exit(_NO)
     if output is not None:
-        _write(Path(output), made.text)
+        write_whole(Path(output), made.text)
     elif not as_json:
         click.echo(made.text, nl=False)
+
+
+def _read(path: Path, form: Format | None) -> str:
+    """The text; what it becomes is for a person to read, so it may be anybody's. Lists are as
+    long as lists are, and have a broken octet somewhere.
+    """
+    if form is None or form.allow is None:
+        return read_policy(path, whoever=True)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SOURCE + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_SOURCE:
+        raise ConfigError(f"{path}: larger than {MAX_SOURCE >> 20} MiB")
+    return data.decode("utf-8-sig", "replace")
 
 
 def _source(words: tuple[str, ...]) -> tuple[Format | None, Path]:
@@ -130,19 +166,6 @@ def _goes_back(output: Path, made: Imported) -> str:
         return ""
     new = "no revision" if made.revision is None else f"revision {made.revision}"
     return f"{output} has revision {there[1]} and the file {new}: it does not go back"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and for nobody else to change."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text)
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _told(made: Imported, refused: bool) -> Iterator[str]:

@@ -57,6 +57,7 @@ COMMANDS = {
         "explain": "The verdict on a destination, and the rule that gave it.",
         "learn": "The smallest policy for what was observed.",
         "import": "Another tool's policy, as one of ours.",
+        "export": "The policy in another tool's format.",
         "schema": "The JSON Schema of policy files.",
     },
 }

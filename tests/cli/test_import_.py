@@ -12,6 +12,7 @@ from dnsfw.policy.compile import compile_text, load
 from tests.support.commands import dnsfw
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "imports"
+LISTS = {"adblock.txt": "adblock", "rpz.zone": "rpz", "dnsmasq.conf": "dnsmasq", "hosts": "hosts"}
 SOME_LOST = '{\n"blocked_ips": ["192.0.2.1"],\n"blocked_countries": ["xx"],\n}'
 
 
@@ -24,7 +25,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in DATA.iterdir()))
+@pytest.mark.parametrize("file", sorted(path.name for path in DATA.iterdir() if path.is_file()))
 def test_what_comes_out_is_a_policy_and_says_how_it_was_read(file: str) -> None:
     done = dnsfw("import", str(DATA / file))
 
@@ -32,6 +33,49 @@ def test_what_comes_out_is_a_policy_and_says_how_it_was_read(file: str) -> None:
     compile_text(done.out)
     assert f"{DATA / file}:" in done.err
     assert "0 lost" in done.err
+
+
+@pytest.mark.parametrize(
+    "file", sorted(str(p.relative_to(DATA)) for p in DATA.glob("*/*") if p.parent.name != "golden")
+)
+def test_what_becomes_of_each_line_is_as_it_was_reviewed(file: str) -> None:
+    """DNSFW_GOLDEN=write writes the files anew; read the difference before committing it."""
+    form = LISTS.get(Path(file).name, Path(file).parent.name)
+    golden = DATA / "golden" / (file.replace("/", "-") + ".txt")
+
+    done = dnsfw("import", form, str(DATA / file), "--partial")
+    shown = (done.err + done.out).replace(str(DATA), "DATA")
+    if os.environ.get("DNSFW_GOLDEN") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(shown)
+
+    assert shown == golden.read_text()
+    assert dnsfw("import", form, str(DATA / file)).code == (" LOST " in shown)
+
+
+def test_an_allow_list_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "l").write_text("x.example\n")
+
+    done = dnsfw("import", "plain", str(tmp_path / "l"), "--allow")
+
+    assert done.code == 0 and "default: deny" in done.out
+    assert dnsfw("import", "blocklist", str(DATA / "blocklist.json"), "--allow").code == 2
+
+
+def test_a_long_list_is_named_and_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "l").write_text("".join(f"0.0.0.0 a{n}.example.com\n" for n in range(300_000)))
+
+    done = dnsfw("import", "hosts", str(tmp_path / "l"), "-o", str(tmp_path / "p.yaml"))
+
+    assert done.code == 0 and "300000 exact" in done.err
+    assert len(load(tmp_path / "p.yaml").host.lists) == 1
+
+
+@pytest.mark.parametrize("file", ["cilium/crawler.yaml", "sandbox/settings.json"])
+def test_what_can_be_imported_only_is_not_put_in_force(file: str) -> None:
+    done = dnsfw("check", str(DATA / file))
+
+    assert done.code == 1 and "dnsfw import" in done.err
 
 
 def test_each_line_is_told_with_its_number() -> None:
