@@ -161,8 +161,27 @@ def _zone(
                 owners.setdefault(owner, action)  # of equal owners our first rule wins
         except Wrong:
             left.lost(rule, "a zone has names and '*.example.com' only")
+    _reach_past(owners)
     lines = (f"{owner} CNAME {action}\n" for owner, action in owners.items())
     return _HEAD.format(kind.value).replace("#", ";") + _ORIGIN + "".join(lines)
+
+
+def _reach_past(owners: dict[str, str]) -> None:
+    """A wildcard of DNS ends where the zone holds a name (RFC 4592 section 3.3.1): below and
+    beside each name what the wildcard above it says is said again.
+    """
+    for owner in [one for one in owners if not one.endswith(".rpz-ip")]:
+        between: list[str] = []
+        name = owner.removeprefix("*.")
+        while name:
+            above = f"*.{name.partition('.')[2]}"
+            between.append(name)
+            if (action := owners.get(above)) is not None:
+                for one in between:
+                    owners.setdefault(one, action)
+                    owners.setdefault(f"*.{one}", action)
+                break
+            name = name.partition(".")[2]
 
 
 def _of_one(entry: Entry) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from dnsfw.policy.compile import compile_text
@@ -9,6 +11,7 @@ from dnsfw.policy.exporters import FORMATS, Exported, export
 from dnsfw.policy.exporters.name_lists import ipv4_or_6, literal
 from dnsfw.policy.pattern import parse_pattern
 from dnsfw.policy.prefix import Prefix
+from dnsfw.wire.name import from_text
 from tests.unit.policy.exporters.test_outcome import made
 
 
@@ -97,9 +100,43 @@ def test_in_a_zone_the_rule_of_a_name_beats_the_tree_around_it() -> None:
     assert lines(done) == ["x.example CNAME rpz-passthru.", "*.x.example CNAME ."]
 
 
-def test_literal_parts_and_bare_addresses() -> None:
-    from ipaddress import ip_network
+def in_zone(owners: dict[str, str], name: str) -> str | None:
+    """A look-up as RFC 4592 has it: the name, else the wildcard at the closest encloser."""
+    if name in owners:
+        return owners[name]
+    held = {one.removeprefix("*.").split(".", n)[-1] for one in owners for n in range(6)}
+    if name in held:
+        return None  # it exists, and has nothing of its own
+    while name:
+        name = name.partition(".")[2]
+        if name in held:
+            return owners.get(f"*.{name}")
+    return None
 
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [("deny", "*.x.example"), ("allow", "a.x.example")],
+        [("deny", ".x.example"), ("deny", "c.b.a.x.example")],
+        [("deny", ".x.example"), ("allow", "*.b.a.x.example"), ("deny", "d.c.b.a.x.example")],
+        [("deny", "b.a.x.example")],
+    ],
+)
+def test_a_zone_says_the_same_to_a_server_whose_wildcards_end_at_names(
+    rules: list[tuple[str, str]],
+) -> None:
+    text = "".join(f'  - {verb}: "{what}"\n' for verb, what in rules)
+    role = compile_text(f"version: 1\ndefault: allow\nrules:\n{text}").host
+    owners = dict(line.split(" CNAME ") for line in lines(made("rpz", text)))
+
+    for name in ("x", "a.x", "z.x", "b.a.x", "z.a.x", "c.b.a.x", "d.c.b.a.x", "z.c.b.a.x",
+                 "z.z.x", "e.d.c.b.a.x"):  # fmt: skip
+        said = in_zone(owners, f"{name}.example")
+        assert (said != ".") is role.judge(from_text(f"{name}.example")).answered, name
+
+
+def test_literal_parts_and_bare_addresses() -> None:
     assert literal(parse_pattern("+.x.example")) == "x.example"
     assert literal(parse_pattern("a-*.x.example")) == "a-*.x.example"
     assert ipv4_or_6(Prefix.of(ip_network("::1/128"))) == "::1"
