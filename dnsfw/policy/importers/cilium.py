@@ -94,8 +94,8 @@ def _several(roles: Iterable[_Role]) -> None:
 def _spec(spec: Section, one: Manifest, roles: dict[str, _Role]) -> None:
     word = "nodeSelector" if spec.items("nodeSelector") else "endpointSelector"
     selector = selector_text(spec.items(word)[0]) if spec.items(word) else ""
-    for key in ("nodeSelector", "endpointSelector"):
-        spec.items(key)
+    if len([one for one in ("nodeSelector", "endpointSelector") if spec.items(one)]) != 1:
+        spec.wrong((), "a policy has one of endpointSelector and nodeSelector", "write which")
     key = "" if word == "nodeSelector" else selector
     role = roles.get(key)
     if role is None:

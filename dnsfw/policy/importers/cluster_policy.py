@@ -93,6 +93,8 @@ def _policy(one: Manifest) -> _Policy:
     if priority is None and one.kind != "BaselineAdminNetworkPolicy":
         spec.wrong((), f"policy {one.name} has no priority", "write priority: 0 to 1000")
     subject = spec.child("subject")
+    if "subject" not in spec:
+        spec.wrong((), f"policy {one.name} has no subject", "write subject: {namespaces: {}}")
     who = ", ".join(
         f"{key}: {text}" for key in ("namespaces", "pods")
         if (text := selector_text(subject.items(key))[1:-1])

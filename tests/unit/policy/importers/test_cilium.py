@@ -131,6 +131,12 @@ def test_what_cilium_refuses_is_refused(rules: str, says: str) -> None:
         made(rules)
 
 
+@pytest.mark.parametrize("selectors", ["", "  endpointSelector: {}\n  nodeSelector: {}\n"])
+def test_a_policy_says_once_whom_it_selects(selectors: str) -> None:
+    with pytest.raises(PolicyError, match="one of endpointSelector"):
+        import_text(FORMATS["cilium"], f"{HEAD}{selectors}  egress: [{{}}]\n", "p.yaml")
+
+
 @pytest.mark.parametrize(
     "rule",
     [

@@ -138,7 +138,8 @@ def test_a_rule_whose_ports_cannot_be_said_is_left_out_whole(ports: str) -> None
 @pytest.mark.parametrize(
     "text",
     [document("  - {action: Deny}\n"), document("", 5), document(REST, 5000),
-     document(REST, 5, "Middle"), document(REST).replace("  priority: 5\n", "")],
+     document(REST, 5, "Middle"), document(REST).replace("  priority: 5\n", ""),
+     document(REST).replace("  subject: {namespaces: {}}\n", "")],
 )  # fmt: skip
 def test_a_policy_that_the_api_refuses_is_refused(text: str) -> None:
     with pytest.raises(PolicyError, match=r"p\.yaml:\d+"):
