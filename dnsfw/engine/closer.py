@@ -54,6 +54,10 @@ class Closer:
         """Whether the policy of now still asks for this look-up by itself."""
         return item in self._times
 
+    def asking(self, item: Closing) -> bool:
+        """Whether the answer to this look-up is ours."""
+        return self._times.flying(item)
+
     def next_due(self) -> Nanos | None:
         return self._times.next_due()
 

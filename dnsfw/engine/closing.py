@@ -61,6 +61,10 @@ class Closings:
     def __contains__(self, item: Closing) -> bool:
         return item in self._wanted
 
+    def flying(self, item: Closing) -> bool:
+        """Whether its answer is waited for."""
+        return item in self._flying
+
     def load(self, policy: Policy, now: Nanos) -> None:
         """Take the names from a policy; those that were there before keep their time."""
         wanted = [

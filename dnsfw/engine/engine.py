@@ -26,6 +26,7 @@ from dnsfw.engine.effects import (
     Transport,
 )
 from dnsfw.engine.flows import sort_out
+from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
@@ -43,7 +44,6 @@ from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
 
 _NAMES_TOLD = 4  # enough for one line of an event
-_LATER = 1 << 62
 _NO_ROOM = "too many questions in flight"
 
 
@@ -74,12 +74,14 @@ class Engine:
         self._lookups.trusted = trusted
         self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
         self._closer = Closer(self._ledger, self._lookups, limits)
+        self._keeper = Keeper(self._lookups, self._cache, limits, rng)
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
         )
         self._asked: dict[RoleId, int] = {}  # queries of each role there is
         self._take_settings(policy)
         self._closer.load(policy, Nanos(0))
+        self._keeper.load(policy, Nanos(0))
 
     # --- queries ---
 
@@ -212,11 +214,14 @@ class Engine:
     def _closed(self, done: Done, now: Nanos) -> list[Effect]:
         pending = done.pending
         item = Closing(pending.key.role, pending.name, pending.qtype)
+        effects = self._keeper.done(item, done, self._policy, self._settler, now)
+        if not self._closer.asking(item):
+            return effects
         site = self._settler.site
-        effects, shut = self._closer.done(item, done.facts, self._policy, site, now)
+        closed, shut = self._closer.done(item, done.facts, self._policy, site, now)
         if shut:  # `shared: deny` took an address from an allowed name: no stale hit may tell it
             self._front.clear()
-        return effects
+        return effects + closed
 
     # --- time ---
 
@@ -227,13 +232,14 @@ class Engine:
             effects += self._finish(step, now)
         effects += _close(self._ledger.sweep(now))
         if self._lockdown is Lockdown.OFF:
-            effects += self._closer.start(self._policy, now)
+            effects += self._closer.start(self._policy, now) + self._keeper.start(now)
         return effects
 
     def next_deadline(self) -> Nanos | None:
         """When `on_deadline` is wanted next; None while nothing is under way."""
-        closing = self._closer.next_due() if self._lockdown is Lockdown.OFF else None
-        times = (self._lookups.table.next_wake(), self._ledger.next_sweep(), closing)
+        times = [self._lookups.table.next_wake(), self._ledger.next_sweep()]
+        if self._lockdown is Lockdown.OFF:
+            times += [self._closer.next_due(), self._keeper.next_due()]
         return min((when for when in times if when is not None), default=None)
 
     # --- the host, the operator ---
@@ -268,7 +274,7 @@ class Engine:
             return role in looser and lives(policy, role, piece)
 
         effects = _close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
-        effects += self._closer.load(policy, now)
+        effects += self._closer.load(policy, now) + self._keeper.load(policy, now)
         for pending in self._lookups.table:
             if not self._still_wanted(pending):
                 step = self._lookups.abandon(pending)
@@ -283,13 +289,13 @@ class Engine:
         """Whether the policy of now would send a question that is in flight (promise 7)."""
         role = pending.key.role
         if pending.closing:
-            return self._closer.wants(Closing(role, pending.name, pending.qtype))
+            item = Closing(role, pending.name, pending.qtype)
+            return self._closer.wants(item) or self._keeper.wants(item)
         policy = self._policy.roles.get(role)
         return policy is not None and _lets_ask(policy, pending.name)
 
-    def judge_flows(self, flows: Iterable[Flow], now: Nanos) -> list[Effect]:
+    def judge_flows(self, flows: Iterable[Flow], _now: Nanos) -> list[Effect]:
         """End the flows that the policy of now refuses; remember names the others stand on."""
-        del now
         site = self._settler.site
         cut, in_use = sort_out(flows, self._policy, self._ledger, site, self._lockdown)
         self._ledger.in_use(in_use)
@@ -369,6 +375,7 @@ class Engine:
             "grants": len(self._ledger),
             "names": self._ledger.names_held,
             "closings": len(self._closer),
+            "kept": len(self._keeper),
         }
 
     # --- the policy ---
@@ -378,7 +385,7 @@ class Engine:
         self._refuser.take(policy)
         self._cache.keep(policy.roles)
         self._asked = {role: self._asked.get(role, 0) for role in policy.roles}
-        self._ledger.share(len(policy.roles))
+        self._ledger.take_policy(policy)
         self._lookups.table.room.shared = len(policy.roles) > 1
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"

@@ -28,10 +28,14 @@ from dnsfw.engine.places import (
     Outcome,
     Place,
     behind,
+    regrouped,
     report_sharing,
+    write,
 )
+from dnsfw.engine.rule_room import RuleRoom, caps_of
 from dnsfw.engine.slots import Piece, barred, slots_for
 from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
+from dnsfw.policy.policy import Policy
 
 Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
 
@@ -43,6 +47,7 @@ class Ledger:
 
     def __init__(self, limits: Limits) -> None:
         self.room = Room(limits.grants)
+        self.rule_room = RuleRoom(limits.addresses_per_rule)
         self._limits = limits
         self._places: dict[Key, Place] = {}
         self._index = NameIndex(limits.names)
@@ -57,9 +62,10 @@ class Ledger:
         """How many (name, address) pairs are remembered one by one."""
         return self._index.room.taken
 
-    def share(self, roles: int) -> None:
-        """How many roles there are: while there are several, each leaves the others room."""
-        self.room.shared = self._index.room.shared = roles > 1
+    def take_policy(self, policy: Policy) -> None:
+        """While there are several roles, each leaves the others room; and rules have caps."""
+        self.room.shared = self._index.room.shared = len(policy.roles) > 1
+        self.rule_room.take_caps(caps_of(policy))
 
     # --- names come ---
 
@@ -101,6 +107,9 @@ class Ledger:
                 return Left.FULL
         if not self._name_has_room(role, name, addr, now):
             return Left.NAME
+        if self._over_cap(role, place, claims, now, out):
+            return Left.RULE
+        place = self._places.get((role, addr))
         before = place.pieces(now) if place else {}
         after = dict(before)
         for piece, until in claims:
@@ -118,9 +127,24 @@ class Ledger:
             report_sharing(place, name, addr, claims, before, out)
         for piece, until in claims:
             self._add(place, role, addr, piece, name, until, chain)
-        _write(place, role, addr, grants, out.entries)
+        self.rule_room.recount(role, place)
+        write(place, role, addr, grants, out.entries)
         self._watch(place, role, addr)
         return None
+
+    def _over_cap(
+        self, role: RoleId, place: Place | None, claims: Sequence[Claim], now: Nanos, out: Outcome
+    ) -> bool:
+        """Whether a rule may hold no address more. Its expired ones go first."""
+        held = place.opened_by if place else frozenset()
+        for piece, _ in claims:
+            if piece.verdict is Verdict.DENY or piece.rule in held:
+                continue
+            while self.rule_room.full(role, piece.rule):
+                if not self._due or self._due[0][0] > now:
+                    return True
+                out.entries += self.sweep(now)
+        return False
 
     def _settle_in(self, role: RoleId, addr: Addr, place: Place) -> Place:
         if (role, addr) not in self._places:
@@ -225,7 +249,8 @@ class Ledger:
             for name, held in group.names.items():
                 self._bury(role, addr, piece, name, held)
                 self._unlink(place, role, addr, name)
-        _write(place, role, addr, slots_for(place.pieces(now))[: self._limits.slots], entries)
+        self.rule_room.recount(role, place)
+        write(place, role, addr, slots_for(place.pieces(now))[: self._limits.slots], entries)
         if place.groups:
             self._watch(place, role, addr)
         else:
@@ -278,16 +303,7 @@ class Ledger:
             same = all(held.keys() == set(pieces) for held, pieces in judged.values())
             if same and kept == tails:
                 continue  # most places, at most reloads
-            groups: dict[Piece, Group] = {}
-            for piece in kept:
-                groups.setdefault(piece, Group()).fold(place.groups[piece].tail)
-            for name, (held, pieces) in judged.items():
-                least = min(holding.until for holding in held.values())
-                for piece in pieces:
-                    until = held[piece].until if piece in held else least
-                    chain = next(iter(held.values())).chain
-                    groups.setdefault(piece, Group()).add(name, until, chain)
-            self._regroup(place, role, addr, groups)
+            self._regroup(place, role, addr, regrouped(place, kept, judged))
             self._settle(place, role, addr, now, entries)
         return entries
 
@@ -353,10 +369,7 @@ class Ledger:
         place = self._places.get((role, addr))
         seen: set[Name] = set()
         if place is not None:
-            held = [
-                item for group in place.groups.values() for item in reversed(group.names.items())
-            ]
-            for name, holding in sorted(held, key=lambda item: -item[1].until):
+            for name, holding in place.latest():
                 if name not in seen:
                     seen.add(name)
                     yield name, holding.chain
@@ -383,11 +396,3 @@ class Ledger:
             for grant in place.written or ():
                 if grant.until > now:
                     yield GrantRow(role, addr, behind(place, grant), grant)
-
-
-def _write(
-    place: Place, role: RoleId, addr: Addr, grants: tuple[Grant, ...], entries: list[Entry]
-) -> None:
-    if grants != place.written:
-        place.written = grants
-        entries.append(Entry(role, addr, grants))

@@ -34,6 +34,7 @@ class Limits:
     names_per_grant: int = 64  # remembered one by one; older ones fold into a tail
     names: int = 1 << 19  # over all grants; beyond it every new name folds
     addresses_per_name: int = 1000  # live ones; more are left out of answers
+    addresses_per_rule: int = 16384  # live ones, where its `addresses` says nothing else; likewise
     addresses_per_answer: int = 128  # more are left out
     ghosts: int = 16384  # addresses whose last names are kept after the grant ended
     answer_bytes: int = 16 << 20  # cached positive answers; the least used go first
@@ -45,5 +46,8 @@ class Limits:
     waiters: int = 128  # clients behind one question; more are answered SERVFAIL at once
     closings: int = 65536  # denied names whose addresses are looked up; more stay open
     closings_at_once: int = 16  # their look-ups in flight: clients come first
+    keeps: int = 4096  # names of `keep: true`; more are looked up when they are asked for
+    keeps_at_once: int = 8  # their look-ups in flight
+    keeps_a_second: int = 100  # and begun: more than that come later
     asked_a_minute: int = 100  # names a rule with `close: asked` may have looked up
     asked_label: int = 32  # bytes in a label of such a name (promise 7)

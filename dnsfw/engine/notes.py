@@ -71,6 +71,12 @@ def not_opened(role: RoleId, name: Name, rule: RuleId, addr: Addr) -> Note:
     return Note("table-full", Verdict.DENY, Reason.TABLE_FULL, role, name, rule, text, addr)
 
 
+def not_kept(role: RoleId, name: Name, count: int) -> Note:
+    """Names with `keep` over the limit: they open when they are asked for."""
+    text = f"{count} names with `keep` over the limit: they are looked up when asked for"
+    return Note("table-full", Verdict.ALLOW, Reason.TABLE_FULL, role, name, DEFAULT_RULE, text)
+
+
 def not_closed(role: RoleId, name: Name, rule: Rule | None, count: int) -> Note:
     """Denied names over the limit: their addresses stay open."""
     text = f"{count} denied names over the limit: their addresses are not looked up"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.fair import Room
 from dnsfw.engine.slots import Piece
-from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
+from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
 
 Chain = tuple[Name, ...]
 Key = tuple[RoleId, Addr]
@@ -69,6 +69,11 @@ class Place:
     groups: dict[Piece, Group] = field(default_factory=dict)
     written: tuple[Grant, ...] | None = ()
     check: Nanos = NEVER
+    opened_by: frozenset[RuleId] = frozenset()  # the rules whose room it takes
+
+    def opening_rules(self) -> frozenset[RuleId]:
+        """The rules that open ports of it; one that only closes has no cap."""
+        return frozenset(p.rule for p in self.groups if p.verdict is Verdict.ALLOW)
 
     def pieces(self, now: Nanos) -> dict[Piece, Nanos]:
         return {piece: group.until for piece, group in self.groups.items() if group.until > now}
@@ -82,8 +87,40 @@ class Place:
                     found.setdefault(name, {})[piece] = held
         return found
 
+    def latest(self) -> list[tuple[Name, Holding]]:
+        """Everybody who is remembered here, the latest deadline first."""
+        held = [item for group in self.groups.values() for item in reversed(group.names.items())]
+        return sorted(held, key=lambda item: -item[1].until)
+
     def has(self, name: Name) -> bool:
         return any(name in group.names for group in self.groups.values())
+
+
+def write(
+    place: Place, role: RoleId, addr: Addr, grants: tuple[Grant, ...], entries: list[Entry]
+) -> None:
+    """Note what the kernel is to be told, if it is new."""
+    if grants != place.written:
+        place.written = grants
+        entries.append(Entry(role, addr, grants))
+
+
+def regrouped(
+    place: Place,
+    kept: Iterable[Piece],
+    judged: Mapping[Name, tuple[Mapping[Piece, Holding], Collection[Piece]]],
+) -> dict[Piece, Group]:
+    """The groups of names that were judged again: what each held, and the pieces it has now."""
+    groups: dict[Piece, Group] = {}
+    for piece in kept:
+        groups.setdefault(piece, Group()).fold(place.groups[piece].tail)
+    for name, (held, pieces) in judged.items():
+        least = min(holding.until for holding in held.values())
+        for piece in pieces:
+            until = held[piece].until if piece in held else least
+            chain = next(iter(held.values())).chain
+            groups.setdefault(piece, Group()).add(name, until, chain)
+    return groups
 
 
 class NameIndex:
@@ -154,6 +191,7 @@ class Left(Enum):
 
     FULL = "the grants table is full"
     SLOTS = "too many different port sets on one address"
+    RULE = "the rule holds as many live addresses as it may"
     NAME = "too many live addresses for one name"
     CLOSED = "a denied name closes it"
 

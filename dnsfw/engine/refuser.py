@@ -10,6 +10,7 @@ from dnsfw.engine.effects import Client, Effect, Reply
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.pending import Waiter
 from dnsfw.engine.refusals import refusal, said
+from dnsfw.engine.search import expands
 from dnsfw.engine.settle import render
 from dnsfw.model import Nanos, Reason
 from dnsfw.policy.policy import Policy, RolePolicy
@@ -38,7 +39,10 @@ class Refuser:
         self.count += 1
         judgement = policy.judge(query.name)
         reason, rule = judgement.reason, judgement.rule
-        template = refusal(query.name, query.qtype, self._policy.dns.refuse, reason, rule)
+        how = self._policy.dns.refuse
+        if how != "nxdomain" and expands(query.name, policy):
+            how = "nxdomain"
+        template = refusal(query.name, query.qtype, how, reason, rule)
         note = notes.refused(client.role, query.name, reason, rule)
         if rule is None or rule.close is None:  # else it matters that it was asked
             key = CacheKey.of(client.role, query)

@@ -142,6 +142,8 @@ class RuleCompiler:
             private=bool(section.private),
             shared=section.shared or "allow",
             close=section.close,
+            addresses=section.addresses,
+            keep=bool(section.keep),
             note=section.note or "",
         )
 
@@ -155,6 +157,9 @@ class RuleCompiler:
             self.problems.wrong(self.document.place((*at, key, "ports")), wrong)
             return
         self._check_verdict_options(section, key, at)
+        if section.keep and key == "allow":
+            place = self.document.key_place((*at, "keep"))
+            self.problems.error(place, "'keep' is not for lists", "keep names of the policy's own")
         tail = f":{listing.ports}" if listing.ports else ""
         what = ListName(listing.list + tail)
         rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl)
@@ -180,7 +185,7 @@ class RuleCompiler:
     ) -> None:
         """Options that say nothing here are mistakes, not decoration."""
         address = isinstance(destination.what, Prefix)
-        for option in ("private", "ttl", "shared", "close", "broad"):
+        for option in ("private", "ttl", "addresses", "keep", "shared", "close", "broad"):
             if getattr(section, option) in (None, False):
                 continue
             place = self.document.key_place((*at, option))
@@ -191,17 +196,26 @@ class RuleCompiler:
         if not address:
             self._check_verdict_options(section, key, at)
         what = destination.what
+        if section.keep and key == "allow" and isinstance(what, Pattern):
+            self._check_keep(what, self.document.key_place((*at, "keep")))
         if section.close and isinstance(what, Pattern) and what.kind is Kind.EXACT:
             place = self.document.key_place((*at, "close"))
             self.problems.warn(place, "'close' changes nothing for an exact name: it is closed")
 
+    def _check_keep(self, what: Pattern, place: Position) -> None:
+        if what.kind is not Kind.EXACT:
+            self.problems.error(
+                place, f"'keep' is for exact names, and {shown(what.text)} is a pattern",
+                "name each name that is to be kept in a rule of its own",
+            )  # fmt: skip
+
     def _check_verdict_options(self, section: RuleSection, key: str, at: Path) -> None:
         """Options that are for the other verdict, or for the other default."""
-        for option in ("private", "shared", "close", "broad"):
+        for option in ("private", "addresses", "keep", "shared", "close", "broad"):
             if getattr(section, option) in (None, False):
                 continue
             place = self.document.key_place((*at, option))
-            if option in ("private", "broad") and key == "deny":
+            if option in ("private", "addresses", "keep", "broad") and key == "deny":
                 self.problems.error(place, f"'{option}' is for allow", "take it out")
             elif option in ("shared", "close") and key == "allow":
                 self.problems.error(place, f"'{option}' is for deny", "take it out")

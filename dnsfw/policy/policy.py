@@ -102,6 +102,7 @@ class RolePolicy:
         "default",
         "implied",
         "judge",
+        "keeps",
         "lists",
         "locked",
         "metadata",
@@ -152,6 +153,7 @@ class RolePolicy:
         self._matcher = Matcher(every, default, lists)
         self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
         self.closes = tuple(self._closes())
+        self.keeps = tuple(self._keeps())
 
     def with_temporary(self, rules: tuple[Rule, ...], mode: Mode) -> RolePolicy:
         """The same role with these rules on top, in this mode."""
@@ -200,6 +202,16 @@ class RolePolicy:
             self.access.loopback_ports,
             self.takeover,
         )
+
+    def _keeps(self) -> list[Name]:
+        """The exact names of rules with `keep: true`, where the rule opens some port."""
+        found: dict[Name, None] = {}
+        for rule in self.rules:
+            if rule.keep and isinstance(rule.what, Pattern) and rule.what.kind is Kind.EXACT:
+                judgement: Judgement = self.judge(rule.what.suffix)
+                if any(share.rule is rule for share in judgement.shares):
+                    found[rule.what.suffix] = None
+        return list(found)
 
     def _closes(self) -> list[tuple[Name, Rule]]:
         """The names whose addresses a block list closes by itself (promise 7): exact denied

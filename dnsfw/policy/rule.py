@@ -48,6 +48,8 @@ class Rule:
     private: bool = False
     shared: Literal["allow", "deny"] = "allow"
     close: Literal["asked"] | None = None
+    addresses: int | None = None  # how many its names may hold at once
+    keep: bool = False  # resolved at load, and again before it expires
     note: str = ""
     listed: bool = False  # an entry of a list: at equal rank the policy's own rule wins
     until: Nanos | None = None  # CLOCK_BOOTTIME; of a temporary rule: at equal rank it wins

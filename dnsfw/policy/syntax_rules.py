@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from dnsfw.model import abi
 from dnsfw.policy.problems import shown
 
 MAX_NOTE = 200
+MOST_ADDRESSES = int(abi.Limit.MAX_GRANTS)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 
@@ -106,6 +108,15 @@ class RuleSection(Section):
     private: bool | None = Field(default=None, description="answers may hold private addresses")
     broad: bool | None = Field(
         default=None, description="yes, this wildcard is meant to be that wide"
+    )
+    addresses: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_ADDRESSES,
+        description="how many addresses its names may hold at once (16384)",
+    )
+    keep: bool | None = Field(
+        default=None, description="look its exact name up at load, and again before it expires"
     )
     shared: Literal["allow", "deny"] | None = Field(
         default=None, description="deny: close an address although an allowed name holds it too"

@@ -89,6 +89,7 @@ RULES = [
     "deny: 203.0.113.3",
     "allow: 10.0.0.0/8:5432",
     "deny: 203.0.113.4:443",
+    "{allow: other.org:22, keep: true, addresses: 2}",
 ]
 
 
@@ -293,6 +294,8 @@ class World:
             judgement = policy.judge(name)
             # In `mode: audit` a refused name is looked up: promise 7 is one of enforcement.
             lets = judgement.answered or policy.mode is Mode.AUDIT
+            if name in policy.keeps and asker(self.play, ask) == role:
+                return
             if lets and (role, name) in self.asked_for and asker(self.play, ask) == role:
                 return
             if policy.default is Verdict.DENY:

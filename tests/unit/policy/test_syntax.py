@@ -12,11 +12,12 @@ def test_the_schema_is_json_and_names_every_key_of_the_language() -> None:
     assert set(schema["required"]) == {"version", "default"}
     assert set(schema["properties"]) == {
         "version", "default", "mode", "resolved_only", "inbound", "loopback", "ttl", "rules",
-        "roles", "tests", "dns", "host", "degraded", "revision",
+        "roles", "tests", "dns", "host", "degraded", "revision", "locked",
     }  # fmt: skip
     rule = schema["$defs"]["RuleSection"]
     assert set(rule["properties"]) == {
-        "allow", "deny", "note", "ttl", "private", "broad", "shared", "close",
+        "allow", "deny", "note", "ttl", "private", "broad", "addresses", "keep", "shared",
+        "close",
     }  # fmt: skip
     assert schema["additionalProperties"] is False
     assert rule["additionalProperties"] is False
