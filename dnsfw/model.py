@@ -189,6 +189,7 @@ class RolePlan:
     loopback: Loopback = Loopback.ALL
     loopback_ports: PortSet = PortSet()
     takeover: bool = False
+    audit_until: int = 0  # CLOCK_BOOTTIME seconds that AUDIT ends at by itself; 0: never
 
 
 class SubjectKind(Enum):

@@ -374,20 +374,21 @@ class _RoleFields(NamedTuple):
     loopback_ports: int
     configured: int
     epoch: int
+    audit_until: int
 
 
 class Role(_RoleFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 24
-    LAYOUT: ClassVar[Struct] = Struct("<IBBBBBBHHB1xI4x")
+    LAYOUT: ClassVar[Struct] = Struct("<IBBBBBBHHB1xII")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.table, self.default_verdict, self.mode, self.lockdown, self.flags, self.inbound, self.loopback, self.inbound_ports, self.loopback_ports, self.configured, self.epoch)
+        return self.LAYOUT.pack(self.table, self.default_verdict, self.mode, self.lockdown, self.flags, self.inbound, self.loopback, self.inbound_ports, self.loopback_ports, self.configured, self.epoch, self.audit_until)
 
     @classmethod
     def unpack(cls, data: bytes) -> Role:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
 
 
 class _FlowKeyFields(NamedTuple):

@@ -245,6 +245,7 @@ def encode_role(
         flags=(abi.RoleFlag.RESOLVED_ONLY if role.resolved_only else 0)
         | (abi.RoleFlag.TAKEOVER if role.takeover else 0),
         configured=1,
+        audit_until=role.audit_until,
     )
 
 

@@ -13,11 +13,13 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import (
     DEFAULT_RULE,
     HOST,
+    SECOND,
     Addr,
     Inbound,
     Loopback,
     Mode,
     Name,
+    Nanos,
     Plan,
     PortSet,
     RoleId,
@@ -108,6 +110,7 @@ class RolePolicy:
         "metadata",
         "mode",
         "name",
+        "paused",
         "resolved_only",
         "role",
         "rules",
@@ -132,6 +135,7 @@ class RolePolicy:
         implied: tuple[Rule, ...] = (),
         lists: tuple[NameList, ...] = (),
         locked: bool = False,
+        paused: Nanos | None = None,
     ) -> None:
         self.role = role
         self.name = name
@@ -145,6 +149,7 @@ class RolePolicy:
         self.implied = implied  # what a word stands for: judged like rules, not written as such
         self.lists = lists
         self.locked = locked  # nothing temporary on top of it
+        self.paused = paused  # it audits no longer than until then
         every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
@@ -155,13 +160,14 @@ class RolePolicy:
         self.closes = tuple(self._closes())
         self.keeps = tuple(self._keeps())
 
-    def with_temporary(self, rules: tuple[Rule, ...], mode: Mode) -> RolePolicy:
-        """The same role with these rules on top, in this mode."""
+    def with_temporary(self, rules: tuple[Rule, ...], paused: Nanos | None) -> RolePolicy:
+        """The same role with these rules on top, and in audit until then."""
         return RolePolicy(
-            self.role, self.name, self.default, rules + self.rules, mode=mode,
+            self.role, self.name, self.default, rules + self.rules,
+            mode=self.mode if paused is None else Mode.AUDIT,
             resolved_only=self.resolved_only, metadata=self.metadata, ttl=self.ttl,
             access=self.access, takeover=self.takeover, implied=self.implied, lists=self.lists,
-            locked=self.locked,
+            locked=self.locked, paused=None if self.mode is Mode.AUDIT else paused,
         )  # fmt: skip
 
     def ranked(self, name: Name) -> list[Rule]:
@@ -201,6 +207,7 @@ class RolePolicy:
             self.access.loopback,
             self.access.loopback_ports,
             self.takeover,
+            0 if self.paused is None else -(-self.paused // SECOND),
         )
 
     def _keeps(self) -> list[Name]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from dnsfw.errors import ConfigError
-from dnsfw.model import Mode, Nanos, RoleId, RuleId
+from dnsfw.model import Nanos, RoleId, RuleId
 from dnsfw.policy.compile_rules import RuleCompiler
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
@@ -68,7 +68,7 @@ def canonical(policy: Policy, asked: Temporary) -> Temporary:
 def on_top(policy: Policy, items: Iterable[Temporary]) -> tuple[Policy, dict[Temporary, str]]:
     """The policy with all of these, and those that cannot be with the reason why."""
     rules: dict[RoleId, list[Rule]] = {}
-    paused: set[RoleId] = set()
+    paused: dict[RoleId, Nanos] = {}
     refused: dict[Temporary, str] = {}
     taken = {number for role in policy.roles.values() for number in role.rules_by_id}
     for item in items:
@@ -76,7 +76,7 @@ def on_top(policy: Policy, items: Iterable[Temporary]) -> tuple[Policy, dict[Tem
             canonical(policy, item)
             for role in _roles(policy, item):
                 if item.word == "pause":
-                    paused.add(role.role)
+                    paused[role.role] = max(item.until, paused.get(role.role, item.until))
                 else:
                     rules.setdefault(role.role, []).append(_rule(policy, item, taken))
         except ConfigError as error:
@@ -84,10 +84,9 @@ def on_top(policy: Policy, items: Iterable[Temporary]) -> tuple[Policy, dict[Tem
     if not rules and not paused:
         return policy, refused
     roles = dict(policy.roles)
-    for number in rules.keys() | paused:
-        role = roles[number]
-        mode = Mode.AUDIT if number in paused else role.mode
-        roles[number] = role.with_temporary(tuple(rules.get(number, ())), mode)
+    for number in rules.keys() | paused.keys():
+        mine = tuple(rules.get(number, ()))
+        roles[number] = roles[number].with_temporary(mine, paused.get(number))
     return replace(policy, roles=roles), refused
 
 

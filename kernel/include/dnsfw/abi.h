@@ -277,7 +277,7 @@ struct dnsfw_role {
 	__u8 configured;	/* 0: nobody set this role */
 	__u8 pad;
 	__u32 epoch;		/* bumped by every policy swap */
-	__u32 pad2;
+	__u32 audit_until;	/* CLOCK_BOOTTIME seconds; 0: as long as mode says */
 };
 _Static_assert(sizeof(struct dnsfw_role) == 24, "dnsfw_role is ABI");
 

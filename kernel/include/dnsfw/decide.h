@@ -433,13 +433,10 @@ static __always_inline bool
 refuse(const struct packet *p, const struct sender *s,
        enum dnsfw_reason reason, const enum dnsfw_hook hook)
 {
-	const struct dnsfw_role *role;
 	struct decision d = {};
-	__u32 id = s->role;
 
-	role = map_get(dnsfw_roles, &id);
 	settle(&d, DNSFW_DENY, reason, 0);
-	d.audited = role && role->mode == DNSFW_AUDIT;
+	d.audited = audits(s->role, p->now);
 	report(p, s, &d, hook);
 	return !d.audited;
 }
@@ -483,7 +480,7 @@ static __always_inline bool judge(const struct packet *p,
 		return true;
 	/* a role that only watches; but lockdown is an order, not a policy */
 	if (d->verdict != DNSFW_ALLOW && role.word.mode == DNSFW_AUDIT &&
-	    d->reason != DNSFW_LOCKDOWN)
+	    d->reason != DNSFW_LOCKDOWN && audits(s->role, p->now))
 		d->audited = 1;
 	report(p, s, d, hook);
 	if (d->verdict != DNSFW_ALLOW && !d->audited)

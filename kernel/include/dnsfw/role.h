@@ -47,6 +47,17 @@ static __always_inline void load_role(__u32 id, struct role *role)
 	role->configured = live->configured;
 }
 
+/* Whether the role only watches. A pause ends by this clock, daemon or none. */
+static __always_inline bool audits(__u32 id, __u64 now)
+{
+	const struct dnsfw_role *role;
+
+	role = map_get(dnsfw_roles, &id);
+	if (!role || role->mode != DNSFW_AUDIT)
+		return false;
+	return !role->audit_until || now < role->audit_until * SECOND;
+}
+
 /* Negative unless @r covers the port: no branch, because the verifier walks
  * both sides of each, in every round of every loop around this one
  */

@@ -76,13 +76,10 @@ static __always_inline enum taking
 refuse_query(const struct packet *p, const struct sender *s,
 	     enum dnsfw_reason reason, const enum dnsfw_hook hook)
 {
-	const struct dnsfw_role *role;
 	struct decision d = {};
-	__u32 id = s->role;
 
-	role = map_get(dnsfw_roles, &id);
 	settle(&d, DNSFW_DENY, reason, 0);
-	d.audited = role && role->mode == DNSFW_AUDIT;
+	d.audited = audits(s->role, p->now);
 	report(p, s, &d, hook);
 	return d.audited ? TAKING_WATCHED : TAKING_DENIED;
 }

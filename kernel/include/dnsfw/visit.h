@@ -110,7 +110,8 @@ visit(const struct packet *p, const struct sender *s, struct decision *d)
 	load_role(s->role, &role);
 	forget((__u64 *)&role, sizeof(role), p->now);
 	decide_visit(p, s, &role, d);
-	if (d->verdict != DNSFW_ALLOW && role.word.mode == DNSFW_AUDIT)
+	if (d->verdict != DNSFW_ALLOW && role.word.mode == DNSFW_AUDIT &&
+	    audits(s->role, p->now))
 		d->audited = 1;
 	report(p, s, d, DNSFW_HOOK_TC_GUEST);
 	return d->verdict == DNSFW_ALLOW || d->audited;
