@@ -9,8 +9,10 @@ table of a thread's own (`unshare(CLONE_FILES)`): they keep the role of who made
 
 from __future__ import annotations
 
+import math
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -48,16 +50,20 @@ class HeldSocket:
 
 
 def relabel(
-    process: Process, socks: Map, role: RoleId, listening: Iterable[int] = ()
-) -> tuple[HeldSocket, ...]:
+    process: Process, socks: Map, role: RoleId, listening: Iterable[int] = (),
+    until: float = math.inf,
+) -> tuple[HeldSocket, ...]:  # fmt: skip
     """Gives every socket that the process holds the role, and says which they are.
 
-    `listening` are the local TCP ports of its namespace whose connections were accepted.
+    `listening` are the local TCP ports of its namespace whose connections were accepted. Past
+    `until` (time.monotonic) no more are looked at: anybody may hold a million.
     Gone; DatapathError if we may not look into the process.
     """
     ports = frozenset(listening)
     found = []
     for number in process.sockets():
+        if time.monotonic() > until:
+            break
         with _duplicate(process, number) as sock:
             if sock is None:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ from dnsfw.model import HOST, Rank, RoleId
 __all__ = ["Moved", "RoleMaker", "refuse_vital"]
 
 _NUMBER = Struct("=Q")
+_PATIENCE = 2.5  # seconds for one request's sockets: programs that start wait meanwhile
+_TOO_MANY = (
+    "too many sockets to look at: {count} have the role, the rest keeps the one they had; end the "
+    "processes that hold them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class RoleMaker:
         self._cgroups = maps["dnsfw_cgroups"]
         self._socks = maps["dnsfw_socks"]
         self._told = told
+        self.patience = _PATIENCE
         self._homes: dict[int, Path] = {}  # of processes whose role's cgroup is not below theirs
         self._made = set(self._found())  # to be removed when nobody is in them
 
@@ -97,15 +104,22 @@ class RoleMaker:
         """See `Helper.relabel`; with `notes` it also looks who else holds the sockets."""
         found: dict[int, HeldSocket] = {}  # a socket that several of them hold counts once
         ports: dict[str, frozenset[int]] = {}  # by network namespace: mostly all the same
+        until = time.monotonic() + self.patience
         for pid in pids:
+            if time.monotonic() > until:
+                break
             with suppress(Gone, OSError), Process(pid) as process:
                 where = str(Path(f"/proc/{pid}/ns/net").readlink())
                 if where not in ports:
                     ports[where] = listening_ports(process)
-                for held in relabel(process, self._socks, role, ports[where]):
+                for held in relabel(process, self._socks, role, ports[where], until):
                     found.setdefault(held.cookie, held)
         sockets = tuple(found.values())
-        if notes is not None:
+        if time.monotonic() > until:
+            self._told("trouble", _TOO_MANY.format(count=len(sockets)))
+            if notes is not None:
+                notes.append(_TOO_MANY.format(count=len(sockets)))
+        elif notes is not None:
             sockets = share_counts(sockets, pids)
             if count := sum(held.shared for held in sockets):
                 notes.append(f"{count} of the sockets are held by processes outside the role too")

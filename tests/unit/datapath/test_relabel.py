@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_every_socket_that_sends_packets_is_relabelled_and_no_other() -> None:
 
     assert len(held) == len(before) + 2
     assert {record.role for record in records.written} == {WEB}
+
+
+def test_whoever_holds_very_many_sockets_does_not_hold_the_helper_up() -> None:
+    """A request that takes longer than its patience would cost the daemon its helper."""
+    records = Records()
+    with socket.socket(), Process(os.getpid()) as us:
+        assert relabel(us, records, WEB, until=time.monotonic() - 1) == ()  # type: ignore[arg-type]
+
+    assert records.written == []
 
 
 @pytest.mark.parametrize(("listening", "outgoing"), [(True, False), (False, True)])
