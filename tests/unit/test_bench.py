@@ -29,7 +29,7 @@ def test_bench_program_says_what_it_measures_and_takes_rounds_and_json(program: 
 def test_there_is_a_program_for_each_question() -> None:
     found = {path.stem for path in PROGRAMS}
 
-    assert found == {"match", "cached", "grant", "packet", "proxy"}
+    assert found == {"match", "lists", "cached", "grant", "packet", "proxy"}
 
 
 def test_readme_tells_how_to_run_each_program() -> None:
