@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 import pytest
 
@@ -426,6 +427,14 @@ def test_audit_lets_pass_and_says_what_it_would_have_refused(wall: Wall, hook: s
 
     assert result == Said(ALLOW, Reason.NEVER_RESOLVED, True, 0)
     assert wall.flows() == []  # when audit ends, it shall be judged
+
+
+@HERE
+def test_an_audit_with_a_deadline_ends_by_the_kernels_clock(wall: Wall, hook: str) -> None:
+    seconds = clock_gettime_ns(CLOCK_BOOTTIME) // SECOND
+    for until, verdict in ((seconds + 100, ALLOW), (seconds, DENY), (0, ALLOW)):
+        wall.policy(audit=True, audit_until=until)
+        assert wall.judge(hook, IP4(ELSEWHERE, TCP(443))).verdict == verdict
 
 
 def test_lockdown_is_an_order_in_audit_too(wall: Wall, hook: str) -> None:
