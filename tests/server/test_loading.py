@@ -22,7 +22,8 @@ async def test_a_reload_whose_tests_fail_is_refused_with_the_lines(tmp_path: Pat
 
         assert last["exit"] == 2 and last["policy"]
         (line,) = last["error"].splitlines()
-        assert line.startswith(f"{run.policy}:7:12: test fails: allow other.example:443/tcp: denied")
+        told = "7:12: test fails: allow other.example:443/tcp: denied"
+        assert line.startswith(f"{run.policy}:{told}")
         assert run.daemon.reloader.policy is before
         assert "test fails" in run.daemon.reloader.stale
 
