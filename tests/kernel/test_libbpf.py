@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,12 +90,25 @@ def test_a_broken_object_is_refused(tmp_path: Path) -> None:
         LibbpfBackend(broken).load({})
 
 
+def first_program(data: bytes) -> tuple[int, int]:
+    """Where the first section with code lies, and its size: ELF-64, little-endian."""
+    (table,) = struct.unpack_from("<Q", data, 0x28)
+    size, count = struct.unpack_from("<HH", data, 0x3A)
+    for at in range(table, table + size * count, size):
+        flags, _, offset, length = struct.unpack_from("<QQQQ", data, at + 8)
+        if flags & 0x4 and length:  # SHF_EXECINSTR
+            return offset, length
+    raise AssertionError("no code in the object")
+
+
 def test_what_the_verifier_wrote_is_in_the_error(tmp_path: Path) -> None:
     """The first `exit` of the object becomes a call of a helper that no kernel has."""
     data = OBJECT.read_bytes()
     bad_call = b"\x85\0\0\0\xff\xff\xff\x7f"
+    at, size = first_program(data)
+    code = data[at : at + size].replace(b"\x95\0\0\0\0\0\0\0", bad_call, 1)
     broken = tmp_path / "dnsfw.bpf.o"
-    broken.write_bytes(data.replace(b"\x95\0\0\0\0\0\0\0", bad_call, 1))
+    broken.write_bytes(data[:at] + code + data[at + size :])
 
     with pytest.raises(BpfError) as failed:
         LibbpfBackend(broken).load({})

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import dnsfw
 from tests.support.netlab import Cgroup, Guest, Lab, Netns, end
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,8 @@ class Daemon:
 
     def become(self, prefix: Sequence[str], python: str, places: Sequence[str]) -> None:
         """From now on it is started by this, as somebody else, who has modules elsewhere."""
-        path = f"import sys; sys.path[:0] = {[str(ROOT), *places]!r}"
+        home = Path(dnsfw.__file__).resolve().parents[1]  # the wheel's, where one is installed
+        path = f"import sys; sys.path[:0] = {[str(home), *places]!r}"
         mine = [python, "-P", "-B", "-c", f"{path}; from dnsfw.cli.main import main; main()"]
         self._argv = [*prefix, *mine, *self._argv[len(dnsfw_argv()) :]]
 
