@@ -80,7 +80,8 @@ def _program(pid: int, notes: list[str]) -> str:
     try:
         return str((_PROC / str(pid) / "exe").readlink())
     except PermissionError:
-        notes.append("what it runs is not for you to see: ask as root for executables")
+        ask = "" if os.geteuid() == 0 else ": ask as root for executables"
+        notes.append(f"what it runs is not for you to see{ask}")
     except OSError:  # a kernel thread, a zombie
         pass
     return ""

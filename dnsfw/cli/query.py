@@ -221,7 +221,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
         what = known.get(error["code"], f"error {error['code']}")
         lines.append(f"  {what}: {error['text']}" if error["text"] else f"  {what}")
         if error["text"].startswith("rule "):  # an id: the text may be the policy's secret
-            lines.append(f"  `dnsfw explain {result['name']}` says which rule that is")
+            whose = f" --role {role}" if (role := result["role"]) not in (None, _HOST_ROLE) else ""
+            lines.append(f"  `dnsfw explain{whose} {result['name']}` says which rule that is")
     if result["answers"]:
         rows = [(a["name"], a["ttl"], a["type"], a["data"]) for a in result["answers"]]
         shown = table(("NAME", "TTL", "TYPE", "DATA"), rows)

@@ -152,6 +152,8 @@ class Daemon:
                 forget(self.options.run_dir)
                 disarmed(self.options.run_dir)
                 self._say("removed: nothing of dnsfw is left in the kernel")
+            elif self.options.dns_only:
+                self._say("stopped: there was no wall, and no name is refused any more")
             else:
                 self._say("stopped: the wall stays up; `dnsfw down` removes it")
             self.removed.set()

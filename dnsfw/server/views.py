@@ -96,7 +96,8 @@ def _nothing_leaves(daemon: Daemon, missing: list[str]) -> bool:
 def _not_as_written(daemon: Daemon) -> Iterator[str]:
     """Why what is in force is not (or will not stay) what the policy file says."""
     if daemon.kernel.sink.locked is not Lockdown.OFF:
-        yield "lockdown is on: nothing leaves, whatever the policy allows"
+        what = "no name is answered" if daemon.options.dns_only else "nothing leaves"
+        yield f"lockdown is on: {what}, whatever the policy allows"
     if daemon.reloader.stale:
         yield "the policy file was not loaded; the policy before it is in force"
     if daemon.helping.wrong:

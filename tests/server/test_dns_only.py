@@ -61,6 +61,15 @@ async def test_status_never_calls_it_enforcing(tmp_path: Path) -> None:
         assert status["backend"] == "none"
 
 
+async def test_lockdown_claims_no_more_than_names(tmp_path: Path) -> None:
+    async with names_only(tmp_path, ["127.0.0.1:9"]) as run:
+        await run.control("lockdown", state="on")
+        _, status = await run.control("status")
+
+        said = "lockdown is on: no name is answered, whatever the policy allows"
+        assert said in status["not_as_written"]
+
+
 async def test_lockdown_refuses_every_query(tmp_path: Path) -> None:
     async with NanoDns() as dns, names_only(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
