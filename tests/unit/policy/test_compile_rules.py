@@ -126,3 +126,16 @@ def test_the_same_pattern_allowed_in_one_role_and_denied_in_another_is_no_confli
     compile_text(
         "version: 1\ndefault: deny\nrules: [allow: x.com]\nroles: {web: {rules: [deny: x.com]}}"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{allow: '*.x.com', keep: true}", "'keep' is for exact names"),
+        ("{deny: x.com, keep: true}", "'keep' is for allow"),
+        ("{allow: 192.0.2.1, addresses: 5}", "'addresses' says nothing about an address"),
+        ("{allow: x.com, addresses: 0}", "addresses"),
+    ],
+)
+def test_keep_and_addresses_where_they_mean_nothing_are_mistakes(line: str, says: str) -> None:
+    assert says in error(rules("deny", line))
