@@ -124,6 +124,9 @@ class NamesOnly:
     def asker(self, cookie: int) -> RoleId:
         return HOST
 
+    def has_asked(self, netns: int, role: RoleId) -> bool:
+        return True
+
     def settle_older(self, policy: Policy, *, end: bool) -> tuple[str, ...]:
         return ()
 

@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.askers import netns_cookie_of
@@ -32,6 +31,7 @@ from dnsfw.model import HOST, Limit, Reason, RoleId, addr_from
 from dnsfw.server.address import Endpoint
 from dnsfw.server.helper import Helper, NoHelper, Wanted
 from dnsfw.server.kernel import Kernel
+from dnsfw.server.knocks import Knock, Knocks
 from dnsfw.server.roles import AskersElsewhere
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
@@ -42,21 +42,12 @@ DOOR4 = IPv4Address("127.0.53.53")  # where nobody else listens
 DOOR6 = IPv6Address("::1")  # IPv6 has no other
 SWEEP = 5.0  # seconds between two looks for namespaces that are empty
 RETRY = 5.0  # seconds until a namespace that could not be opened may be tried again
-_MOST_KNOCKS = 64  # waiting; who knocks in vain knocks again
 _SIOCGIFFLAGS, _IFREQ_BYTES, _IFNAME_BYTES, _IFF_UP = 0x8913, 40, 16, 1
 _SIOCGSKNS = 0x894C  # the namespace of a socket, as a descriptor; Linux 4.10
 
 Listener = UdpListener | TcpListener
 Equip = Callable[[Listener], None]
 Say = Callable[[str, str], None]
-
-
-class Knock(NamedTuple):
-    """Somebody asks where no door is."""
-
-    netns: int
-    pid: int
-    role: RoleId
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,7 @@ class Doors:
         self._here = netns_cookie()
         self._places: dict[int, _Place] = {}
         self._retry: dict[int, float] = {}
-        self._knocks: asyncio.Queue[Knock] = asyncio.Queue(_MOST_KNOCKS)
+        self._knocks = Knocks()
         self._room = Room(Limit.MAX_NETNS - 1)  # and ours
         self._room.shared = True
 
@@ -145,8 +136,7 @@ class Doors:
     def event(self, event: abi.Event) -> None:
         """Hear who knocks; never waits."""
         if event.reason == Reason.NO_DOOR and event.pid:
-            with suppress(asyncio.QueueFull):
-                self._knocks.put_nowait(Knock(event.netns, event.pid, RoleId(event.role)))
+            self._knocks.put(Knock(event.netns, event.pid, RoleId(event.role)))
 
     async def run(self) -> None:
         """Open where somebody knocks, close where nobody is; for ever."""

@@ -60,9 +60,6 @@ def verbs(daemon: Daemon) -> Verbs:
     async def temporary(request: Row, peer: Peer) -> Row:
         return await daemon.temporary.ask(request, peer.uid)
 
-    async def temporary(request: Row, peer: Peer) -> Row:
-        return await daemon.temporary.ask(request, peer.uid)
-
     async def enroll(request: Row) -> Row:
         pid, role, force = wanted_enrolment(request)
         return (await daemon.enrollments.enroll(pid, role, force=force)).row()
@@ -126,7 +123,6 @@ def verbs(daemon: Daemon) -> Verbs:
         "resolve": Verb(checks=look_up),
         "reload": Verb(reload, changes=True),
         "lockdown": Verb(lockdown, changes=True),
-        "temporary": Verb(checks=temporary, changes=True),
         "temporary": Verb(checks=temporary, changes=True),
         "enroll": Verb(enroll, changes=True),
         "confirm": Verb(confirm, changes=True),
