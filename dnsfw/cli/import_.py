@@ -98,6 +98,7 @@ def import_(
         ctx.exit(_NO)
     if output is not None:
         write_whole(Path(output), made.text)
+        click.echo(f"wrote {output}", err=True)
     elif not as_json:
         click.echo(made.text, nl=False)
 

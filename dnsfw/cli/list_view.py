@@ -22,7 +22,7 @@ def list_lines(names: NameList) -> Iterator[str]:
         return
     why = sorted(meta["refusals"].items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{count:,} {printable(kind)}" for kind, count in why)
-    yield f"  {total:,} lines refused: {told}"
+    yield f"  {total:,} {'line' if total == 1 else 'lines'} refused: {told}"
     for line, reason in meta["refused"][:_SHOWN]:
         yield f"  line {line}: {printable(reason)[:60]}"
 

@@ -72,7 +72,6 @@ def _warn(where: Position, file: str, table: Table, problems: Problems) -> None:
     problems.warn(
         where,
         f"{shown(file)}: {count} {lines} ({told}), the first is line {first[0]}",
-        "'dnsfw check' shows more",
     )
 
 

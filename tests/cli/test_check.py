@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dnsfw.cli.check import check
-from dnsfw.cli.test import test as run_tests
+from dnsfw.cli.main import cli
 from dnsfw.model import Inbound, Verdict, addr_from
 from dnsfw.policy.compile import load
 from dnsfw.policy.files import shipped
@@ -19,7 +18,7 @@ BAD = "version: 1\ndefualt: deny\nrules:\n  - allow: '*x.com'\n"
 
 
 def run(*args: str) -> Result:
-    return CliRunner().invoke(check, [*args], catch_exceptions=False)
+    return CliRunner().invoke(cli, ["check", *args], catch_exceptions=False)
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ def test_the_policies_shown_in_the_readme_of_the_language_pass(file: Path) -> No
     for block in blocks:
         file.write_text(block)
         if "tests:" in block:
-            assert CliRunner().invoke(run_tests, [str(file)]).exit_code == 0
+            assert CliRunner().invoke(cli, ["test", str(file)]).exit_code == 0
         assert run(str(file)).exit_code == 0
         assert "warning:" not in run(str(file)).stderr
 

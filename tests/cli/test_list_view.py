@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dnsfw.cli.check import check
+from dnsfw.cli.main import cli
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Resu
     policy.write_text(
         "version: 1\ndefault: allow\nrules: [deny: {list: ads.txt, format: adblock}]\n"
     )
-    return CliRunner().invoke(check, [*options, str(policy)])
+    return CliRunner().invoke(cli, ["check", *options, str(policy)])
 
 
 def test_lines_that_became_rules_and_lines_that_did_not_are_told(result: Result) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[1:] == [
-        "  deny list ads.txt: 1 ., 1 exception",
+        "  deny list ads.txt: 1 .x, 1 exception",
         "    2 lines refused: 1 a cosmetic filter, 1 a top-level name",
         "    line 3: 'x.example##.ad': a cosmetic filter",
         "    line 4: 'com': a top-level name",
@@ -40,5 +40,5 @@ def test_json_has_every_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (row,) = json.loads(_run(tmp_path, monkeypatch, "--json").stdout)
 
     (names,) = row["lists"]
-    assert names["became"] == {".": 1, "exception": 1}
+    assert names["became"] == {".x": 1, "exception": 1}
     assert [refused["line"] for refused in names["refused"]] == [3, 4]

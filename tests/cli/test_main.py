@@ -58,6 +58,13 @@ def test_help_is_as_it_was_reviewed(name: str) -> None:
     assert shown == path.read_text()
 
 
+def test_a_mistyped_command_is_told_what_was_meant() -> None:
+    done = dnsfw("tset")
+
+    assert done.code == 2
+    assert "No such command 'tset'; did you mean 'test'?" in done.err
+
+
 @pytest.mark.parametrize(
     "argv", [["nosuch"], ["status", "--nosuch"], ["lockdown", "maybe"], ["query"]]
 )

@@ -63,7 +63,7 @@ class Parsed:
 
     def tally(self) -> None:
         """Say what the lines became, in the words of the pattern table."""
-        words = {0: "nothing", 1: "exact", 2: "*.", 3: "."}
+        words = {0: "nothing", 1: "exact", 2: "*.x", 3: ".x"}
         for means, count in Counter(self.means).items():
             if means & TREE:
                 self.became[words[means & TREE]] += count

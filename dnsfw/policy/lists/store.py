@@ -27,7 +27,7 @@ __all__ = ["ListSource", "Store", "cache_dir"]
 
 ENVIRONMENT = "DNSFW_CACHE_DIR"
 MAX_SOURCE = 512 << 20  # bytes: ten million names
-_VERSION = 1  # of what a source becomes; raised when a reader reads otherwise
+_VERSION = 2  # of what a source becomes; raised when a reader reads otherwise
 _FIRST_REFUSED = 20  # of the lines that were refused, kept for `check`
 
 
