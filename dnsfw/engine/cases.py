@@ -95,7 +95,7 @@ def _with_answer(policy: Policy, case: Case) -> Result:
 
 
 def _passes(policy: Policy, case: Case, addr: Addr, entry: Entry | None) -> bool:
-    """As the kernel judges: address rules, then closing grants, opening ones, the default."""
+    """As the kernel judges: address rules, grants (a fresh engine closes none), the default."""
     role = policy.roles[case.role]
     asked = case.asked.ports
     for share in role.addr_shares(addr):
@@ -103,8 +103,6 @@ def _passes(policy: Policy, case: Case, addr: Addr, entry: Entry | None) -> bool
             return share.verdict is Verdict.ALLOW
     left: PortSet = asked
     for grant in entry.grants if entry else ():
-        if grant.verdict is Verdict.DENY and grant.ports.intersect(asked):
-            return False
         left = left.minus(grant.ports)
     if left != asked:
         return True
