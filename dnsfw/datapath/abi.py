@@ -105,7 +105,9 @@ class Reason(IntEnum):
     TABLE_FULL = 40
     UNKNOWN_ASKER = 41
     ASKER_RATE = 42
-    REASON_COUNT = 43
+    QTYPE = 43
+    GUARDED = 44
+    REASON_COUNT = 45
 
 
 class Hook(IntEnum):

@@ -118,6 +118,8 @@ enum dnsfw_reason {
 	DNSFW_TABLE_FULL,
 	DNSFW_UNKNOWN_ASKER,	/* the kernel does not say who asks */
 	DNSFW_ASKER_RATE,	/* more queries than one asker may send */
+	DNSFW_QTYPE,		/* the name is allowed, this type of it is not */
+	DNSFW_GUARDED,		/* too much would leave in names of one domain */
 	DNSFW_REASON_COUNT,
 };
 
