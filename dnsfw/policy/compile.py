@@ -10,6 +10,7 @@ from dnsfw.model import HOST, Mode, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.case import Case, compile_cases, read_cases
 from dnsfw.policy.compile_access import compile_access
 from dnsfw.policy.compile_dns import compile_dns
+from dnsfw.policy.compile_log import compile_log
 from dnsfw.policy.compile_rules import METADATA_WORD, VERDICTS, RuleCompiler
 from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
@@ -107,6 +108,7 @@ class _Compiler:
             containers=bool(top.host and top.host.containers),
             revision=top.revision,
             numbers=self._numbers(),
+            log=compile_log(top.log, (HOST_NAME, *self.role_ids), self.document, self.problems),
         )
 
     def _numbers(self) -> dict[int, RoleId]:

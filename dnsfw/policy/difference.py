@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dnsfw.model import HOST
+from dnsfw.policy.compile_log import LogSettings
 from dnsfw.policy.compile_subjects import describe
 from dnsfw.policy.policy import DnsSettings, Policy, RolePolicy
 from dnsfw.policy.rule import Rule
@@ -110,4 +111,18 @@ def _settings(policy: Policy) -> list[tuple[str, str]]:
         ("dns.refuse", dns.refuse),
         ("dns.takeover", str(dns.takeover).lower()),
         ("dns.private", dns.private),
+        *((f"log.{key}", value) for key, value in _of_log(policy.log)),
+    ]
+
+
+def _of_log(log: LogSettings) -> list[tuple[str, str]]:
+    return [
+        ("names", log.names),
+        ("history", str(log.history).lower()),
+        ("retention", f"{log.retention}s"),
+        ("size", str(log.size)),
+        ("hash", str(log.hash).lower()),
+        ("askers", str(log.askers).lower()),
+        ("without", ", ".join(sorted(log.without)) or "nobody"),
+        ("directory", log.directory or "the service's"),
     ]

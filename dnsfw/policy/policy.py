@@ -31,6 +31,7 @@ from dnsfw.model import (
 )
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
 from dnsfw.policy.case import Case
+from dnsfw.policy.compile_log import LogSettings
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
@@ -254,6 +255,7 @@ class Policy:
     containers: bool = False  # guard sockets of other network namespaces as `host` too
     revision: int | None = None  # only grows
     numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
+    log: LogSettings = field(default_factory=LogSettings)
 
     @property
     def host(self) -> RolePolicy:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dnsfw.model import abi
+from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_roles import Inbound, Loopback, RoleName, RoleSection
 from dnsfw.policy.syntax_rules import RuleSection, Section, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -71,6 +72,7 @@ class PolicySection(Section):
     )
     dns: DnsSection | None = None
     host: HostSection | None = None
+    log: LogSection | None = None
     degraded: Literal["allow", "deny"] = Field(
         default="deny", description="allow: start although a wanted hook cannot be attached"
     )

@@ -20,6 +20,7 @@ from dnsfw.policy.syntax import (
     HostSection,
     PolicySection,
 )
+from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -330,6 +331,7 @@ def _section_at(
     | TtlSection
     | DnsSection
     | HostSection
+    | LogSection
 ]:
     match path:
         case (*_, "rules", int()):
@@ -348,6 +350,8 @@ def _section_at(
             return DnsSection
         case ("host",):
             return HostSection
+        case ("log",):
+            return LogSection
         case _:
             return PolicySection
 
