@@ -1,75 +1,77 @@
-"""One question to one upstream, as a socket: UDP, or TCP with its length prefix."""
+"""Questions over UDP: a fresh connected socket for every Ask, closed by Forget or its deadline.
+
+A fresh socket has a port of its own, chosen at random by the kernel, and a connected one
+hears only its peer: a forger off the path must guess port and id for every query anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
-from collections.abc import Callable
-from typing import Protocol
 
 from dnsfw.engine.effects import Ask, AskId
-from dnsfw.errors import WireError
+from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
-from dnsfw.wire.stream import Frames, frame
+from dnsfw.server.carrier import Ears, Own, Ways, fresh
 
-__all__ = ["Ears", "TcpAsk", "UdpAsk"]
+__all__ = ["UdpAsk", "UdpCarrier"]
 
 _LONGEST_ANSWER = 65535
 # Datagrams heard on one socket: a forger who found the port gets this many guesses at the
 # id, then the question is asked again from another port (the idea of Unbound's
 # unwanted-reply-threshold).
 _MAX_GUESSES = 64
-_READ = 65536
-
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-_PMTUDISC_OMIT = 5  # a forged "fragmentation needed" must not change what we send
 
 
-class Ears(Protocol):
-    """Who is told what came back."""
+class UdpCarrier:
+    """Datagrams to one upstream."""
 
-    def answer(self, ask: AskId, wire: bytes) -> None: ...
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: Endpoint, own: Own, ears: Ears
+    ) -> None:
+        self.ways = Ways()
+        self._loop = loop
+        self._target = target
+        self._own = own
+        self._ears = ears
+        self._open: dict[AskId, UdpAsk] = {}
 
-    def ask_failed(self, ask: AskId, why: str) -> None: ...
+    def ask(self, effect: Ask) -> None:
+        one = UdpAsk(self._loop, self._target, self._own, self._ears, effect)
+        self._open[effect.ask] = one
+        self.ways.opened += 1
 
+    def forget(self, ask: AskId) -> None:
+        if (one := self._open.pop(ask, None)) is not None:
+            one.close()
 
-def _fresh(kind: socket.SocketKind, target: Endpoint, own: Callable[[int], None]) -> socket.socket:
-    """An unconnected socket that the hooks know as the daemon's."""
-    sock = socket.socket(target.family, kind | socket.SOCK_NONBLOCK)
-    try:
-        own(sock.fileno())
-        if target.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    def sweep(self, now: Nanos) -> None:
+        self.ways.open = len(self._open)
+
+    def close(self) -> None:
+        for ask in tuple(self._open):
+            self.forget(ask)
 
 
 class UdpAsk:
     """Sent by the constructor, which raises OSError when the host will not even send it."""
 
-    __slots__ = ("_ask", "_ears", "_guesses", "_loop", "_sock", "deadline")
+    __slots__ = ("_ask", "_ears", "_guesses", "_loop", "_sock")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         target: Endpoint,
-        own: Callable[[int], None],
+        own: Own,
         ears: Ears,
         ask: Ask,
     ) -> None:
-        self.deadline = ask.deadline
         self._loop = loop
         self._ears = ears
         self._ask = ask.ask
         self._guesses = 0
-        self._sock = _fresh(socket.SOCK_DGRAM, target, own)
+        self._sock = fresh(socket.SOCK_DGRAM, target, own)
         try:
             self._sock.connect(target.sockaddr)
             self._sock.send(ask.wire)
@@ -100,74 +102,4 @@ class UdpAsk:
 
     def _fail(self, why: str) -> None:
         self.close()
-        self._ears.ask_failed(self._ask, why)
-
-
-class TcpAsk:
-    """Connects, sends one framed query and hears framed answers until it is closed."""
-
-    __slots__ = ("_ask", "_ears", "_frames", "_loop", "_out", "_sock", "deadline")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        target: Endpoint,
-        own: Callable[[int], None],
-        ears: Ears,
-        ask: Ask,
-    ) -> None:
-        self.deadline = ask.deadline
-        self._loop = loop
-        self._ears = ears
-        self._ask = ask.ask
-        self._frames = Frames()
-        self._out = frame(ask.wire)
-        self._sock = _fresh(socket.SOCK_STREAM, target, own)
-        code = self._sock.connect_ex(target.sockaddr)
-        if code not in {0, errno.EINPROGRESS}:
-            self._sock.close()
-            raise OSError(code, os.strerror(code))
-        loop.add_writer(self._sock.fileno(), self._write)
-
-    def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.remove_writer(self._sock.fileno())
-            self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
-
-    def _write(self) -> None:
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._fail(os.strerror(code))
-            return
-        try:
-            self._out = self._out[self._sock.send(self._out) :]
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(os.strerror(error.errno or 0))
-            return
-        if not self._out:
-            self._loop.remove_writer(self._sock.fileno())
-            self._loop.add_reader(self._sock.fileno(), self._read)
-
-    def _read(self) -> None:
-        try:
-            data = self._sock.recv(_READ)
-            messages = self._frames.feed(data)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(os.strerror(error.errno or 0))
-            return
-        except WireError as error:
-            self._fail(str(error))
-            return
-        if not data:
-            self._fail("the upstream closed the connection")
-        for wire in messages:
-            self._ears.answer(self._ask, wire)
-
-    def _fail(self, why: str) -> None:
-        self.close()  # a level-triggered loop would say it for ever
         self._ears.ask_failed(self._ask, why)

@@ -1,33 +1,21 @@
-"""Asking upstreams: a fresh connected socket for every Ask, closed by Forget or its deadline.
-
-A fresh socket has a port of its own, chosen at random by the kernel, and a
-connected one hears only its peer: a forger off the path must guess port and id
-for every query anew. What arrives is not looked at here; the engine ignores junk.
-"""
+"""Asking upstreams: which carrier takes a question, how many may be open, and who is told."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 from dnsfw.engine.effects import Ask, AskId, Transport
 from dnsfw.errors import DatapathError
 from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
-from dnsfw.server.asks import Ears, TcpAsk, UdpAsk
+from dnsfw.server.asks import UdpCarrier
+from dnsfw.server.carrier import Carrier, Ears, Own
+from dnsfw.server.stream import TcpCarrier
 
 __all__ = ["MAX_ASKS", "Own", "Upstreams"]
 
-MAX_ASKS = 2048  # sockets at once; the engine coalesces equal queries before it asks
-
-Own = Callable[[int], None]  # marks a descriptor as the daemon's, before it connects
-
-
-class _Socket(Protocol):
-    deadline: Nanos
-
-    def close(self) -> None: ...
+MAX_ASKS = 2048  # questions at once; the engine coalesces equal queries before it asks
 
 
 class Upstreams:
@@ -44,14 +32,23 @@ class Upstreams:
         self.targets = tuple(targets)
         self.asked = 0
         self.refused = 0  # asks past the limit
-        self._loop = loop
-        self._own = own
         self._ears = ears
         self._max_asks = max_asks
-        self._open: dict[AskId, _Socket] = {}
+        self._carriers: list[dict[Transport, Carrier]] = [
+            {
+                Transport.UDP: UdpCarrier(loop, target, own, ears),
+                Transport.TCP: TcpCarrier(loop, target, own, ears),
+            }
+            for target in self.targets
+        ]
+        self._open: dict[AskId, tuple[Carrier, Nanos]] = {}  # until Forget, or the deadline
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def carriers(self) -> Iterator[Carrier]:
+        for ways in self._carriers:
+            yield from ways.values()
 
     def ask(self, effect: Ask) -> None:
         """Send it now; a failure is told to `ears`, also when it is immediate."""
@@ -60,23 +57,27 @@ class Upstreams:
             self._ears.ask_failed(effect.ask, "too many questions are open")
             return
         self.asked += 1
-        kind = UdpAsk if effect.transport is Transport.UDP else TcpAsk
+        carrier = self._carriers[effect.upstream][effect.transport]
+        self._open[effect.ask] = carrier, effect.deadline
         try:
-            self._open[effect.ask] = kind(
-                self._loop, self.targets[effect.upstream], self._own, self._ears, effect
-            )
+            carrier.ask(effect)
         except (OSError, DatapathError) as error:
+            del self._open[effect.ask]
             self._ears.ask_failed(effect.ask, getattr(error, "strerror", None) or str(error))
 
     def forget(self, ask: AskId) -> None:
-        if (sock := self._open.pop(ask, None)) is not None:
-            sock.close()
+        if (one := self._open.pop(ask, None)) is not None:
+            one[0].forget(ask)
 
     def sweep(self, now: Nanos) -> None:
         """Close what is past its deadline, whether or not the engine remembers it."""
-        for ask in [ask for ask, sock in self._open.items() if sock.deadline < now]:
+        for ask in [ask for ask, (_, deadline) in self._open.items() if deadline < now]:
             self.forget(ask)
+        for carrier in self.carriers():
+            carrier.sweep(now)
 
     def close(self) -> None:
-        for ask in tuple(self._open):
-            self.forget(ask)
+        """Let go of every question; the next one may be asked as ever."""
+        self._open.clear()
+        for carrier in self.carriers():
+            carrier.close()
