@@ -11,6 +11,7 @@ from dnsfw.policy.case import Case, compile_cases, read_cases
 from dnsfw.policy.compile_access import compile_access
 from dnsfw.policy.compile_dns import compile_dns
 from dnsfw.policy.compile_log import compile_log
+from dnsfw.policy.compile_questions import compile_questions
 from dnsfw.policy.compile_rules import METADATA_WORD, VERDICTS, RuleCompiler
 from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
@@ -174,6 +175,7 @@ class _Compiler:
             implied=implied,
             lists=tuple(compiler.lists),
             locked=section.locked or self.checked.top.locked,
+            questions=compile_questions(section, default, at, self.document, self.problems),
         )
         self._check_role(made, section.resolved_only, at)
         find_warnings(made, self.problems)

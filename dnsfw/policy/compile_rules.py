@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from dnsfw.model import PortSet, RoleId, RuleId, Verdict
 from dnsfw.policy.compile_lists import list_ports, open_list
+from dnsfw.policy.compile_questions import compile_guard, compile_types
 from dnsfw.policy.destination import Destination, parse_destination
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import Kind, Pattern
@@ -23,6 +24,7 @@ _WORDS = {
     ENCRYPTED_WORD: "name the resolver: 'allow: dns.example.net:443'",
 }
 VERDICTS = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
+_FOR_ALLOW = ("private", "addresses", "keep", "broad", "qtypes", "guard")
 _LONGEST_TTL = 7 * 86400  # RFC 8767 section 4: no cache should believe a TTL beyond a week
 
 
@@ -115,7 +117,8 @@ class RuleCompiler:
         self._check_options(section, key, destination, at)
         self._check_name(section, key, text, destination, where)
         rule_text = f"{key} {destination.text}"
-        made = self._made(section, key, rule_text, destination.what, destination.ports, where, ttl)
+        what, ports = destination.what, destination.ports
+        made = self._made(section, key, rule_text, what, ports, where, ttl, at)
         self.rules.append(made)
 
     def _made(
@@ -127,9 +130,12 @@ class RuleCompiler:
         ports: PortSet,
         where: Position,
         ttl: Ttl,
+        at: Path,
     ) -> Rule:
         found = rule_id(self.name, text, self.ids)
         self.ids.add(found)
+        qtypes = compile_types(section.qtypes, (*at, "qtypes"), self.document, self.problems)
+        guard = compile_guard(section.guard, (*at, "guard"), self.document, self.problems)
         return Rule(
             id=found,
             role=self.role,
@@ -144,6 +150,8 @@ class RuleCompiler:
             close=section.close,
             addresses=section.addresses,
             keep=bool(section.keep),
+            qtypes=qtypes,
+            guard=guard,
             note=section.note or "",
         )
 
@@ -162,7 +170,7 @@ class RuleCompiler:
             self.problems.error(place, "'keep' is not for lists", "keep names of the policy's own")
         tail = f":{listing.ports}" if listing.ports else ""
         what = ListName(listing.list + tail)
-        rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl)
+        rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl, at)
         found = open_list(
             rule, listing, where.file, broad=bool(section.broad), problems=self.problems
         )
@@ -185,7 +193,7 @@ class RuleCompiler:
     ) -> None:
         """Options that say nothing here are mistakes, not decoration."""
         address = isinstance(destination.what, Prefix)
-        for option in ("private", "ttl", "addresses", "keep", "shared", "close", "broad"):
+        for option in (*_FOR_ALLOW, "ttl", "shared", "close"):
             if getattr(section, option) in (None, False):
                 continue
             place = self.document.key_place((*at, option))
@@ -211,11 +219,11 @@ class RuleCompiler:
 
     def _check_verdict_options(self, section: RuleSection, key: str, at: Path) -> None:
         """Options that are for the other verdict, or for the other default."""
-        for option in ("private", "addresses", "keep", "shared", "close", "broad"):
+        for option in (*_FOR_ALLOW, "shared", "close"):
             if getattr(section, option) in (None, False):
                 continue
             place = self.document.key_place((*at, option))
-            if option in ("private", "addresses", "keep", "broad") and key == "deny":
+            if option in _FOR_ALLOW and key == "deny":
                 self.problems.error(place, f"'{option}' is for allow", "take it out")
             elif option in ("shared", "close") and key == "allow":
                 self.problems.error(place, f"'{option}' is for deny", "take it out")

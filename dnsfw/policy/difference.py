@@ -72,7 +72,7 @@ def _rules(old: RolePolicy | None, new: RolePolicy | None) -> Iterator[str]:
 
 
 def _options(old: Rule, new: Rule) -> Iterator[str]:
-    for key in ("private", "shared", "close", "note"):
+    for key in ("private", "shared", "close", "qtypes", "guard", "note"):
         if getattr(old, key) != getattr(new, key):
             yield key
     for key in ("min", "max", "grace"):
@@ -98,6 +98,8 @@ def _of_role(role: RolePolicy) -> list[tuple[str, str]]:
         ("loopback", role.access.loopback_text),
         ("deny metadata", str(role.metadata).lower()),
         ("deny encrypted-dns", str(bool(role.implied)).lower()),
+        ("qtypes", role.questions.types.text),
+        ("guard", role.questions.guard.text),
     ]
 
 

@@ -38,6 +38,7 @@ from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+from dnsfw.policy.questions import Questions
 
 HOST_NAME = "host"
 NO_PORTS = PortSet()
@@ -68,6 +69,9 @@ class DnsSettings:
     private: PrivateAnswers = "allow"
 
 
+    nat64: tuple[IPv6Network, ...] = ()  # translation prefixes of this network, beside RFC 6052's
+    kernel_answers: bool = True  # repeated questions are answered by BPF
+    xdp: tuple[str, ...] = ()  # devices on which that happens before the host's own stack
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may begin a conversation with a role, and what it reaches on loopback. Ports count
@@ -114,6 +118,7 @@ class RolePolicy:
         "paused",
         "resolved_only",
         "role",
+        "questions",
         "rules",
         "rules_by_id",
         "takeover",
@@ -139,6 +144,7 @@ class RolePolicy:
         paused: Nanos | None = None,
     ) -> None:
         self.role = role
+        questions: Questions | None = None,
         self.name = name
         self.default = default
         self.rules = rules
@@ -153,6 +159,7 @@ class RolePolicy:
         self.paused = paused  # it audits no longer than until then
         every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
+        self.questions = questions or Questions.under(default, None, None)
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
         listed = tuple(rule for names in lists for rule in names.prefixes)
         self.addresses = AddressTable(role, every + listed, self.metadata)
@@ -171,6 +178,7 @@ class RolePolicy:
             locked=self.locked, paused=None if self.mode is Mode.AUDIT else paused,
         )  # fmt: skip
 
+            questions=self.questions,
     def ranked(self, name: Name) -> list[Rule]:
         """Every rule that matches the name, best first."""
         return self._matcher.ranked(name)

@@ -11,6 +11,7 @@ from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.ports import ANY, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position
+from dnsfw.policy.questions import Guard, Types
 
 MIN_GRACE = 2  # seconds: less and a client's connect can lose the race against its own TTL
 _ALL_TCP = PortSet((PortRange(PROTOCOLS["tcp"], 1),))
@@ -50,6 +51,8 @@ class Rule:
     close: Literal["asked"] | None = None
     addresses: int | None = None  # how many its names may hold at once
     keep: bool = False  # resolved at load, and again before it expires
+    qtypes: Types | None = None  # that may be asked for; None: as the role says
+    guard: Guard | None = None  # how much names may say; None: as the role says
     note: str = ""
     listed: bool = False  # an entry of a list: at equal rank the policy's own rule wins
     until: Nanos | None = None  # CLOCK_BOOTTIME; of a temporary rule: at equal rank it wins

@@ -9,8 +9,10 @@ from pydantic_core import PydanticCustomError
 
 from dnsfw.model import abi
 from dnsfw.policy.syntax_log import LogSection
+from dnsfw.policy.syntax_parts import Section
+from dnsfw.policy.syntax_questions import Guarding, Qtypes
 from dnsfw.policy.syntax_roles import Inbound, Loopback, RoleName, RoleSection
-from dnsfw.policy.syntax_rules import RuleSection, Section, TtlSection
+from dnsfw.policy.syntax_rules import RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
 
 MAX_ROLES = int(abi.Limit.MAX_ROLES) - int(abi.RoleId.FIRST)  # the kernel's table has no more
@@ -67,6 +69,8 @@ class PolicySection(Section):
     roles: dict[RoleName, RoleSection] | None = Field(
         default=None, min_length=1, max_length=MAX_ROLES, description="policies of their own"
     )
+    qtypes: Qtypes | None = Field(default=None, description="types that may be asked for")
+    guard: Guarding | None = Field(default=None, description="how much names may say")
     tests: list[CaseSection] | None = Field(
         default=None, min_length=1, description="what `dnsfw test` and every reload check"
     )

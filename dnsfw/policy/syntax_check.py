@@ -21,6 +21,7 @@ from dnsfw.policy.syntax import (
     PolicySection,
 )
 from dnsfw.policy.syntax_log import LogSection
+from dnsfw.policy.syntax_questions import GuardSection
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -331,6 +332,7 @@ def _section_at(
     | TtlSection
     | DnsSection
     | HostSection
+    | GuardSection
     | LogSection
 ]:
     match path:
@@ -347,6 +349,8 @@ def _section_at(
         case (*_, "ttl"):
             return TtlSection
         case ("dns",):
+        case (*_, "guard"):
+            return GuardSection
             return DnsSection
         case ("host",):
             return HostSection

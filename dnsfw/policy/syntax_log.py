@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dnsfw.policy.problems import shown
-from dnsfw.policy.syntax_rules import Duration, Section
+from dnsfw.policy.syntax_parts import Duration, Section
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,6})([KMG])")

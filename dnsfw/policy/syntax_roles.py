@@ -10,7 +10,9 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dnsfw.policy.problems import shown
-from dnsfw.policy.syntax_rules import Note, RuleSection, Section, TtlSection
+from dnsfw.policy.syntax_parts import Section
+from dnsfw.policy.syntax_questions import Guarding, Qtypes
+from dnsfw.policy.syntax_rules import Note, RuleSection, TtlSection
 
 INBOUND_WORDS = ("deny", "tcp", "all")
 LOOPBACK_WORDS = ("all", "own")
@@ -100,6 +102,8 @@ class RoleSection(Section):
     number: int | None = Field(
         default=None, ge=0, le=2**32 - 1, description="what an older enrolment socket calls it"
     )
+    qtypes: Qtypes | None = Field(default=None, description="types that may be asked for")
+    guard: Guarding | None = Field(default=None, description="how much names may say")
     note: Note | None = Field(default=None, description="for people")
     subjects: list[SubjectSection] | None = Field(
         default=None, min_length=1, description="who is in it"

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from dnsfw.model import abi
-from dnsfw.policy.problems import shown
+from dnsfw.policy.syntax_parts import Duration, Section
+from dnsfw.policy.syntax_questions import Guarding, Qtypes
 
 MAX_NOTE = 200
 MOST_ADDRESSES = int(abi.Limit.MAX_GRANTS)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-
-
-def _seconds(value: object) -> int:
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
-        return int(found[1]) * _UNITS[found[2]]
-    plain = isinstance(value, int) and not isinstance(value, bool)
-    remedy = f"write {value}s" if plain else "write 30s, 5m or 1h"
-    raise PydanticCustomError(
-        "said", "{message}", {"message": f"{shown(value)} is no duration", "remedy": remedy}
-    )
 
 
 def _note(value: object) -> object:
@@ -44,23 +32,11 @@ def _which(value: object) -> str:
     return LIST_TAG if isinstance(value, dict | ListSection) else NAMES_TAG
 
 
-Duration = Annotated[
-    int,
-    BeforeValidator(
-        _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
-    ),
-]
 ListFormat = Literal["plain", "hosts", "wildcard", "adblock", "rpz", "dnsmasq", "cidr"]
 Destination = Annotated[
     str, Field(description="WHAT[:PORTS][/PROTO]", json_schema_extra={"minLength": 1})
 ]
 Note = Annotated[str, BeforeValidator(_note), Field(max_length=MAX_NOTE)]
-
-
-class Section(BaseModel):
-    """What every part of a policy file keeps: no unknown key, no conversion."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ListSection(Section):
@@ -118,6 +94,8 @@ class RuleSection(Section):
     keep: bool | None = Field(
         default=None, description="look its exact name up at load, and again before it expires"
     )
+    qtypes: Qtypes | None = Field(default=None, description="types that may be asked for")
+    guard: Guarding | None = Field(default=None, description="how much its names may say")
     shared: Literal["allow", "deny"] | None = Field(
         default=None, description="deny: close an address although an allowed name holds it too"
     )

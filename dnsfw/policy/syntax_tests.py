@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from dnsfw.policy.syntax_rules import Destination, Note, Section
+from dnsfw.policy.syntax_parts import Section
+from dnsfw.policy.syntax_rules import Destination, Note
 
 _Several = Annotated[list[Destination], Field(min_length=1)]
 

@@ -40,6 +40,8 @@ def test_settings_change() -> None:
         "~ default: deny -> allow",
         "~ mode: enforce -> audit",
         "~ deny metadata: true -> false",
+        "~ qtypes: normal -> all",
+        "~ guard: log -> off",
         "~ dns.upstreams: system -> 9.9.9.9:53",
         "~ dns.refuse: nxdomain -> zero",
     ]
@@ -80,6 +82,8 @@ roles:
         "~ web: loopback: all -> own",
         "~ web: deny metadata: true -> false",
         "~ web: deny encrypted-dns: false -> true",
+        "~ web: qtypes: normal -> all",
+        "~ web: guard: log -> off",
         "- web: subject uid 1",
         "+ web: subject via eth0 of db",
         "+ web: subject source 10.0.0.0/8 on lan0",

@@ -13,11 +13,12 @@ def test_the_schema_is_json_and_names_every_key_of_the_language() -> None:
     assert set(schema["properties"]) == {
         "version", "default", "mode", "resolved_only", "inbound", "loopback", "ttl", "rules",
         "roles", "tests", "dns", "host", "degraded", "revision", "locked",
+        "qtypes", "guard", "log",
     }  # fmt: skip
     rule = schema["$defs"]["RuleSection"]
     assert set(rule["properties"]) == {
         "allow", "deny", "note", "ttl", "private", "broad", "addresses", "keep", "shared",
-        "close",
+        "close", "qtypes", "guard",
     }  # fmt: skip
     assert schema["additionalProperties"] is False
     assert rule["additionalProperties"] is False
