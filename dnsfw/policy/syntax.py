@@ -65,12 +65,12 @@ class PolicySection(Section):
     ttl: TtlSection | None = Field(
         default=None, description="for every rule that does not say otherwise"
     )
+    qtypes: Qtypes | None = Field(default=None, description="types that may be asked for")
+    guard: Guarding | None = Field(default=None, description="how much names may say")
     rules: list[RuleSection] | None = Field(default=None, min_length=1, description="the role host")
     roles: dict[RoleName, RoleSection] | None = Field(
         default=None, min_length=1, max_length=MAX_ROLES, description="policies of their own"
     )
-    qtypes: Qtypes | None = Field(default=None, description="types that may be asked for")
-    guard: Guarding | None = Field(default=None, description="how much names may say")
     tests: list[CaseSection] | None = Field(
         default=None, min_length=1, description="what `dnsfw test` and every reload check"
     )

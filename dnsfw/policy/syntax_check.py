@@ -330,9 +330,9 @@ def _section_at(
     | CaseSection
     | ListSection
     | TtlSection
+    | GuardSection
     | DnsSection
     | HostSection
-    | GuardSection
     | LogSection
 ]:
     match path:
@@ -346,11 +346,11 @@ def _section_at(
             return CaseSection
         case (*_, "rules", int(), "allow" | "deny"):
             return ListSection
+        case (*_, "guard"):
+            return GuardSection
         case (*_, "ttl"):
             return TtlSection
         case ("dns",):
-        case (*_, "guard"):
-            return GuardSection
             return DnsSection
         case ("host",):
             return HostSection
