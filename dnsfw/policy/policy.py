@@ -37,8 +37,9 @@ from dnsfw.policy.matcher import Matcher
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
-from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 from dnsfw.policy.questions import Questions
+from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+from dnsfw.policy.upstream import Upstream
 
 HOST_NAME = "host"
 NO_PORTS = PortSet()
@@ -67,8 +68,6 @@ class DnsSettings:
     refuse: Refusal = "nxdomain"
     takeover: bool = False
     private: PrivateAnswers = "allow"
-
-
     nat64: tuple[IPv6Network, ...] = ()  # translation prefixes of this network, beside RFC 6052's
     kernel_answers: bool = True  # repeated questions are answered by BPF
     xdp: tuple[str, ...] = ()  # devices on which that happens before the host's own stack
@@ -116,9 +115,9 @@ class RolePolicy:
         "mode",
         "name",
         "paused",
+        "questions",
         "resolved_only",
         "role",
-        "questions",
         "rules",
         "rules_by_id",
         "takeover",
@@ -142,9 +141,9 @@ class RolePolicy:
         lists: tuple[NameList, ...] = (),
         locked: bool = False,
         paused: Nanos | None = None,
+        questions: Questions | None = None,
     ) -> None:
         self.role = role
-        questions: Questions | None = None,
         self.name = name
         self.default = default
         self.rules = rules
@@ -157,9 +156,9 @@ class RolePolicy:
         self.lists = lists
         self.locked = locked  # nothing temporary on top of it
         self.paused = paused  # it audits no longer than until then
+        self.questions = questions or Questions.under(default, None, None)
         every = rules + implied
         self.ttl = ttl or Ttl()  # for names that only the default speaks for
-        self.questions = questions or Questions.under(default, None, None)
         self.rules_by_id: Mapping[RuleId, Rule] = {rule.id: rule for rule in every}
         listed = tuple(rule for names in lists for rule in names.prefixes)
         self.addresses = AddressTable(role, every + listed, self.metadata)
@@ -176,9 +175,9 @@ class RolePolicy:
             resolved_only=self.resolved_only, metadata=self.metadata, ttl=self.ttl,
             access=self.access, takeover=self.takeover, implied=self.implied, lists=self.lists,
             locked=self.locked, paused=None if self.mode is Mode.AUDIT else paused,
+            questions=self.questions,
         )  # fmt: skip
 
-            questions=self.questions,
     def ranked(self, name: Name) -> list[Rule]:
         """Every rule that matches the name, best first."""
         return self._matcher.ranked(name)
