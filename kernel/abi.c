@@ -3,6 +3,7 @@
  * what a symbol uses, so each type has one here; nothing of this is loaded.
  */
 #include "include/dnsfw/abi.h"
+#include "include/dnsfw/abi_dns.h"
 
 #define SHOW(kind, name) kind dnsfw_##name abi_##name
 
@@ -25,6 +26,11 @@ SHOW(enum, uses);
 SHOW(enum, list);
 SHOW(enum, mark);
 SHOW(enum, path);
+SHOW(enum, dns_limit);
+SHOW(enum, fall);
+SHOW(enum, stage);
+SHOW(enum, dns_mark);
+SHOW(enum, key_flag);
 
 SHOW(struct, grant_key);
 SHOW(struct, slot);
@@ -53,3 +59,10 @@ SHOW(struct, settings);
 SHOW(struct, sock);
 SHOW(struct, event);
 SHOW(struct, counter);
+SHOW(struct, name_key);
+SHOW(struct, long_key);
+SHOW(struct, answer_head);
+SHOW(struct, answer);
+SHOW(struct, answer_big);
+SHOW(struct, dns);
+SHOW(struct, role_answers);

@@ -189,6 +189,59 @@ class Path(IntEnum):
     VIA = 2
 
 
+class DnsLimit(IntEnum):
+    MAX_NAME = 255
+    SHORT_NAME = 64
+    LONG_NAME = 256
+    SMALL_DATA = 296
+    BIG_DATA = 1216
+    SMALL_TTLS = 16
+    BIG_TTLS = 76
+    MAX_ANSWERS = 32768
+    MAX_ANSWERS_BIG = 2048
+    MAX_ANSWERS_LONG = 2048
+    OPT_BYTES = 11
+    MAX_REPLY = 1232
+    MIN_REPLY = 512
+    MAX_STAGES = 4
+
+
+class Fall(IntEnum):
+    ANSWERED = 0
+    REFUSED = 1
+    OFF = 2
+    ROLE = 3
+    LOCKDOWN = 4
+    SHAPE = 5
+    SOURCE = 6
+    CHECKSUM = 7
+    HEADER = 8
+    NAME = 9
+    CLASS = 10
+    OPT = 11
+    MISS = 12
+    EXPIRED = 13
+    EPOCH = 14
+    CHANGED = 15
+    FAILED = 16
+    COUNT = 17
+
+
+class Stage(IntEnum):
+    GUEST = 0
+    GUEST_L3 = 1
+    LO = 2
+
+
+class DnsMark(IntEnum):
+    MARK_ANSWERED = 536870912
+
+
+class KeyFlag(IntEnum):
+    KEY_DO = 1
+    KEY_CD = 2
+
+
 class _GrantKeyFields(NamedTuple):
     role: int
     addr: bytes
@@ -753,3 +806,162 @@ class Counter(_CounterFields):
     def unpack(cls, data: bytes) -> Counter:
         v = cls.LAYOUT.unpack(data)
         return cls(v[0], v[1], v[2], v[3])
+
+
+class _NameKeyFields(NamedTuple):
+    role: int
+    qtype: int
+    flags: int
+    length: int
+    name: bytes
+
+
+class NameKey(_NameKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 72
+    LAYOUT: ClassVar[Struct] = Struct("<IHBB64s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.role, self.qtype, self.flags, self.length, self.name)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> NameKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4])
+
+
+class _LongKeyFields(NamedTuple):
+    role: int
+    qtype: int
+    flags: int
+    length: int
+    name: bytes
+
+
+class LongKey(_LongKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 264
+    LAYOUT: ClassVar[Struct] = Struct("<IHBB256s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.role, self.qtype, self.flags, self.length, self.name)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LongKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4])
+
+
+class _AnswerHeadFields(NamedTuple):
+    seal: int
+    hits: int
+    until: int
+    born: int
+    epoch: int
+    flags: int
+    bare_flags: int
+    answers: int
+    authority: int
+    tail: int
+    opt: int
+    ttls: int
+    ad: int
+    refusal: int
+
+
+class AnswerHead(_AnswerHeadFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 56
+    LAYOUT: ClassVar[Struct] = Struct("<QI4xQQIHHHHHHBBB5x")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.seal, self.hits, self.until, self.born, self.epoch, self.flags, self.bare_flags, self.answers, self.authority, self.tail, self.opt, self.ttls, self.ad, self.refusal)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AnswerHead:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13])
+
+
+class _AnswerFields(NamedTuple):
+    head: tuple[object, ...]
+    ttl_at: tuple[int, ...]
+    data: bytes
+
+
+class Answer(_AnswerFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 384
+    LAYOUT: ClassVar[Struct] = Struct("<QIIQQIHHHHHHBBB5sHHHHHHHHHHHHHHHH296s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(*self.head, *self.ttl_at, self.data)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Answer:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0:16], v[16:32], v[32])
+
+
+class _AnswerBigFields(NamedTuple):
+    head: tuple[object, ...]
+    ttl_at: tuple[int, ...]
+    data: bytes
+
+
+class AnswerBig(_AnswerBigFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 1424
+    LAYOUT: ClassVar[Struct] = Struct("<QIIQQIHHHHHHBBB5sHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH1216s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(*self.head, *self.ttl_at, self.data)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AnswerBig:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0:16], v[16:92], v[92])
+
+
+class _DnsFields(NamedTuple):
+    epoch: int
+    answers: int
+    refusals: int
+    seal_seed: int
+    suffix_seed: tuple[int, ...]
+    suffix_half: int
+    suffix_mask: int
+
+
+class Dns(_DnsFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 40
+    LAYOUT: ClassVar[Struct] = Struct("<IBB2xQQQII")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.epoch, self.answers, self.refusals, self.seal_seed, *self.suffix_seed, self.suffix_half, self.suffix_mask)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Dns:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4:6], v[6], v[7])
+
+
+class _RoleAnswersFields(NamedTuple):
+    answered: int
+    refused: int
+    fell: int
+
+
+class RoleAnswers(_RoleAnswersFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 24
+    LAYOUT: ClassVar[Struct] = Struct("<QQQ")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.answered, self.refused, self.fell)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RoleAnswers:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2])
