@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
 ROUNDS = 7
-ENOUGH_ROUNDS = 3  # even when the time is up: a median of fewer says nothing
+ENOUGH_ROUNDS = 5  # even when the time is up: a median of fewer says nothing
 BUDGET = 45.0  # seconds a whole program may start rounds for
 ROUND = 0.05  # seconds a loop in Python runs for: thousands of calls, little drift
+MOST_DRIFT = 0.10  # of a contender against itself; beyond, the figures of a run are no use
 HOST_LACKS = 3  # exit code, as dnsfw's own
 
 _started = time.monotonic()
@@ -83,6 +84,25 @@ class Table:
     unit: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    drift: float | None = None  # one contender against itself, as if it were another
+
+    @property
+    def refused(self) -> bool:
+        """The machine was too restless: what was measured twice did not come out alike."""
+        return self.drift is not None and abs(self.drift - 1) > MOST_DRIFT
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "rows": [row.as_json() for row in self.rows],
+            "notes": list(self.notes),
+            "drift": self.drift,
+            "refused": self.refused,
+        }
 
 
 class Report:
@@ -116,19 +136,14 @@ class Report:
         for table in self.tables:
             print()
             print(_text(table))
+            if table.drift is not None:
+                word = "REFUSED: " if table.refused else ""
+                print(f"{word}against itself, the peer measured twice: x {table.drift:.2f}")
         if options.json:
             found = {
                 "bench": self.name,
                 "machine": machine,
-                "tables": [
-                    {
-                        "title": table.title,
-                        "unit": table.unit,
-                        "rows": [row.as_json() for row in table.rows],
-                        "notes": list(table.notes),
-                    }
-                    for table in self.tables
-                ],
+                "tables": [table.as_json() for table in self.tables],
             }
             options.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -163,10 +178,24 @@ def contest(
     more_is_better: bool = False,
     in_order: bool = False,
     notes: Sequence[str] = (),
+    twice: str | None = None,
+    tries: int = 2,
 ) -> Table:
     """Let them run in turns, in one order and then in the other (`in_order`: always in the
-    first); the first turn is for warmth.
+    first); the first turn is for warmth. The contender that is named by `twice` runs twice in
+    each round: what it differs from itself is the drift, and too much of it refuses the run,
+    which is tried again.
     """
+    if twice is not None:
+        again = next(c for c in contenders if c.name == twice)
+        more = (*contenders, Contender(f"{twice}, again", again.run, twice))
+        for _ in range(tries):
+            table = contest(title, unit, more, rounds, more_is_better=more_is_better,
+                            in_order=in_order, notes=notes)
+            table = replace(table, rows=table.rows[:-1], drift=table.rows[-1].ratio)
+            if not table.refused:
+                break
+        return table
     for contender in contenders:
         contender.run()
     values: dict[str, list[float]] = {contender.name: [] for contender in contenders}
@@ -178,6 +207,73 @@ def contest(
     return Table(
         title, unit, tuple(_row(c, values, more_is_better) for c in contenders), tuple(notes)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the figures that a round gives: where it stands, and what is better."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool = False
+
+
+def contests(
+    figures: Sequence[Figure],
+    contenders: Mapping[str, Callable[[], Mapping[str, float]]],
+    rounds: int,
+    peers: Sequence[str],
+    *,
+    tries: int = 2,
+    notes: Sequence[str] = (),
+) -> list[Table]:
+    """A table a figure, of rounds that give several at once. Everybody is held against the best
+    of the peers; the first of them runs twice in each round, and its drift in the first figure
+    refuses the run (it is tried again).
+    """
+    peers = [peer for peer in peers if peer in contenders]
+    twice = peers[0] if peers else next(iter(contenders))
+    order = [*contenders, _AGAIN]
+    tables: list[Table] = []
+    for _ in range(tries):
+        found: dict[str, list[Mapping[str, float]]] = {name: [] for name in order}
+        for number in range(-1, rounds):
+            if number >= ENOUGH_ROUNDS and time.monotonic() - _started > BUDGET:
+                break
+            for name in order if number % 2 == 0 else reversed(order):
+                one = contenders[twice if name == _AGAIN else name]()
+                if number >= 0:  # the first turn is for warmth
+                    found[name].append(one)
+        tables = [_figure_table(figure, found, peers, twice, notes) for figure in figures]
+        drift = tables[0].drift
+        tables = [replace(table, drift=drift) for table in tables]
+        if not tables[0].refused:
+            break
+    return tables
+
+
+_AGAIN = "the same again"
+
+
+def _figure_table(
+    figure: Figure,
+    found: Mapping[str, Sequence[Mapping[str, float]]],
+    peers: Sequence[str],
+    twice: str,
+    notes: Sequence[str],
+) -> Table:
+    values = {name: [one[figure.key] for one in ones] for name, ones in found.items()}
+    again = values.pop(_AGAIN)
+    drift = statistics.median(a / b for a, b in zip(again, values[twice], strict=True) if b)
+    choose = max if figure.more_is_better else min
+    best = choose(peers, key=lambda name: statistics.median(values[name])) if peers else None
+    rows = tuple(
+        _row(Contender(name, lambda: 0.0, best if name != best else None),
+             values, figure.more_is_better)
+        for name in values
+    )
+    return Table(figure.title, figure.unit, rows, tuple(notes), drift)
 
 
 def _row(contender: Contender, values: Mapping[str, list[float]], more_is_better: bool) -> Row:
@@ -306,6 +402,15 @@ def _cpu_model() -> str:
         if line.startswith(("model name", "Model")):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def busy_seconds() -> float:
+    """What all cores have worked since the machine started: everybody's work, in hooks and
+    interrupts too.
+    """
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _idle, _wait, irq, softirq, _steal = map(int, words)
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_ticks() -> tuple[int, int]:
