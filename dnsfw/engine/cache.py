@@ -20,6 +20,7 @@ from cachetools import TLRUCache
 from dnsfw.engine.effects import Note
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.limits import FAILURE_MIN, QUESTION_FAILURE_MAX, Limits
+from dnsfw.engine.replies import Replies
 from dnsfw.model import Nanos, RoleId
 from dnsfw.wire.message import CD, RD, Ede, Query
 from dnsfw.wire.reply import Template
@@ -172,6 +173,7 @@ class Ready(NamedTuple):
     born: Nanos
     until: Nanos
     notes: tuple[Note, ...] = ()
+    offer: bool = False  # the kernel may give it too, and was not told so yet
 
 
 class Front:
@@ -179,16 +181,23 @@ class Front:
     the dict's own, for speed.
     """
 
-    __slots__ = ("_items", "_limit", "_order", "get")
+    __slots__ = ("_items", "_limit", "_order", "cleared", "get", "replies")
 
     def __init__(self, limit: int) -> None:
         self._items: dict[tuple[RoleId, bytes, bool, int], Ready] = {}
         self._order: dict[RoleId, dict[CacheKey, None]] = {}
         self._limit = limit
+        self.replies = Replies(limit)  # what was made of these, and goes with them
+        self.cleared = False  # since somebody set it to False: the kernel's copies must go too
         self.get = self._items.get
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def offered(self, key: CacheKey, *, again: bool = False) -> None:
+        """The kernel was told of this one; `again`: it has forgotten it."""
+        if (ready := self._items.get(key)) is not None:
+            self._items[key] = ready._replace(offer=again)
 
     def put(self, key: CacheKey, value: Ready) -> None:
         mine = self._order.setdefault(key.role, {})
@@ -201,5 +210,7 @@ class Front:
         self._items[key] = value
 
     def clear(self) -> None:
+        self.cleared = True
+        self.replies.clear()
         self._items.clear()
         self._order.clear()

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 from dnsfw.model import Addr, Entry, Flow, Name, Nanos, Reason, RoleId, RuleId, Verdict
+from dnsfw.wire.reply import Template
+
+if TYPE_CHECKING:
+    from dnsfw.engine.cache import CacheKey
 
 AskId = NewType("AskId", int)
 
@@ -52,8 +56,32 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """The kernel may answer this question by itself, `until` then: it was asked again.
+
+    Whatever the answer tells is open for longer than that (promise 2). A hint: where there
+    is no room for it, the question goes on coming to us.
+    """
+
+    key: CacheKey
+    template: Template
+    born: Nanos  # its TTLs count from here
+    until: Nanos
+    note: Note | None = None  # of a refusal: what each hit would have told
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """From now on the kernel gives none of the answers published so far.
+
+    It stands before every effect that closes something, or changes how names are judged.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class OpenThenReply:
-    """Journal the holders, write every entry to the kernel, and only then send the replies.
+    """Journal the holders, write every entry to the kernel, and only then send the replies,
+    and publish what needs these entries.
 
     If the write fails, give the effect to `Engine.on_open_failed` instead.
     """
@@ -61,6 +89,7 @@ class OpenThenReply:
     entries: tuple[Entry, ...]
     holders: tuple[Holder, ...]
     replies: tuple[Reply, ...]
+    publish: tuple[Publish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +143,4 @@ class Note:
     upstream: int | None = None  # who failed; only the server knows its address
 
 
-Effect = Reply | OpenThenReply | Close | Cut | Ask | Forget | Note
+Effect = Reply | OpenThenReply | Publish | Withdraw | Close | Cut | Ask | Forget | Note

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 
 from dnsfw.engine import notes
 from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
@@ -31,27 +30,28 @@ from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
+from dnsfw.engine.offers import Offers, asked_name
 from dnsfw.engine.pending import Pending, Waiter
-from dnsfw.engine.places import GrantRow
 from dnsfw.engine.refusals import any_answer, failure, instead
 from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
-from dnsfw.model import Addr, Entry, Flow, Grant, Lockdown, Mode, Name, Nanos, Reason, RoleId
+from dnsfw.engine.views import Views
+from dnsfw.model import SECOND, Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
 
-_NAMES_TOLD = 4  # enough for one line of an event
 _NO_ROOM = "too many questions in flight"
 
 
-class Engine:
+class Engine(Views):
     """Queries, answers and deadlines in; replies, grants and questions out.
 
     `rng` must be `random.SystemRandom` in production. `trusted` are the upstreams whose
     AD bit is believed: those that only this host can speak for (RFC 4035, section 4.9.3).
+    `publishes` where the kernel can give answers itself.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Engine:
         limits: Limits | None = None,
         *,
         trusted: frozenset[int] = frozenset(),
+        publishes: bool = False,
     ) -> None:
         limits = limits or Limits()
         self._policy = policy
@@ -75,6 +76,8 @@ class Engine:
         self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
         self._closer = Closer(self._ledger, self._lookups, limits)
         self._keeper = Keeper(self._lookups, self._cache, limits, rng)
+        fronts = self._front, self._refuser.front
+        self._offers = Offers(fronts, self._lookups, limits, able=publishes)
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
         )
@@ -82,6 +85,7 @@ class Engine:
         self._take_settings(policy)
         self._closer.load(policy, Nanos(0))
         self._keeper.load(policy, Nanos(0))
+        self._offers.begin()
 
     # --- queries ---
 
@@ -95,7 +99,7 @@ class Engine:
         if client.role in self._asked:
             self._asked[client.role] += 1
         asked = peek(wire)
-        if asked is not None and (known := self._known(asked, client, now)) is not None:
+        if asked is not None and (known := self._known(asked, client, now, wire)) is not None:
             return known
         try:
             query = read_query(wire)
@@ -106,10 +110,12 @@ class Engine:
         # dig and others send an option with every query, which peek leaves to read_query.
         if asked is None and (known := self._known(query, client, now)) is not None:
             return known
-        return self._decide(query, client, now)
+        return self._first(self._decide(query, client, now))
 
-    def _known(self, asked: Peek | Query, client: Client, now: Nanos) -> list[Effect] | None:
-        """A reply that is ready; None where the question has to be looked into."""
+    def _known(
+        self, asked: Peek | Query, client: Client, now: Nanos, wire: bytes = b""
+    ) -> list[Effect] | None:
+        """A reply that is ready, or None. `wire`: copies of it need no reading for a while."""
         key = (client.role, asked.key, asked.do, asked.flags & KEY_FLAGS)
         ready = self._front.get(key)
         if ready is not None and now < ready.until:
@@ -117,10 +123,18 @@ class Engine:
             limit = None if client.transport is Transport.UDP else OVER_TCP
             age = seconds_since(ready.born, now)
             reply = Reply(client, ready.template.render(asked, age, limit))
+            if wire and limit is None and not ready.notes:
+                until = min(ready.until, Nanos(ready.born + age * SECOND + 1))
+                self._front.replies.put(client.role, wire, reply.wire, until)
+            if ready.offer and self._offers.on:
+                return [reply, *ready.notes, self._offers.make(CacheKey(*key), ready)]
             return [reply, *ready.notes] if ready.notes else [reply]
         if (ready := self._refuser.front.get(key)) is not None:
             self._refuser.count += 1
-            return [Reply(client, render(ready.template, asked, client)), *ready.notes]
+            reply = Reply(client, render(ready.template, asked, client))
+            if ready.offer and self._offers.on:
+                return [reply, *ready.notes, self._offers.make(CacheKey(*key), ready)]
+            return [reply, *ready.notes]
         return None
 
     def _decide(self, query: Query, client: Client, now: Nanos) -> list[Effect]:
@@ -180,11 +194,11 @@ class Engine:
 
     def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> list[Effect]:
         """A datagram, or a message, that came back for an Ask. Junk leads to nothing."""
-        return self._finish(self._lookups.on_answer(ask, wire, now), now)
+        return self._first(self._finish(self._lookups.on_answer(ask, wire, now), now))
 
     def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:
         """The way to the upstream broke: ICMP refused, TCP reset, no route."""
-        return self._finish(self._lookups.on_failed(ask, why, now), now)
+        return self._first(self._finish(self._lookups.on_failed(ask, why, now), now))
 
     def _finish(self, step: Step, now: Nanos) -> list[Effect]:
         done = step.done
@@ -215,6 +229,8 @@ class Engine:
         pending = done.pending
         item = Closing(pending.key.role, pending.name, pending.qtype)
         effects = self._keeper.done(item, done, self._policy, self._settler, now)
+        if self._offers.renews(pending.key):
+            effects += self._offers.renewed(done, self._cache, self._policy, self._settler, now)
         if not self._closer.asking(item):
             return effects
         site = self._settler.site
@@ -233,7 +249,7 @@ class Engine:
         effects += _close(self._ledger.sweep(now))
         if self._lockdown is Lockdown.OFF:
             effects += self._closer.start(self._policy, now) + self._keeper.start(now)
-        return effects
+        return self._first(effects)
 
     def next_deadline(self) -> Nanos | None:
         """When `on_deadline` is wanted next; None while nothing is under way."""
@@ -257,12 +273,12 @@ class Engine:
         replies = [Reply(r.client, instead(r.wire, ede)) for r in effect.replies]
         self._counts["failed"] += len(replies)
         told = [notes.not_opened(h.role, h.name, h.rule, h.addr) for h in effect.holders[:1]]
-        return [*_close(entries), *replies, *told]
+        return self._first([*_close(entries), *replies, *told])
 
     def on_close_failed(self, effect: Close) -> list[Effect]:
         """The kernel took a closing not: fail closed, and open again for whoever asks again."""
         self._front.clear()
-        return _close(self._ledger.lost(effect.entries))
+        return self._first(_close(self._ledger.lost(effect.entries)))
 
     def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
         """Judge by another policy from now on; closes at once what it refuses."""
@@ -283,7 +299,7 @@ class Engine:
                 if pending.closing:
                     effects += self._closed(step.done, now)
                 effects += self._refuser.everyone(step.done.waiters)
-        return effects
+        return self._first(effects)
 
     def _still_wanted(self, pending: Pending) -> bool:
         """Whether the policy of now would send a question that is in flight (promise 7)."""
@@ -310,16 +326,20 @@ class Engine:
             return lives(self._policy, role, piece)
 
         judge = judging(self._policy, self._settler.site)
-        return _close(self._ledger.adopt(entries, holders, judge, keep_tail, now))
+        changed = self._ledger.adopt(entries, holders, judge, keep_tail, now)
+        self._front.cleared = bool(changed)  # what the kernel tells may stand on these
+        return self._first(_close(changed))
 
     def set_lockdown(self, lockdown: Lockdown, now: Nanos) -> list[Effect]:
         """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
+        if lockdown is self._lockdown is Lockdown.OFF:
+            return []
         self._lockdown = lockdown
         self._front.clear()
         self._refuser.front.clear()
         effects: list[Effect] = []
         if lockdown is Lockdown.OFF:
-            return effects
+            return self._first(effects)
         for pending in self._lookups.table:
             step = self._lookups.abandon(pending)
             assert step.done is not None
@@ -328,61 +348,40 @@ class Engine:
                 effects += self._closed(step.done, now)
             for w in step.done.waiters:
                 effects += self._refuser.plainly(w.query, w.client, Reason.LOCKDOWN, Ede.BLOCKED)
-        return effects
+        return self._first(effects)
 
-    def set_own_addresses(self, own: Iterable[Addr]) -> None:
+    def set_own_addresses(self, own: Iterable[Addr]) -> list[Effect]:
         """The host's addresses: under `default: deny` no answer holds them unasked."""
-        self._settler.site = replace(self._settler.site, own=frozenset(own))
-        self._front.clear()
+        if self._settler.site.own != (mine := frozenset(own)):
+            self._settler.site = replace(self._settler.site, own=mine)
+            self._front.clear()
+        return self._first([])
 
-    # --- people ask ---
+    # --- answers of the kernel ---
 
-    def grants(self, now: Nanos) -> list[GrantRow]:
-        """Every live grant with the names behind it."""
-        return list(self._ledger.rows(now))
+    def renew(self, key: CacheKey, until: Nanos, now: Nanos) -> list[Effect] | None:
+        """The kernel gives this answer often and until then: ask anew. None: later, perhaps."""
+        policy = self._policy.roles.get(key.role)
+        if policy is None or self._lockdown is not Lockdown.OFF or policy.mode is Mode.AUDIT:
+            return []
+        if not _lets_ask(policy, asked_name(key)):
+            return []
+        return self._offers.renew(key, until, now)
 
-    def asked(self, role: RoleId) -> int:
-        """How many queries came from a role since it is there."""
-        return self._asked.get(role, 0)
+    def unpublished(self, key: CacheKey) -> None:
+        """The kernel does not have this answer: offer it again."""
+        self._offers.again(key)
 
-    def held(self, role: RoleId) -> int:
-        """How many addresses a role has grants on."""
-        return self._ledger.room.of(role)
-
-    def granted(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
-        """What names have opened, and closed, for a role on an address."""
-        return self._ledger.written(role, addr)
-
-    def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
-        """What a name holds now."""
-        return self._ledger.addresses(role, name)
-
-    def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
-        """Who holds an address, or held it last: the latest first."""
-        return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))
-
-    def stats(self) -> dict[str, int]:
-        """Counters and sizes, under stable names."""
-        return {
-            **self._counts,
-            **self._cache.sizes(),
-            "asked": self._lookups.asked,
-            "junk": self._lookups.junk,
-            "pending": len(self._lookups.table),
-            "front": len(self._front),
-            "refusals": len(self._refuser.front),
-            "refused": self._refuser.count,
-            "grants": len(self._ledger),
-            "names": self._ledger.names_held,
-            "closings": len(self._closer),
-            "kept": len(self._keeper),
-        }
+    def _first(self, effects: list[Effect]) -> list[Effect]:
+        """What the kernel tells is taken back before anything is closed or judged anew."""
+        return self._offers.withdrawn() + effects
 
     # --- the policy ---
 
     def _take_settings(self, policy: Policy) -> None:
         self._front.clear()
         self._refuser.take(policy)
+        self._offers.on = self._offers.able and policy.dns.kernel_answers
         self._cache.keep(policy.roles)
         self._asked = {role: self._asked.get(role, 0) for role in policy.roles}
         self._ledger.take_policy(policy)

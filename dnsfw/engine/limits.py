@@ -49,5 +49,6 @@ class Limits:
     keeps: int = 4096  # names of `keep: true`; more are looked up when they are asked for
     keeps_at_once: int = 8  # their look-ups in flight
     keeps_a_second: int = 100  # and begun: more than that come later
+    renewals_at_once: int = 32  # answers of the kernel asked for anew; clients come first
     asked_a_minute: int = 100  # names a rule with `close: asked` may have looked up
     asked_label: int = 32  # bytes in a label of such a name (promise 7)

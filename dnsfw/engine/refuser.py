@@ -46,7 +46,7 @@ class Refuser:
         note = notes.refused(client.role, query.name, reason, rule)
         if rule is None or rule.close is None:  # else it matters that it was asked
             key = CacheKey.of(client.role, query)
-            self.front.put(key, Ready(template, _BORN, _ALWAYS, (note,)))
+            self.front.put(key, Ready(template, _BORN, _ALWAYS, (note,), True))
         return [Reply(client, render(template, query, client)), note]
 
     def plainly(self, query: Query, client: Client, reason: Reason, ede: Ede) -> list[Effect]:

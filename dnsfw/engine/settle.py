@@ -48,6 +48,7 @@ class _Held:
     entries: list[Entry] = field(default_factory=list)
     holders: list[Holder] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
+    whole: bool = True  # every address has its grant: else a later closing would not see it
     notes: list[Note] = field(default_factory=list)
 
 
@@ -82,7 +83,9 @@ class Settler:
         replies = tuple(Reply(w.client, render(template, w.query, w.client, age)) for w in waiters)
         audited = _audited(key, facts, ruling)
         if not held.left and now < expires:
-            self._front.put(key, Ready(template, facts.born, expires, audited))
+            # In audit, which a pause is too, addresses are told that no grant opens.
+            offer = held.whole and policy.mode is Mode.ENFORCE
+            self._front.put(key, Ready(template, facts.born, expires, audited, offer))
         told = (*audited, *held.notes, *_filtered(key, facts, ruling))
         if held.holders:  # even with nothing new to write: the journal must know the name
             opened = OpenThenReply(tuple(held.entries), tuple(held.holders), replies)
@@ -102,6 +105,7 @@ class Settler:
             held.usable.update(out.held)
             if out.shut:
                 self._front.clear()
+            held.whole &= not out.left
             for addr, why in out.left.items():
                 written = self._ledger.written(key.role, addr)
                 closed = any(grant.verdict is Verdict.DENY for grant in written)
@@ -144,7 +148,7 @@ class Settler:
         note = notes.chain_refused(key.role, facts.name, by)
         until = min(facts.expires, now + REFUSAL_TTL * SECOND)
         if now < until:
-            self._front.put(key, Ready(template, now, Nanos(until), (note,)))
+            self._front.put(key, Ready(template, now, Nanos(until), (note,), True))
         return [*(Reply(w.client, render(template, w.query, w.client)) for w in waiters), note]
 
 

@@ -253,6 +253,15 @@ class World:
         self.leases.clear()  # a deadline moves earlier only by policy
         self.see(self.play.does(self.play.engine.swap_policy(policy, self.play.now)))
 
+    def renew(self) -> None:
+        """The kernel was asked for some of what it has, and it ends soon."""
+        play = self.play
+        for key, published in list(play.published.items()):
+            if self.rng.random() < 0.5:
+                self.asked_for.add((key.role, Name(key.key[:-4])))
+                effects = play.engine.renew(key, published.until, play.now)
+                self.see(play.does(effects or []))
+
     def fail_writes(self) -> None:
         self.play.kernel.refuses = self.rng.randrange(4)
 
@@ -265,7 +274,8 @@ class World:
         """kill -9, and a new engine over the kernel's table and the journal."""
         play = self.play
         entries = [Entry(role, addr, g) for (role, addr), g in play.kernel.entries.items()]
-        play.engine = Engine(play.policy, 2, FixedRng(self.rng.randrange(1 << 16)), LIMITS)
+        rng = FixedRng(self.rng.randrange(1 << 16))
+        play.engine = Engine(play.policy, 2, rng, LIMITS, publishes=True)
         play.open_asks.clear()
         self.waiting.clear()
         self.lockdown = Lockdown.OFF
@@ -392,10 +402,11 @@ def asker(play: Play, ask: Ask) -> RoleId:
 def test_the_promises_hold_after_every_event(seed: int) -> None:
     rng = Random(seed)
     policy = random_policy(rng)
-    engine = Engine(policy, 2, FixedRng(), LIMITS)
+    engine = Engine(policy, 2, FixedRng(), LIMITS, publishes=True)
     world = World(rng, Play(policy, engine, KernelTable(LIMITS.grants)))
     events = [world.query] * 40 + [world.answer] * 40 + [world.wait] * 14
     events += [world.swap] * 2 + [world.fail_writes, world.lock, world.restart]
+    events += [world.renew] * 4
 
     for _ in range(EVENTS):
         rng.choice(events)()

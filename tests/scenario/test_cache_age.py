@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dnsfw.engine.effects import Ask, OpenThenReply, Reply
+from dnsfw.model import addr_from
 from dnsfw.wire import reply
 from dnsfw.wire.name import from_text
 from tests.support.play import Play, rr
@@ -36,7 +37,7 @@ def test_a_hit_has_the_id_and_the_case_of_its_own_query(play: Play) -> None:
 def test_a_hit_after_the_front_was_emptied_is_judged_again_and_opens_again(play: Play) -> None:
     play.query("www.example.com").expects(Ask)
     play.answer("www.example.com", "192.0.2.7", ttl=60).expects(OpenThenReply)
-    play.engine.set_own_addresses([])
+    play.engine.set_own_addresses([addr_from("198.51.100.1")])
     play.after(seconds=30)
 
     scene = play.query("www.example.com").expects(OpenThenReply)

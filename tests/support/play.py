@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import pairwise
 
+from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.effects import (
     Ask,
     Client,
@@ -26,13 +27,26 @@ from dnsfw.engine.effects import (
     Forget,
     Note,
     OpenThenReply,
+    Publish,
     Reply,
     Transport,
+    Withdraw,
 )
 from dnsfw.engine.engine import Engine
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.ranges import is_loopback
-from dnsfw.model import HOST, SECOND, Addr, Flow, Grant, Nanos, RoleId, addr_from, addr_text
+from dnsfw.model import (
+    HOST,
+    SECOND,
+    Addr,
+    Flow,
+    Grant,
+    Name,
+    Nanos,
+    RoleId,
+    addr_from,
+    addr_text,
+)
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.policy import Policy
 from dnsfw.wire import message, rdata, reply
@@ -200,6 +214,7 @@ class Play:
     sent: list[Ask] = field(default_factory=list)  # every byte that went upstream
     unexpected: dict[int, Effect] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
+    published: dict[CacheKey, Publish] = field(default_factory=dict)  # what the kernel answers
     _kept: list[Effect] = field(default_factory=list)  # ids stay unique while these live
     _next_id: int = 0
 
@@ -340,6 +355,7 @@ class Play:
                     if self.kernel.write(entries):
                         for one in replies:
                             self._told(one)
+                        self.published.update((p.key, p) for p in effect.publish)
                     else:
                         self.failed.add(id(effect))
                         queue += self.engine.on_open_failed(effect, self.now)
@@ -349,12 +365,47 @@ class Play:
                         queue += self.engine.on_close_failed(effect)
                 case Reply():
                     self._told(effect)
+                case Publish(key):
+                    self.published[key] = effect
+                case Withdraw():
+                    self.published.clear()
                 case Ask(ask):
                     self.open_asks[ask] = effect
                     self.sent.append(effect)
                 case Forget(ask):
                     self.open_asks.pop(ask, None)
+            self._kernel_tells()
         return Scene(self, done)
+
+    def kernel_answer(
+        self, name: str, rtype: str = "A", role: RoleId = HOST, *, do: bool = False
+    ) -> Response | None:
+        """What the kernel would say by itself now; None: it leaves the question to us."""
+        wire = reply.write_query(1, from_text(name), qtype_of(rtype), do=do)
+        found = self.published.get(CacheKey.of(role, query := message.read_query(wire)))
+        if found is None or self.now >= found.until:
+            return None
+        age = -((found.born - self.now) // SECOND) if found.born else 0
+        return message.read_response(found.template.render(query, age))
+
+    def _kernel_tells(self) -> None:
+        """Promises 1 and 2 of every answer that the kernel may give from now to its end."""
+        for key, published in list(self.published.items()):
+            if published.until <= self.now:
+                del self.published[key]
+                continue
+            wire = reply.write_query(1, Name(key.key[:-4]), int.from_bytes(key.key[-4:-2], "big"))
+            heard = message.read_response(published.template.render(message.read_query(wire)))
+            rules = self.policy.roles[key.role]
+            for addr, ttl in told_addresses(heard):
+                if self.policy.dns.refuse == "zero" and not any(addr[12:]):
+                    continue
+                assert published.born + ttl * SECOND <= published.until, "a TTL past the entry"
+                for when in (self.now, Nanos(published.until - 1)):
+                    assert self.kernel.opens(rules, addr, when), (
+                        f"{to_text(heard.name)}: the kernel tells {addr_text(addr)}, which is "
+                        f"closed {(when - self.now) / SECOND:g} s from now"
+                    )
 
     def _told(self, one: Reply) -> None:
         """Promises 1 and 2, held at every reply of every script."""
@@ -382,11 +433,13 @@ def told_addresses(heard: Response) -> list[tuple[Addr, int]]:
     return found
 
 
-def begin(policy: str, *, upstreams: int = 1, limits: Limits | None = None) -> Play:
+def begin(
+    policy: str, *, upstreams: int = 1, limits: Limits | None = None, publishes: bool = False
+) -> Play:
     """A play under a policy."""
     compiled = compile_text(policy)
     limits = limits or Limits()
-    engine = Engine(compiled, upstreams, FixedRng(), limits)
+    engine = Engine(compiled, upstreams, FixedRng(), limits, publishes=publishes)
     return Play(compiled, engine, KernelTable(limits.grants))
 
 

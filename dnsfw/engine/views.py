@@ -1,0 +1,79 @@
+"""What people ask of the engine: it changes nothing."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from dnsfw.engine.cache import Cache, Front
+from dnsfw.engine.closer import Closer
+from dnsfw.engine.keeper import Keeper
+from dnsfw.engine.ledger import Ledger
+from dnsfw.engine.lookups import Lookups
+from dnsfw.engine.offers import Offers
+from dnsfw.engine.places import GrantRow
+from dnsfw.engine.refuser import Refuser
+from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
+
+__all__ = ["Views"]
+
+_NAMES_TOLD = 4  # enough for one line of an event
+
+
+class Views:
+    """The half of `Engine` that only looks."""
+
+    _asked: dict[RoleId, int]
+    _cache: Cache
+    _closer: Closer
+    _counts: dict[str, int]
+    _front: Front
+    _keeper: Keeper
+    _ledger: Ledger
+    _lookups: Lookups
+    _offers: Offers
+    _refuser: Refuser
+
+    def grants(self, now: Nanos) -> list[GrantRow]:
+        """Every live grant with the names behind it."""
+        return list(self._ledger.rows(now))
+
+    def asked(self, role: RoleId) -> int:
+        """How many queries came from a role since it is there."""
+        return self._asked[role] + self._front.replies.hits[role] if role in self._asked else 0
+
+    def held(self, role: RoleId) -> int:
+        """How many addresses a role has grants on."""
+        return self._ledger.room.of(role)
+
+    def granted(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
+        """What names have opened, and closed, for a role on an address."""
+        return self._ledger.written(role, addr)
+
+    def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
+        """What a name holds now."""
+        return self._ledger.addresses(role, name)
+
+    def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
+        """Who holds an address, or held it last: the latest first."""
+        return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))
+
+    def stats(self) -> dict[str, int]:
+        """Counters and sizes, under stable names."""
+        again = self._front.replies.hits.total()
+        return {
+            **self._counts,
+            "queries": self._counts["queries"] + again,
+            "hits": self._counts["hits"] + again,
+            **self._cache.sizes(),
+            "asked": self._lookups.asked,
+            "junk": self._lookups.junk,
+            "pending": len(self._lookups.table),
+            "front": len(self._front),
+            "refusals": len(self._refuser.front),
+            "refused": self._refuser.count,
+            "grants": len(self._ledger),
+            "names": self._ledger.names_held,
+            "closings": len(self._closer),
+            "kept": len(self._keeper),
+            "renewed": self._offers.count,
+        }
