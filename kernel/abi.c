@@ -4,6 +4,7 @@
  */
 #include "include/dnsfw/abi.h"
 #include "include/dnsfw/abi_dns.h"
+#include "include/dnsfw/abi_suffix.h"
 
 #define SHOW(kind, name) kind dnsfw_##name abi_##name
 
@@ -31,6 +32,10 @@ SHOW(enum, fall);
 SHOW(enum, stage);
 SHOW(enum, dns_mark);
 SHOW(enum, key_flag);
+SHOW(enum, suffix);
+SHOW(enum, outcome);
+SHOW(enum, refusal_kind);
+SHOW(enum, stop);
 
 SHOW(struct, grant_key);
 SHOW(struct, slot);
@@ -66,3 +71,9 @@ SHOW(struct, answer);
 SHOW(struct, answer_big);
 SHOW(struct, dns);
 SHOW(struct, role_answers);
+SHOW(struct, bucket);
+SHOW(struct, suffix_head);
+SHOW(struct, meaning);
+SHOW(struct, refusal_key);
+SHOW(struct, asked_event);
+SHOW(struct, refused);

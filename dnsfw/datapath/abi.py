@@ -242,6 +242,36 @@ class KeyFlag(IntEnum):
     KEY_CD = 2
 
 
+class Suffix(IntEnum):
+    TABLES = 2
+    SLOTS = 8
+    LABELS = 32
+    CLASS_BITS = 12
+    ROLE_UNITS = 4
+    VERSION = 1
+    TEMPLATES = 4096
+    RING_BYTES = 65536
+
+
+class Outcome(IntEnum):
+    NONE = 0
+    PASS = 1
+    DEFAULT = 2
+    ODD = 3
+    FIRST = 4
+
+
+class RefusalKind(IntEnum):
+    ANY = 0
+    A = 1
+    AAAA = 2
+
+
+class Stop(IntEnum):
+    AT = 1
+    BELOW = 2
+
+
 class _GrantKeyFields(NamedTuple):
     role: int
     addr: bytes
@@ -928,23 +958,21 @@ class _DnsFields(NamedTuple):
     answers: int
     refusals: int
     seal_seed: int
-    suffix_seed: tuple[int, ...]
-    suffix_half: int
-    suffix_mask: int
+    suffix: int
 
 
 class Dns(_DnsFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 40
-    LAYOUT: ClassVar[Struct] = Struct("<IBB2xQQQII")
+    SIZE: ClassVar[int] = 24
+    LAYOUT: ClassVar[Struct] = Struct("<IBB2xQI4x")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.epoch, self.answers, self.refusals, self.seal_seed, *self.suffix_seed, self.suffix_half, self.suffix_mask)
+        return self.LAYOUT.pack(self.epoch, self.answers, self.refusals, self.seal_seed, self.suffix)
 
     @classmethod
     def unpack(cls, data: bytes) -> Dns:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4:6], v[6], v[7])
+        return cls(v[0], v[1], v[2], v[3], v[4])
 
 
 class _RoleAnswersFields(NamedTuple):
@@ -965,3 +993,138 @@ class RoleAnswers(_RoleAnswersFields):
     def unpack(cls, data: bytes) -> RoleAnswers:
         v = cls.LAYOUT.unpack(data)
         return cls(v[0], v[1], v[2])
+
+
+class _BucketFields(NamedTuple):
+    slots: tuple[int, ...]
+
+
+class Bucket(_BucketFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 64
+    LAYOUT: ClassVar[Struct] = Struct("<QQQQQQQQ")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(*self.slots)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Bucket:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0:8])
+
+
+class _SuffixHeadFields(NamedTuple):
+    key0: int
+    key1: int
+    version: int
+    generation: int
+    buckets: int
+    roles: int
+    meanings: int
+    columns: int
+    classes: int
+    zero: int
+    entries: int
+
+
+class SuffixHead(_SuffixHeadFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 64
+    LAYOUT: ClassVar[Struct] = Struct("<QQIIIIIIIII12x")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.key0, self.key1, self.version, self.generation, self.buckets, self.roles, self.meanings, self.columns, self.classes, self.zero, self.entries)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SuffixHead:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10])
+
+
+class _MeaningFields(NamedTuple):
+    at: int
+    one: int
+    deep: int
+    stop: int
+
+
+class Meaning(_MeaningFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 8
+    LAYOUT: ClassVar[Struct] = Struct("<HHHH")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.at, self.one, self.deep, self.stop)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Meaning:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3])
+
+
+class _RefusalKeyFields(NamedTuple):
+    generation: int
+    outcome: int
+
+
+class RefusalKey(_RefusalKeyFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 8
+    LAYOUT: ClassVar[Struct] = Struct("<II")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.generation, self.outcome)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RefusalKey:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])
+
+
+class _AskedEventFields(NamedTuple):
+    at: int
+    netns: int
+    role: int
+    rule: int
+    pid: int
+    ifindex: int
+    addr: bytes
+    port: int
+    qtype: int
+    reason: int
+    length: int
+    comm: bytes
+    name: bytes
+
+
+class AskedEvent(_AskedEventFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 328
+    LAYOUT: ClassVar[Struct] = Struct("<QQIIII16sHHBB2x16s256s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.at, self.netns, self.role, self.rule, self.pid, self.ifindex, self.addr, self.port, self.qtype, self.reason, self.length, self.comm, self.name)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AskedEvent:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12])
+
+
+class _RefusedFields(NamedTuple):
+    refused: int
+    untold: int
+
+
+class Refused(_RefusedFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 16
+    LAYOUT: ClassVar[Struct] = Struct("<QQ")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.refused, self.untold)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Refused:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0], v[1])

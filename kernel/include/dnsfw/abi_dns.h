@@ -66,7 +66,10 @@ enum dnsfw_key_flag {
 	DNSFW_KEY_CD = 2,
 };
 
-/* answers, answers_big: hash. A template of refusals has length 0 and no name */
+/* answers, answers_big: hash. A template of refusals has role 0, length 0, its
+ * kind as qtype, and for a name a dnsfw_refusal_key (abi_suffix.h). It belongs
+ * to its generation, not to an epoch.
+ */
 struct dnsfw_name_key {
 	__u32 role;
 	__u16 qtype;
@@ -139,11 +142,10 @@ struct dnsfw_dns {
 	__u8 refusals;		/* ... and refuses by suffixes */
 	__u8 pad[2];
 	__u64 seal_seed;	/* odd */
-	__u64 suffix_seed[2];
-	__u32 suffix_half;	/* which half of the table is live */
-	__u32 suffix_mask;	/* buckets of a half, less one */
+	__u32 suffix;		/* table of `suffixes` in force, + 1; 0: none */
+	__u8 pad_end[4];
 };
-_Static_assert(sizeof(struct dnsfw_dns) == 40, "dnsfw_dns is ABI");
+_Static_assert(sizeof(struct dnsfw_dns) == 24, "dnsfw_dns is ABI");
 
 /* role_answers: per-CPU array by role */
 struct dnsfw_role_answers {
