@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
+from typing import NamedTuple
 
 from dnsfw.model import Name
 from dnsfw.wire.codes import AA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, Rcode
@@ -13,7 +14,7 @@ from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
 from dnsfw.wire.record import Record
 from dnsfw.wire.sections import Sections
 
-__all__ = ["Template", "soa", "write_error", "write_query", "write_reply"]
+__all__ = ["Parts", "Template", "soa", "write_error", "write_query", "write_reply"]
 
 EDE_OPTION = 15  # RFC 8914 §2
 MAX_EDE_TEXT = 160  # octets; with the longest question still below 512
@@ -74,6 +75,19 @@ def write_error(error: Refuse) -> bytes | None:
 def soa(owner: Name, ttl: int) -> Record:
     """The SOA that lets clients keep a negative answer of ours for `ttl` seconds (RFC 2308 §5)."""
     return Record(owner, SOA, IN, ttl, _SOA_NAMES + _SOA_TIMES.pack(1, 3600, 600, 86_400, ttl))
+
+
+class Parts(NamedTuple):
+    """What a template is made of, for whoever renders it elsewhere (the kernel)."""
+
+    flags: int  # of the header, RD and CD not among them, for who sent an OPT
+    bare_flags: int  # for who did not
+    ad: bool  # AD for who asks for it
+    answers: int  # records
+    authority: int
+    body: bytes  # from the end of the question on, without OPT
+    ttl_at: tuple[int, ...]  # offsets in `body`
+    opt: bytes  # DO clear
 
 
 class Template:
@@ -141,6 +155,19 @@ class Template:
         if age > 0:
             body = self._aged(age)
         return HEADER.pack(query.id, said, 1, *self._counts, additional) + question + body + opt
+
+    @property
+    def parts(self) -> Parts:
+        """The same, in parts."""
+        return Parts(
+            self._flags,
+            self._bare_flags,
+            bool(self._ad),
+            *self._counts,
+            self._body,
+            tuple(at for at, _ in self._ttls),
+            self._opt,
+        )
 
     def _aged(self, age: int) -> bytes:
         body = bytearray(self._body)

@@ -92,8 +92,9 @@ _Static_assert(sizeof(struct dnsfw_long_key) == 264, "dnsfw_long_key is ABI");
 /* An element of a hash is reused for another key under its readers, so a copy
  * counts when its seal is right: the sum, modulo 2^64, of the words of the key
  * (without what lies past 64 or 256 bytes of name), of the head from `until`
- * on, of the TTL offsets that are used and of the data, each times its own
- * factor: seed, seed + 2 step, seed + 4 step, ...
+ * on, of the TTL offsets that are used and of the data. Each word w counts as
+ * w ^ w >> 32 (else top bits would cancel out), times its own factor: seed,
+ * seed + 2 step, seed + 4 step, ...
  */
 #define DNSFW_SEAL_STEP 0x9e3779b97f4a7c15ULL
 
