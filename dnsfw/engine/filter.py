@@ -30,10 +30,13 @@ from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import ANY
 from dnsfw.policy.rule import Judgement, Rule, Share
 from dnsfw.wire import rdata
-from dnsfw.wire.message import AAAA, HTTPS, SVCB, A, Record
+from dnsfw.wire.message import AAAA, HTTPS, PTR, SVCB, A, Record
 from dnsfw.wire.name import ROOT
 
 _SERVICES = (SVCB, HTTPS)
+# The name of an address that is open: no rule names it, and the gate has let it pass.
+_OPEN = Share(ANY, Verdict.ALLOW, None, Reason.GRANTED)
+_REVERSE = Judgement((_OPEN,), True, _OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ def rule_id(rule: Rule | None) -> RuleId:
 def rule_on(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | Blocked:
     """What the policy as it is now makes of an answer. The caller has judged the name itself."""
     judgement = policy.judge(facts.name)
+    if facts.qtype == PTR and not judgement.answered and policy.mode is Mode.ENFORCE:
+        judgement = _REVERSE
     shares = list(judgement.shares)
     blocked: Blocked | None = None
     for name in facts.chain[1:]:

@@ -52,3 +52,5 @@ class Limits:
     renewals_at_once: int = 32  # answers of the kernel asked for anew; clients come first
     asked_a_minute: int = 100  # names a rule with `close: asked` may have looked up
     asked_label: int = 32  # bytes in a label of such a name (promise 7)
+    guarded_domains: int = 1024  # registrable domains whose names are counted; the oldest goes
+    guarded_names: int = 65536  # names remembered for it, over all domains; likewise

@@ -7,6 +7,7 @@ from dnsfw.engine.filter import Blocked, rule_id
 from dnsfw.engine.places import Left
 from dnsfw.model import DEFAULT_RULE, Addr, Name, Reason, RoleId, RuleId, Verdict
 from dnsfw.policy.rule import Rule
+from dnsfw.wire.codes import type_text
 from dnsfw.wire.name import to_text
 
 
@@ -29,6 +30,22 @@ def audited(
     if by is not None:
         text += f": leads to {to_text(by)}"
     return Note("audited", Verdict.ALLOW, Reason.AUDITED, role, name, rule_id(rule), text)
+
+
+def type_refused(
+    role: RoleId, name: Name, rule: Rule | None, qtype: int, *, audited: bool = False
+) -> Note:
+    """A type of an allowed name that its `qtypes` leave out."""
+    text = f"{type_text(qtype)} is not asked for: `qtypes`"
+    if audited:
+        return Note("audited", Verdict.ALLOW, Reason.AUDITED, role, name, rule_id(rule), text)
+    return Note("refused", Verdict.DENY, Reason.QTYPE, role, name, rule_id(rule), text)
+
+
+def guarded(role: RoleId, name: Name, rule: Rule | None, text: str, *, held: bool) -> Note:
+    """Names below a domain say too much (`guard`); `held`: this one did not go upstream."""
+    verdict = Verdict.DENY if held else Verdict.ALLOW
+    return Note("guarded", verdict, Reason.GUARDED, role, name, rule_id(rule), text)
 
 
 def filtered(role: RoleId, name: Name, rule: Rule | None, addr: Addr, why: Reason) -> Note:

@@ -35,13 +35,22 @@ def said(reason: Reason, rule: Rule | None) -> str:
 
 def refusal(name: Name, qtype: int, how: Refusal, reason: Reason, rule: Rule | None) -> Template:
     """The reply to a query for a denied name (RFC 8914: 15, Blocked)."""
-    ede = (Ede.BLOCKED, said(reason, rule))
+    return refusal_as(how, name, qtype, (Ede.BLOCKED, said(reason, rule)))
+
+
+def refusal_as(how: Refusal, name: Name, qtype: int, ede: tuple[int, str]) -> Template:
+    """The same with a text of its own."""
     if how == "refused":
         return Template(name, Rcode.REFUSED, ede=ede)
     if how == "zero" and (zero := _ZERO.get(qtype)) is not None:
         return Template(name, Rcode.NOERROR, [Record(name, qtype, IN, REFUSAL_TTL, zero)], ede=ede)
     rcode = Rcode.NXDOMAIN if how == "nxdomain" else Rcode.NOERROR
     return Template(name, rcode, authority=[reply.soa(name, REFUSAL_TTL)], ede=ede)
+
+
+def nothing(name: Name, ede: tuple[int, str]) -> Template:
+    """No data: the name is there, what was asked for is not."""
+    return Template(name, Rcode.NOERROR, authority=[reply.soa(name, REFUSAL_TTL)], ede=ede)
 
 
 def failure(name: Name, ede: tuple[int, str]) -> Template:

@@ -14,7 +14,7 @@ from dnsfw.engine.search import expands
 from dnsfw.engine.settle import render
 from dnsfw.model import Nanos, Reason
 from dnsfw.policy.policy import Policy, RolePolicy
-from dnsfw.wire.message import Ede, Query, Rcode
+from dnsfw.wire.message import PTR, Ede, Query, Rcode
 from dnsfw.wire.reply import Template
 
 _BORN = Nanos(0)
@@ -44,7 +44,8 @@ class Refuser:
             how = "nxdomain"
         template = refusal(query.name, query.qtype, how, reason, rule)
         note = notes.refused(client.role, query.name, reason, rule)
-        if rule is None or rule.close is None:  # else it matters that it was asked
+        # Else it matters that it was asked; and an address may be granted any moment.
+        if rule.close is None if rule else query.qtype != PTR:
             key = CacheKey.of(client.role, query)
             self.front.put(key, Ready(template, _BORN, _ALWAYS, (note,), True))
         return [Reply(client, render(template, query, client)), note]

@@ -1,0 +1,220 @@
+"""How much is said in names below one registrable domain, and when it is too much (row 63).
+
+Whoever owns a domain reads every name that is asked for below it. What carries data that way
+shows in four signs: many new names, long labels, names that do not exist, types that hold
+anything. Each counts for a domain and a role in windows of time. A name that was asked before
+is never held up by them, so what is in use goes on; only the rate (row 105) counts those too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+
+from dnsfw.engine.limits import Limits
+from dnsfw.model import SECOND, Name, Nanos, RoleId
+from dnsfw.policy.psl import anybody_registers_below
+from dnsfw.policy.questions import NORMAL, Action, Guard
+from dnsfw.wire.codes import TXT, Rcode
+from dnsfw.wire.name import labels, suffix_starts, to_text
+
+__all__ = ["Guards", "Sign", "Told", "domain_of"]
+
+_ENOUGH = 30  # answers, or new names: below that a share says nothing
+_BURST = 2  # seconds' worth of the rate that may come at once
+_NAMES_KEPT = 2  # times `names`: who is only logged goes on asking
+
+
+class Sign(Enum):
+    NAMES = "new names"
+    LABEL = "a long label"
+    NXDOMAIN = "names that do not exist"
+    TYPES = "types that hold anything"
+    RATE = "questions a second"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a question shows. `held`: it may not go upstream now. `first`: of this sign, in
+    this window.
+    """
+
+    sign: Sign
+    domain: Name
+    guard: Guard
+    held: bool
+    first: bool
+
+    @property
+    def text(self) -> str:
+        """`more than 100 new names in 300s below x.com`."""
+        guard, below = self.guard, f"below {to_text(self.domain)}"
+        match self.sign:
+            case Sign.NAMES:
+                return f"more than {guard.names} new names in {guard.window}s {below}"
+            case Sign.LABEL:
+                return f"a label longer than {guard.label} bytes {below}"
+            case Sign.NXDOMAIN:
+                return f"more than {guard.nxdomain} % of the names {below} do not exist"
+            case Sign.TYPES:
+                return f"more than {guard.types} % of the new names {below} are asked for TXT"
+            case Sign.RATE:
+                return f"more than {guard.rate} questions a second {below}"
+
+
+@dataclass(slots=True)
+class _Domain:
+    """One registrable domain, as one role asks for names below it."""
+
+    since: Nanos  # when the window began
+    tokens: float
+    filled: Nanos
+    free: Nanos = Nanos(0)  # noqa: RUF009 - a NewType is no call. Throttled: the next one passes
+    new: int = 0
+    odd: int = 0
+    answers: int = 0
+    missing: int = 0
+    seen: dict[int, Nanos] = field(default_factory=dict)  # hash of a name: asked last
+    told: set[Sign] = field(default_factory=set)
+
+
+_Key = tuple[RoleId, Guard, Name]
+
+
+class Guards:
+    """Every guarded domain that was asked lately. The one asked longest ago gives way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.held = 0  # questions that did not go upstream
+        self.signs = 0
+        self._most = limits.guarded_domains
+        self._most_names = limits.guarded_names
+        self._domains: dict[_Key, _Domain] = {}
+        self._names = 0
+
+    def __len__(self) -> int:
+        return len(self._domains)
+
+    @property
+    def names(self) -> int:
+        """How many names are remembered, over all domains."""
+        return self._names
+
+    def clear(self) -> None:
+        self._domains.clear()
+        self._names = 0
+
+    def asks(
+        self, role: RoleId, guard: Guard, name: Name, qtype: int, now: Nanos
+    ) -> Told | None:
+        """A question is about to go upstream. None: there is nothing to say about it."""
+        domain = domain_of(name)
+        here = self._domain((role, guard, domain), guard, now)
+        sign = self._rate(here, guard, now)
+        held = sign is not None and guard.action in (Action.THROTTLE, Action.REFUSE)
+        if not held:
+            known = here.seen.get(number := hash(name))
+            if known is None and (found := _sign(here, guard, name, domain, qtype)) is not None:
+                sign, held = found, _holds(here, guard, now)
+            if not held:
+                self._count(here, guard, number, qtype, now, new=known is None)
+        if sign is None:
+            return None
+        self.signs += 1
+        self.held += held
+        first = sign not in here.told
+        here.told.add(sign)
+        return Told(sign, domain, guard, held, first)
+
+    def answered(self, role: RoleId, guard: Guard, name: Name, rcode: int) -> None:
+        """An answer came. Of a domain that was forgotten meanwhile nothing is known."""
+        here = self._domains.get((role, guard, domain_of(name)))
+        if here is not None:
+            here.answers += 1
+            here.missing += rcode == Rcode.NXDOMAIN
+
+    def _domain(self, key: _Key, guard: Guard, now: Nanos) -> _Domain:
+        here = self._domains.pop(key, None)
+        while self._domains and (
+            len(self._domains) >= self._most or self._names >= self._most_names
+        ):
+            self._names -= len(self._domains.pop(next(iter(self._domains))).seen)
+        if here is None:
+            here = _Domain(now, float(_BURST * guard.rate), now)
+        elif now - here.since >= guard.window * SECOND:
+            self._roll(here, now)
+        self._domains[key] = here  # the latest last
+        return here
+
+    def _roll(self, here: _Domain, now: Nanos) -> None:
+        """A new window. Names that the last one did not ask for count as new again."""
+        before = len(here.seen)
+        here.seen = {one: at for one, at in here.seen.items() if at >= here.since}
+        self._names += len(here.seen) - before
+        here.since = now
+        here.new = here.odd = here.answers = here.missing = 0
+        here.told.clear()
+
+    def _rate(self, here: _Domain, guard: Guard, now: Nanos) -> Sign | None:
+        spent = max(0, now - here.filled) * guard.rate / SECOND
+        here.tokens = min(float(_BURST * guard.rate), here.tokens + spent)
+        here.filled = now
+        if here.tokens < 1:
+            return Sign.RATE
+        here.tokens -= 1
+        return None
+
+    def _count(
+        self, here: _Domain, guard: Guard, number: int, qtype: int, now: Nanos, *, new: bool
+    ) -> None:
+        if new:
+            here.new += 1
+            here.odd += qtype == TXT or not NORMAL.has(qtype)
+            if len(here.seen) >= _NAMES_KEPT * guard.names:
+                return
+            self._names += 1
+        here.seen[number] = now
+
+
+def _sign(here: _Domain, guard: Guard, name: Name, domain: Name, qtype: int) -> Sign | None:
+    """What a name shows that was not asked before."""
+    below = labels(name)[: -len(labels(domain))]
+    if any(len(label) > guard.label for label in below):
+        return Sign.LABEL
+    if here.new >= guard.names:
+        return Sign.NAMES
+    if here.answers >= _ENOUGH and here.missing * 100 > here.answers * guard.nxdomain:
+        return Sign.NXDOMAIN
+    odd = qtype == TXT or not NORMAL.has(qtype)
+    if odd and here.new >= _ENOUGH and here.odd * 100 > here.new * guard.types:
+        return Sign.TYPES
+    return None
+
+
+def _holds(here: _Domain, guard: Guard, now: Nanos) -> bool:
+    """Whether a name that shows a sign is held up; throttled, one in a while passes."""
+    match guard.action:
+        case Action.REFUSE:
+            return True
+        case Action.THROTTLE if now < here.free:
+            return True
+        case Action.THROTTLE:
+            here.free = Nanos(now + guard.window * SECOND // guard.names)
+    return False
+
+
+def domain_of(name: Name) -> Name:
+    """The registrable domain that a name lies below: who owns it reads the name. Of names that
+    nobody registers (`db.corp`) the last two labels.
+    """
+    starts = list(suffix_starts(name))[:-1]
+    for at in reversed(starts[:-1]):
+        if not _public(name[at:]):
+            return Name(name[at:])
+    return name
+
+
+@lru_cache(maxsize=8192)
+def _public(suffix: bytes) -> bool:
+    return anybody_registers_below(to_text(Name(suffix)))
