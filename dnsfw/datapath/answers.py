@@ -11,6 +11,7 @@ import mmap
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import accumulate, repeat
 from operator import mul
 from struct import Struct
@@ -31,7 +32,7 @@ from dnsfw.datapath.tables import is_full, number_key
 from dnsfw.errors import DatapathError
 from dnsfw.model import Name, Nanos, RoleId
 
-__all__ = ["Answer", "AnswerKey", "AnswerTable", "Published", "fits", "map_dns"]
+__all__ = ["Answer", "AnswerKey", "AnswerTable", "Published", "Size", "fits", "map_dns", "size_of"]
 
 _MASK = (1 << 64) - 1
 _STEP = 2 * 0x9E3779B97F4A7C15  # DNSFW_SEAL_STEP, even: every factor is odd
@@ -71,12 +72,22 @@ class Answer:
     refusal: bool = False
 
 
+class Size(Enum):
+    """A class of entries, each with room of its own: the table that they lie in."""
+
+    SMALL = "dnsfw_answers"
+    BIG = "dnsfw_answers_big"
+    LONG = "dnsfw_answers_long"
+
+
 class Published(NamedTuple):
     """An entry as it lies in the kernel."""
 
     key: AnswerKey
+    size: Size
     hits: int
     until: Nanos
+    refusal: bool
     live: bool  # of the epoch that counts; else it is only in the way
 
 
@@ -108,6 +119,12 @@ _KINDS = (_SMALL, _BIG, _LONG)
 def fits(key: AnswerKey, answer: Answer) -> bool:
     """Whether the kernel can hold this reply at all."""
     return _kind_of(key, answer) is not None
+
+
+def size_of(key: AnswerKey, answer: Answer) -> Size | None:
+    """In which class it would lie; None where the kernel cannot hold it at all."""
+    kind = _kind_of(key, answer)
+    return None if kind is None else Size(kind.table)
 
 
 def map_dns(table: Map) -> mmap.mmap:
@@ -200,7 +217,9 @@ class AnswerTable:
             for raw, row in self._tables[kind.table].items():
                 head = AnswerHead.unpack(row[: AnswerHead.SIZE])
                 key = _read_key(raw)
-                yield Published(key, head.hits, Nanos(head.until), head.epoch == epoch)
+                live, until = head.epoch == epoch, Nanos(head.until)
+                refusal = bool(head.refusal)
+                yield Published(key, Size(kind.table), head.hits, until, refusal, live)
 
     def clear(self) -> None:
         """Withdraw, and free the room."""
