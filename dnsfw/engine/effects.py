@@ -6,7 +6,7 @@ that needs a grant without handing the grant over in the same effect.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NewType
@@ -144,3 +144,8 @@ class Note:
 
 
 Effect = Reply | OpenThenReply | Publish | Withdraw | Close | Cut | Ask | Forget | Note
+
+
+def close(entries: Sequence[Entry]) -> list[Effect]:
+    """One effect for these entries, if there are any."""
+    return [Close(tuple(entries))] if entries else []

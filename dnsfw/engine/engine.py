@@ -23,14 +23,16 @@ from dnsfw.engine.effects import (
     OpenThenReply,
     Reply,
     Transport,
+    close,
 )
 from dnsfw.engine.flows import sort_out
+from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
-from dnsfw.engine.offers import Offers, asked_name
+from dnsfw.engine.offers import Offers, asked_name, asked_type
 from dnsfw.engine.pending import Pending, Waiter
 from dnsfw.engine.refusals import any_answer, failure, instead
 from dnsfw.engine.refuser import Refuser
@@ -38,8 +40,8 @@ from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
 from dnsfw.engine.views import Views
-from dnsfw.model import SECOND, Addr, Entry, Flow, Lockdown, Mode, Name, Nanos, Reason, RoleId
-from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.model import SECOND, Addr, Entry, Flow, Lockdown, Mode, Nanos, Reason, RoleId
+from dnsfw.policy.policy import Policy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
 from dnsfw.wire.reply import Template, write_error
 
@@ -74,6 +76,7 @@ class Engine(Views):
         self._lookups = Lookups(upstreams, rng, limits)
         self._lookups.trusted = trusted
         self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
+        self._gate = Gate(self._ledger.written, limits)
         self._closer = Closer(self._ledger, self._lookups, limits)
         self._keeper = Keeper(self._lookups, self._cache, limits, rng)
         fronts = self._front, self._refuser.front
@@ -149,7 +152,8 @@ class Engine(Views):
         if self._lockdown is not Lockdown.OFF:
             return self._refuser.plainly(query, client, Reason.LOCKDOWN, Ede.BLOCKED)
         # 3. Names that are nobody's business but ours: before RD and before policy.
-        if (local := local_answer(name, query.qtype, policy)) is not None:
+        reverse = self._gate.reverse(policy, name, query.qtype)  # of an address that is open
+        if not reverse and (local := local_answer(name, query.qtype, policy)) is not None:
             self._counts["local"] += 1
             template = Template(name, local.rcode, local.answers, local.authority, aa=True)
             return [Reply(client, render(template, query, client))]
@@ -158,9 +162,11 @@ class Engine(Views):
             return self._refuser.plainly(query, client, Reason.BY_NOTHING, Ede.PROHIBITED)
         # 5. Policy, before anything that could send a byte (promise 7).
         judgement = policy.judge(name)
-        if not judgement.answered and policy.mode is Mode.ENFORCE:
+        if not judgement.answered and policy.mode is Mode.ENFORCE and not reverse:
             self._closer.asked(role, name, judgement.rule, now)
             return self._refuser.by_policy(query, client, policy)
+        if (said := self._gate.refuses_type(query, client, policy, judgement)) is not None:
+            return said
         # 6. ANY would tell everything at once (RFC 8482).
         if query.qtype == ANY:
             return [Reply(client, render(any_answer(name), query, client))]
@@ -174,16 +180,16 @@ class Engine(Views):
         # 8. What has just failed is not asked again (RFC 9520).
         if (ede := self._cache.failure(key, now)) is not None:
             return [self._servfail(query, client, ede)]
-        # 9. Ask, or wait with those who have asked.
-        return self._ask(key, query, client, now)
+        # 9. What leaves in names, unless they say too much; ask, or wait with those who have.
+        may, said = self._gate.before_asking(query, client, policy, judgement, now)
+        return said + self._ask(key, query, client, now) if may else said
 
     def _ask(self, key: CacheKey, query: Query, client: Client, now: Nanos) -> list[Effect]:
         asking = len(self._lookups.table)
         effects = self._lookups.join(key, client, query, now)
         if effects is None:
             return [self._servfail(query, client, Ede.NO_REACHABLE_AUTHORITY, _NO_ROOM)]
-        if len(self._lookups.table) == asking:
-            self._counts["coalesced"] += 1
+        self._counts["coalesced"] += len(self._lookups.table) == asking
         return effects
 
     def _servfail(self, query: Query, client: Client, ede: Ede, text: str = "") -> Reply:
@@ -209,6 +215,7 @@ class Engine(Views):
         if done.facts is None:
             return step.effects + self._failed(done, now)
         self._cache.put(done.pending.key, done.facts, now)
+        self._gate.answered(self._policy, done.pending.key.role, done.facts)
         return step.effects + self._answer(done, now)
 
     def _answer(self, done: Done, now: Nanos) -> list[Effect]:
@@ -216,7 +223,7 @@ class Engine(Views):
         key, facts = done.pending.key, done.facts
         policy = self._policy.roles.get(key.role)
         assert facts is not None
-        if policy is None or not _lets_ask(policy, facts.name):
+        if policy is None or not self._gate.lets_ask(policy, facts.name, facts.qtype):
             return self._refuser.everyone(done.waiters)
         return self._settler.settle(key, facts, policy, done.waiters, now) or []
 
@@ -246,7 +253,7 @@ class Engine(Views):
         effects: list[Effect] = []
         for step in self._lookups.on_deadline(now):
             effects += self._finish(step, now)
-        effects += _close(self._ledger.sweep(now))
+        effects += close(self._ledger.sweep(now))
         if self._lockdown is Lockdown.OFF:
             effects += self._closer.start(self._policy, now) + self._keeper.start(now)
         return self._first(effects)
@@ -273,12 +280,12 @@ class Engine(Views):
         replies = [Reply(r.client, instead(r.wire, ede)) for r in effect.replies]
         self._counts["failed"] += len(replies)
         told = [notes.not_opened(h.role, h.name, h.rule, h.addr) for h in effect.holders[:1]]
-        return self._first([*_close(entries), *replies, *told])
+        return self._first([*close(entries), *replies, *told])
 
     def on_close_failed(self, effect: Close) -> list[Effect]:
         """The kernel took a closing not: fail closed, and open again for whoever asks again."""
         self._front.clear()
-        return self._first(_close(self._ledger.lost(effect.entries)))
+        return self._first(close(self._ledger.lost(effect.entries)))
 
     def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
         """Judge by another policy from now on; closes at once what it refuses."""
@@ -289,7 +296,7 @@ class Engine(Views):
         def keep_tail(role: RoleId, piece: Piece) -> bool:
             return role in looser and lives(policy, role, piece)
 
-        effects = _close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
+        effects = close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
         effects += self._closer.load(policy, now) + self._keeper.load(policy, now)
         for pending in self._lookups.table:
             if not self._still_wanted(pending):
@@ -308,7 +315,7 @@ class Engine(Views):
             item = Closing(role, pending.name, pending.qtype)
             return self._closer.wants(item) or self._keeper.wants(item)
         policy = self._policy.roles.get(role)
-        return policy is not None and _lets_ask(policy, pending.name)
+        return policy is not None and self._gate.lets_ask(policy, pending.name, pending.qtype)
 
     def judge_flows(self, flows: Iterable[Flow], _now: Nanos) -> list[Effect]:
         """End the flows that the policy of now refuses; remember names the others stand on."""
@@ -328,7 +335,7 @@ class Engine(Views):
         judge = judging(self._policy, self._settler.site)
         changed = self._ledger.adopt(entries, holders, judge, keep_tail, now)
         self._front.cleared = bool(changed)  # what the kernel tells may stand on these
-        return self._first(_close(changed))
+        return self._first(close(changed))
 
     def set_lockdown(self, lockdown: Lockdown, now: Nanos) -> list[Effect]:
         """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
@@ -364,7 +371,7 @@ class Engine(Views):
         policy = self._policy.roles.get(key.role)
         if policy is None or self._lockdown is not Lockdown.OFF or policy.mode is Mode.AUDIT:
             return []
-        if not _lets_ask(policy, asked_name(key)):
+        if not self._gate.lets_ask(policy, asked_name(key), asked_type(key)):
             return []
         return self._offers.renew(key, until, now)
 
@@ -381,6 +388,7 @@ class Engine(Views):
     def _take_settings(self, policy: Policy) -> None:
         self._front.clear()
         self._refuser.take(policy)
+        self._gate.take(policy)
         self._offers.on = self._offers.able and policy.dns.kernel_answers
         self._cache.keep(policy.roles)
         self._asked = {role: self._asked.get(role, 0) for role in policy.roles}
@@ -389,11 +397,3 @@ class Engine(Views):
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"
         self._settler.site = replace(self._settler.site, private=private)
-
-
-def _lets_ask(policy: RolePolicy, name: Name) -> bool:
-    return policy.mode is Mode.AUDIT or policy.judge(name).answered
-
-
-def _close(entries: list[Entry]) -> list[Effect]:
-    return [Close(tuple(entries))] if entries else []

@@ -18,7 +18,7 @@ from dnsfw.model import Mode, Name, Nanos
 from dnsfw.policy.policy import Policy
 from dnsfw.wire.parts import PAIR
 
-__all__ = ["Offers", "asked_name"]
+__all__ = ["Offers", "asked_name", "asked_type"]
 
 
 class Offers:
@@ -126,6 +126,11 @@ class Offers:
 def asked_name(key: CacheKey) -> Name:
     """The name of a question."""
     return Name(key.key[: -PAIR.size])
+
+
+def asked_type(key: CacheKey) -> int:
+    """The type that a question asks for."""
+    return int.from_bytes(key.key[-PAIR.size : -2], "big")
 
 
 def _behind(effects: list[Effect], publish: Publish) -> list[Effect]:

@@ -6,6 +6,7 @@ from itertools import islice
 
 from dnsfw.engine.cache import Cache, Front
 from dnsfw.engine.closer import Closer
+from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.lookups import Lookups
@@ -27,6 +28,7 @@ class Views:
     _closer: Closer
     _counts: dict[str, int]
     _front: Front
+    _gate: Gate
     _keeper: Keeper
     _ledger: Ledger
     _lookups: Lookups
@@ -76,4 +78,5 @@ class Views:
             "closings": len(self._closer),
             "kept": len(self._keeper),
             "renewed": self._offers.count,
+            **self._gate.stats(),
         }
