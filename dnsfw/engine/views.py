@@ -13,6 +13,7 @@ from dnsfw.engine.lookups import Lookups
 from dnsfw.engine.offers import Offers
 from dnsfw.engine.places import GrantRow
 from dnsfw.engine.refuser import Refuser
+from dnsfw.engine.replies import Replies
 from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
 
 __all__ = ["Views"]
@@ -34,6 +35,11 @@ class Views:
     _lookups: Lookups
     _offers: Offers
     _refuser: Refuser
+
+    @property
+    def replies(self) -> Replies:
+        """Ready replies, for whoever hears the queries."""
+        return self._front.replies
 
     def grants(self, now: Nanos) -> list[GrantRow]:
         """Every live grant with the names behind it."""

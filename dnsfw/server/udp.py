@@ -11,13 +11,18 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from dnsfw.engine.effects import Client, Transport
+from dnsfw.engine.replies import ID, LONGEST, Replies
 from dnsfw.errors import DatapathError
+from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
+from dnsfw.server.batch import OCTETS, Batch, able
 from dnsfw.server.binding import bind
+from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
 
@@ -30,6 +35,9 @@ RECEIVE_BUFFER = 4 << 20  # bytes: about 5,000 small queries, 50 ms at 100,000 a
 _LONGEST_QUERY = 4096  # RFC 6891 §6.2.5: nobody needs a larger one; the rest is cut, and refused
 
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # the enum's own `&` costs more than reading the datagram
+_SO_MEMINFO = 55  # Linux 4.12; the first number of nine is what the queue takes, in bytes
+_MEMINFO_BYTES = 36
+_LONG_QUEUE = 2 * BEHIND * BATCH * 768  # of it: what 500 small queries take, some milliseconds
 _SO_RCVMARK = 75  # asm-generic/socket.h, Linux 5.19
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
@@ -82,6 +90,9 @@ class UdpListener:
         self.truncated = 0  # queries longer than anybody needs
         self.unsent = 0  # replies that the kernel would not take: full buffer, no route
         self.on_query: OnQuery = _nobody
+        self.replies = Replies(0)  # what the engine keeps for questions that are repeated
+        self.now: Now = boot_now
+        self._batch = _batch(endpoint.family, endpoint.wildcard)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = bytearray(_LONGEST_QUERY)
         self._view = memoryview(self._buffer)
@@ -124,23 +135,112 @@ class UdpListener:
         """
         held = self._held = []
         try:
-            self._read_batch()
+            self._read_batches()
         finally:
             self._held = None
             for reply in held:
                 self._send(*reply)
 
-    def _read_batch(self) -> None:
+    def _read_batches(self) -> None:
+        """One batch; while askers are limited more of them, for most is thrown away."""
         rates = self.rates if self.rates is not None and self.rates.limiting else None
         if self._sharing and rates is None:
             self._share(False)
+        read = self._read_one_by_one if self._batch is None else self._read_batch
+        heard = 0
+        for _ in range(1 if rates is None else 1 + _DROPS // BATCH):
+            heard_now, more = read(rates)
+            heard += heard_now
+            if not more:
+                self._full = 0
+                return
+            if heard >= BATCH:
+                break
+        self._full += 1
+        if self._full >= BEHIND and self.rates is not None and (rates or self._crowded()):
+            self.rates.behind()
+            if not self._sharing:
+                self._share(True)
+
+    def _read_batch(self, rates: Rates | None) -> tuple[int, bool]:
+        """Answer what was answered before, then hand on the rest. How many had their turn,
+        and whether more may wait.
+        """
+        batch = self._batch
+        assert batch is not None
+        count = batch.receive(self.socket.fileno())
+        if not count:
+            return 0, False
+        if rates is not None or batch.odd:
+            rest = self._checked(batch, rates)
+            heard = len(rest)
+        else:
+            rest = self._answer_again(batch)
+            heard = count
+        self._hand_on(batch, rest)
+        return heard, count == batch.slots
+
+    def _answer_again(self, batch: Batch) -> list[tuple[int, int, RoleId]]:
+        """The hot path: the reply to a query that is repeated to the octet lies ready. What is
+        left (slot, length, role) has to be looked into.
+        """
+        replies, now, heads, out = self.replies, self.now(), batch.heads, batch.out
+        rest: list[tuple[int, int, RoleId]] = []
+        role, role_mark, known = NO_ROLE, -1, replies.of(NO_ROLE).get
+        by_mark, moved = self.askers.by_mark, self.endpoint.wildcard
+        at = sent = hits = to = 0
+        for slot, (mark, length) in enumerate(zip(batch.marks, batch.lengths, strict=True)):
+            if mark != role_mark:
+                replies.hits[role] += hits
+                hits, role_mark, role = 0, mark, by_mark(mark)
+                known = replies.of(role).get
+            said = known(heads[at : at + length - ID])
+            if said is not None and now < said[0]:
+                if moved:
+                    batch.aim(sent, slot)
+                tail = said[1]
+                out[to + 2] = id(tail) + OCTETS
+                out[to + 3] = len(tail)
+                to += 4
+                sent += 1
+                hits += 1
+            else:
+                rest.append((slot, length, role))
+                moved = True
+            at += LONGEST
+        replies.hits[role] += hits
+        self.unsent += batch.send(self.socket.fileno(), sent)
+        return rest
+
+    def _checked(self, batch: Batch, rates: Rates | None) -> list[tuple[int, int, RoleId]]:
+        """The same for a batch of which nothing may be taken for granted."""
+        rest: list[tuple[int, int, RoleId]] = []
+        for slot, length in enumerate(batch.lengths):
+            if batch.cut(slot):
+                self.truncated += 1
+                continue
+            mark, _ = _read_control(batch.control(slot))
+            role = self.askers.by_mark(mark)
+            if rates is None or rates.admits(role, batch.peer(slot)[0]):
+                rest.append((slot, length, role))
+        return rest
+
+    def _hand_on(self, batch: Batch, rest: Iterable[tuple[int, int, RoleId]]) -> None:
+        on_query, wildcard = self.on_query, self.endpoint.wildcard
+        for slot, length, role in rest:
+            peer = batch.peer(slot)
+            source = _read_control(batch.control(slot))[1] if wildcard else None
+            client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
+            on_query(batch.wire(slot, length), client)
+
+    def _read_one_by_one(self, rates: Rates | None) -> tuple[int, bool]:
+        """The same where the batch calls are not to be had."""
         by_mark, heard = self.askers.by_mark, 0
-        for _ in range(BATCH if rates is None else BATCH + _DROPS):
+        for _ in range(BATCH):
             try:
                 size, control, flags, peer = self.socket.recvmsg_into([self._buffer], _ANCILLARY)
             except OSError:  # EAGAIN: the buffer is empty
-                self._full = 0
-                return
+                return heard, False
             if flags & _MSG_TRUNC:
                 self.truncated += 1
                 continue
@@ -151,18 +251,28 @@ class UdpListener:
             client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
             self.on_query(bytes(self._view[:size]), client)
             heard += 1
-            if heard == BATCH:
-                break
-        self._full += 1
-        if self._full >= BEHIND and self.rates is not None:
-            self.rates.behind()
-            if not self._sharing:
-                self._share(True)
+        return heard, True
+
+    def _crowded(self) -> bool:
+        """Whether being behind costs anybody: another asker, or one who comes now and finds
+        a long queue. Who alone keeps a short one full waits for himself.
+        """
+        batch = self._batch
+        if batch is None or batch.odd or len(set(batch.marks)) > 1 or len(batch.senders) > 1:
+            return True
+        waiting = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO_BYTES)
+        return int(_MARK.unpack_from(waiting)[0]) > _LONG_QUEUE
 
     def _share(self, on: bool) -> None:
         self._sharing = on
         with contextlib.suppress(DatapathError):  # then what is too much is dropped here alone
             self.share(on)
+
+
+@cache
+def _batch(family: int, wildcard: bool) -> Batch | None:
+    """The buffers of every socket of a kind: a batch is over before another one begins."""
+    return Batch(family, wildcard, BATCH, _LONGEST_QUERY) if able() else None
 
 
 def _read_control(control: list[tuple[int, int, bytes]]) -> tuple[int, Control | None]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 
 import pytest
 
 from dnsfw.engine.effects import Client, Transport
+from dnsfw.engine.replies import Replies
 from dnsfw.errors import ConfigError
-from dnsfw.model import HOST, NO_ROLE, RoleId
+from dnsfw.model import HOST, NO_ROLE, Nanos, RoleId
 from dnsfw.server.address import parse_endpoint
 from dnsfw.server.rate import RateLimits, Rates
 from dnsfw.server.udp import BATCH, BEHIND, UdpListener
@@ -126,10 +128,14 @@ async def test_a_socket_that_is_bound_already_is_served() -> None:
     one.close()
 
 
-def flooded(one: UdpListener, count: int) -> None:
-    with client() as sock:
-        for _ in range(count):
-            sock.sendto(b"q", one.socket.getsockname())
+def flooded(one: UdpListener, count: int, *, askers: int = 1) -> None:
+    """By turns, each from an address of its own."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(client()) for _ in range(askers)]
+        for number, sock in enumerate(socks):
+            sock.bind((f"127.0.0.{1 + number}", 0))
+        for number in range(count):
+            socks[number % askers].sendto(b"q", one.socket.getsockname())
 
 
 async def test_a_listener_that_keeps_up_limits_nobody() -> None:
@@ -164,12 +170,45 @@ async def test_row_103_a_backlog_of_one_asker_is_thrown_away_not_queued() -> Non
     one.close()
 
 
+async def test_row_103_who_alone_fills_a_short_queue_waits_for_himself() -> None:
+    one, heard = listener(), []
+    one.rates = Rates(lambda: 1000.0)
+    one.on_query = lambda wire, client: heard.append(wire)
+    flooded(one, (BEHIND + 3) * BATCH)
+
+    for _ in range(BEHIND + 3):
+        one._drain()
+
+    assert len(heard) == (BEHIND + 3) * BATCH
+    assert not one.rates.limiting
+    one.close()
+
+
+async def test_row_103_a_second_asker_in_a_backlog_makes_it_everybodys() -> None:
+    one = listener()
+    one.rates = Rates(lambda: 1000.0)
+    flooded(one, (BEHIND + 1) * BATCH)
+    for _ in range(BEHIND):
+        one._drain()
+    assert not one.rates.limiting
+    with client() as sock:
+        sock.bind(("127.0.0.2", 0))
+        sock.sendto(b"q", one.socket.getsockname())
+    flooded(one, BATCH)
+
+    one._drain()
+    one._drain()
+
+    assert one.rates.limiting
+    one.close()
+
+
 async def test_row_103_the_kernel_limits_for_as_long_as_we_do() -> None:
     clock, said = [1000.0], []
     one = listener()
     one.rates = Rates(lambda: clock[0])
     one.share = said.append
-    flooded(one, BEHIND * BATCH + 1)
+    flooded(one, BEHIND * BATCH + 1, askers=2)
 
     for _ in range(BEHIND + 1):
         one._drain()
@@ -234,6 +273,89 @@ async def test_a_batch_that_breaks_off_still_sends_what_is_answered() -> None:
             one._drain()
 
         assert [sock.recv(100) for _ in range(2)] == [b"1", b"2"]
+    one.close()
+
+
+def kept(one: UdpListener, *wires: bytes, until: int = 1) -> None:
+    """Replies that the engine has made before; the clock stands at 0."""
+    one.replies, one.now = Replies(8), lambda: Nanos(0)
+    for wire in wires:
+        one.replies.put(HOST, wire, wire + b" again", Nanos(until))
+
+
+async def test_a_query_that_is_repeated_to_the_octet_is_answered_unread() -> None:
+    heard: list[bytes] = []
+    one = listener()
+    one.on_query = lambda wire, client: heard.append(wire)
+    kept(one, b"..one", b"..two")
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        for wire in (b"12one", b"34two", b"56One"):
+            sock.send(wire)
+        one._drain()
+
+        assert [sock.recv(100) for _ in range(2)] == [b"12one again", b"34two again"]
+    assert heard == [b"56One"]
+    assert one.replies.hits[HOST] == 2
+    one.close()
+
+
+async def test_a_reply_is_kept_no_longer_than_its_ttl_stays_the_same() -> None:
+    heard: list[bytes] = []
+    one = listener()
+    one.on_query = lambda wire, client: heard.append(wire)
+    kept(one, b"..one", until=0)
+    with client() as sock:
+        sock.sendto(b"12one", one.socket.getsockname())
+    one._drain()
+
+    assert heard == [b"12one"]
+    one.close()
+
+
+async def test_repeated_and_new_queries_of_one_batch_all_get_their_own_reply() -> None:
+    one = listener()
+    kept(one, b"..one")
+    one.on_query = echo
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        for wire in (b"abNEW", b"12one", b"cdNEW", b"34one"):
+            sock.send(wire)
+        one._drain()
+
+        said = [sock.recv(100) for _ in range(4)]
+    assert sorted(said) == sorted([b"12one again", b"34one again", b"WENba", b"WENdc"])
+    one.close()
+
+
+async def test_row_103_a_limited_asker_is_not_answered_from_what_is_kept_either() -> None:
+    heard: list[bytes] = []
+    one = listener()
+    one.rates = Rates(lambda: 1000.0, RateLimits(asker=100, burst=0.1))
+    one.rates.behind()
+    one.on_query = lambda wire, client: heard.append(wire)
+    kept(one, b"..one")
+    with client() as sock:
+        for _ in range(30):
+            sock.sendto(b"12one", one.socket.getsockname())
+    one._drain()
+
+    assert len(heard) == 10, "its burst"
+    one.close()
+
+
+async def test_without_the_batch_calls_it_hears_and_answers_all_the_same() -> None:
+    one = listener()
+    one._batch = None
+    one.on_query = echo
+    flooded(one, BATCH + 10)
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        sock.send(b"query")
+        one._drain()
+        one._drain()
+
+        assert sock.recv(100) == b"yreuq"
     one.close()
 
 
