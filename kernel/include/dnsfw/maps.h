@@ -23,11 +23,17 @@
  *   MAP_SOCKET(n, V)                   BPF_F_TABLE("sk_storage", int, V, n, 0,
  *                                      BPF_F_NO_PREALLOC | BPF_F_CLONE)
  *   MAP_RING(n, bytes)                 BPF_RINGBUF_OUTPUT(n, bytes / 4096)
+ *   MAP_OF_ARRAYS(n, inner, V, max)    BPF_F_TABLE("array", __u32, V, inner,
+ *                                      1, F), BPF_TABLE("array_of_maps$inner",
+ *                                      int, int, n, max): each inner array has
+ *                                      the size that it was made with
  *   map_get(n, k)                      n.lookup(k)
  *   map_put(n, k, v)                   n.update(k, v)
  *   map_del(n, k)                      n.delete(k)
  *   socket_get(n, sk)                  n.sk_storage_get(sk, 0, 0)
  *   socket_make(n, sk)                 n.sk_storage_get(sk, 0, 1)
+ *   inner_get(p, k)                    bpf_map_lookup_elem(p, k): of the array
+ *                                      that map_get of the outer one gave
  *   ring_reserve(n, SIZE)              n.ringbuf_reserve(SIZE)
  *   ring_submit(n, p)                  n.ringbuf_submit(p, 0)
  *   PROG("section")                    (nothing)
@@ -75,6 +81,22 @@
 		__uint(max_entries, bytes);				\
 	} name SEC(".maps")
 
+#define MAP_OF_ARRAYS(name, inner, V, max)				\
+	struct inner {							\
+		__uint(type, BPF_MAP_TYPE_ARRAY);			\
+		__uint(max_entries, 1);					\
+		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);	\
+		__uint(key_size, sizeof(__u32));			\
+		__uint(value_size, sizeof(V));				\
+	};								\
+	struct {							\
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);		\
+		__uint(max_entries, max);				\
+		__type(key, __u32);					\
+		__array(values, struct inner);				\
+	} name SEC(".maps")
+
+#define inner_get(map, key) bpf_map_lookup_elem(map, key)
 #define map_get(name, key) bpf_map_lookup_elem(&name, key)
 #define map_put(name, key, value) bpf_map_update_elem(&name, key, value, BPF_ANY)
 #define map_del(name, key) bpf_map_delete_elem(&name, key)
