@@ -68,6 +68,10 @@ class Performer:
         self.engine = engine
         self.unwritten = 0  # closings and cuts that the kernel refused
         self.on_open: Callable[[OpenThenReply], None] = _unheard  # what the kernel has taken
+        # For the log and the history. Ready answers pass by neither: they were asked for before.
+        self.on_asked: Callable[[Client], None] | None = None
+        self.on_told: Callable[[Sequence[Effect]], None] | None = None
+        self.heard: Client | None = None  # whom the last reply of these effects went to
         self._sink = sink
         self._journal = journal
         self._now = now
@@ -103,7 +107,7 @@ class Performer:
             except Exception as error:
                 self._faults.caught("performing Reply", error)
             return
-        self.perform(effects)
+        self._react(effects, client)
 
     def answer(self, ask: AskId, wire: bytes) -> None:
         try:
@@ -111,7 +115,7 @@ class Performer:
         except Exception as error:
             self._faults.caught("reading an answer", error)
         else:
-            self.perform(effects)
+            self._react(effects)
 
     def ask_failed(self, ask: AskId, why: str) -> None:
         try:
@@ -119,7 +123,7 @@ class Performer:
         except Exception as error:
             self._faults.caught("giving up an upstream", error)
         else:
-            self.perform(effects)
+            self._react(effects)
 
     def deadline(self) -> None:
         """The alarm rang: what the engine waited for did not come."""
@@ -128,9 +132,21 @@ class Performer:
         except Exception as error:
             self._faults.caught("keeping a deadline", error)
             effects = []
-        self.perform(effects)
+        self._react(effects)
 
     # what the engine wants
+
+    def _react(self, effects: list[Effect], client: Client | None = None) -> None:
+        """What came of a query, of an answer, or of its absence."""
+        self.heard = None
+        try:
+            if self.on_asked is not None and client is not None:
+                self.on_asked(client)
+            if self.on_told is not None and effects:
+                self.on_told(effects)
+        except Exception as error:
+            self._faults.caught("keeping the log of names", error)
+        self.perform(effects)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         self._queue.extend(effects)
@@ -150,6 +166,7 @@ class Performer:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Reply(client, wire):
+                self.heard = client
                 _send(client, wire)
             case OpenThenReply():
                 self._open_then_reply(effect)
@@ -177,6 +194,7 @@ class Performer:
             self.perform(self.engine.on_open_failed(effect, self._now()))
             return
         for reply in effect.replies:
+            self.heard = reply.client
             _send(reply.client, reply.wire)
         self.on_open(effect)
 
