@@ -12,12 +12,13 @@ from dnsfw.policy.compile_access import compile_access
 from dnsfw.policy.compile_dns import compile_dns
 from dnsfw.policy.compile_log import compile_log
 from dnsfw.policy.compile_questions import compile_questions
+from dnsfw.policy.compile_remote import Sources
 from dnsfw.policy.compile_rules import METADATA_WORD, VERDICTS, RuleCompiler
 from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
+from dnsfw.policy.copies import Copies
 from dnsfw.policy.difference import diff
-from dnsfw.policy.files import case_files, find_policy, policy_files, read_policy
-from dnsfw.policy.importers import convert
+from dnsfw.policy.files import case_files, find_policy, read_policy
 from dnsfw.policy.merge import read_parts
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.problems import Problems
@@ -29,24 +30,26 @@ from dnsfw.policy.syntax_check import Checked, CheckedRole, check_document
 from dnsfw.policy.syntax_roles import RoleSection
 from dnsfw.policy.syntax_rules import RuleSection
 from dnsfw.policy.syntax_yaml import Document, Path
+from dnsfw.policy.texts import read_texts
 
 __all__ = ["compile_text", "diff", "find_policy", "load"]
 
 _MODES = {"enforce": Mode.ENFORCE, "audit": Mode.AUDIT}
 
 
-def load(path: FilePath, known: Mapping[str, int] | None = None) -> Policy:
+def load(
+    path: FilePath, known: Mapping[str, int] | None = None, copies: Copies | None = None
+) -> Policy:
     """The policy in a file, with what `policy.d` beside a `policy.yaml` adds to it. PolicyError
     holds everything that is wrong with it.
 
     `NAME.test.yaml` beside `NAME.yaml` holds more of its tests. `known` has the ids of roles
-    that were handed out before: a name keeps its id.
+    that were handed out before: a name keeps its id. `copies` are of what comes over https.
     """
-    text = read_policy(path)
-    meant = convert(text, str(path))  # another tool's file is read as what it means
-    parts = {str(part): read_policy(part) for part in policy_files(path)[1:]}
-    name = str(path) if meant is text else f"{path} (imported)"
-    policy = _compile({name: meant} | parts, known)
+    sources, problems = Sources(copies or Copies()), Problems()
+    texts = read_texts(path, sources, problems)
+    problems.stop_if_any()  # without one of them the others make no policy
+    policy = _compile(texts, known, sources, problems)
     ids = {role.name: role.role for role in policy.roles.values()}
     for file in case_files(path):
         cases = read_cases(read_policy(file), str(file), ids)
@@ -58,18 +61,22 @@ def load(path: FilePath, known: Mapping[str, int] | None = None) -> Policy:
 
 def compile_text(text: str, file: str = "<text>", known: Mapping[str, int] | None = None) -> Policy:
     """The policy in a text; `file` is what positions call it."""
-    return _compile({file: text}, known)
+    return _compile({file: text}, known, Sources(), Problems())
 
 
-def _compile(texts: Mapping[str, str], known: Mapping[str, int] | None) -> Policy:
+def _compile(
+    texts: Mapping[str, str],
+    known: Mapping[str, int] | None,
+    sources: Sources,
+    problems: Problems,
+) -> Policy:
     """The policy in one text or several, by their files, in the order in which they count."""
-    problems = Problems()
     document = read_parts(texts, problems)
     checked = check_document(document, problems) if document else None
     if document is None or checked is None:
         problems.stop_if_any()
         raise AssertionError("a document that cannot be read has a problem")
-    policy = _Compiler(document, checked, problems, known or {}).policy(tuple(texts))
+    policy = _Compiler(document, checked, problems, known or {}, sources).policy(tuple(texts))
     problems.stop_if_any()
     return policy
 
@@ -78,11 +85,17 @@ class _Compiler:
     """One compilation; its parts share the document, for positions, and the problems."""
 
     def __init__(
-        self, document: Document, checked: Checked, problems: Problems, known: Mapping[str, int]
+        self,
+        document: Document,
+        checked: Checked,
+        problems: Problems,
+        known: Mapping[str, int],
+        sources: Sources,
     ) -> None:
         self.document = document
         self.checked = checked
         self.problems = problems
+        self.sources = sources
         self.rule_ids: set[RuleId] = set()
         self.role_ids = assign_ids((role.name for role in checked.roles), known)
         self.dns = compile_dns(checked.top.dns, document, problems)
@@ -108,6 +121,7 @@ class _Compiler:
             degraded=top.degraded == "allow",
             containers=bool(top.host and top.host.containers),
             revision=top.revision,
+            remotes=tuple(self.sources.met.values()),
             numbers=self._numbers(),
             log=compile_log(top.log, (HOST_NAME, *self.role_ids), self.document, self.problems),
         )
@@ -156,6 +170,7 @@ class _Compiler:
             name=name,
             default=default,
             at=at,
+            sources=self.sources,
         )
         ttl = compiler.ttl(section.ttl, base, (*at, "ttl"))
         compiler.compile(rules, ttl)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import PortSet
+from dnsfw.policy.compile_remote import Sources, list_source
 from dnsfw.policy.destination import parse_destination
 from dnsfw.policy.lists.formats import Format
 from dnsfw.policy.lists.names import NameList
@@ -33,20 +34,38 @@ def list_ports(section: ListSection) -> PortSet:
 
 
 def open_list(
-    rule: Rule, section: ListSection, policy_file: str, *, broad: bool, problems: Problems
+    rule: Rule, section: ListSection, *, broad: bool, sources: Sources, problems: Problems
 ) -> NameList | None:
-    """The compiled list of a rule; None where its file is no list, which the problems say."""
-    path = Path(policy_file).parent / section.list
+    """The compiled list of a rule; None where there is none, which the problems say."""
+    found = _find(rule.where, section, broad, sources, problems)
+    if found is None:
+        return None
+    path, name = found
     source = ListSource(
-        path, Format(section.format), suffix=section.meaning == "suffix", broad=broad
+        path, Format(section.format), section.meaning == "suffix", broad, called=name
     )
     try:
         table = Store().load(source)
     except (ConfigError, PolicyError) as error:
         problems.error(rule.where, str(error))
         return None
-    _warn(rule.where, str(path), table, problems)
-    return NameList(rule, table, str(path), tuple(_prefixes(rule, table, str(path))))
+    _warn(rule.where, name, table, problems)
+    return NameList(rule, table, name, tuple(_prefixes(rule, table, name)))
+
+
+def _find(
+    where: Position, section: ListSection, broad: bool, sources: Sources, problems: Problems
+) -> tuple[Path, str] | None:
+    """Where its bytes are, and what people call it."""
+    before = len(problems.errors)
+    remote = list_source(section, broad, where, problems)
+    if remote is not None:
+        copy = sources.copy(remote, where, problems)
+        return (sources.copies.path(copy), remote.url) if copy else None
+    if len(problems.errors) > before:
+        return None
+    path = Path(where.file).parent / section.list
+    return path, str(path)
 
 
 def _prefixes(rule: Rule, table: Table, file: str) -> Iterator[Rule]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from dnsfw.model import PortSet, RoleId, RuleId, Verdict
 from dnsfw.policy.compile_lists import list_ports, open_list
 from dnsfw.policy.compile_questions import compile_guard, compile_types
+from dnsfw.policy.compile_remote import Sources
 from dnsfw.policy.destination import Destination, parse_destination
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import Kind, Pattern
@@ -45,6 +46,7 @@ class RuleCompiler:
         name: str,
         default: Verdict,
         at: Path = (),
+        sources: Sources | None = None,
     ) -> None:
         self.document = document
         self.problems = problems
@@ -53,6 +55,7 @@ class RuleCompiler:
         self.name = name
         self.default = default
         self.at = at
+        self.sources = sources or Sources()
         self.rules: list[Rule] = []
         self.lists: list[NameList] = []
         self.words: dict[str, Position] = {}
@@ -172,7 +175,7 @@ class RuleCompiler:
         what = ListName(listing.list + tail)
         rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl, at)
         found = open_list(
-            rule, listing, where.file, broad=bool(section.broad), problems=self.problems
+            rule, listing, broad=bool(section.broad), sources=self.sources, problems=self.problems
         )
         if found is not None:
             self.rules.append(rule)

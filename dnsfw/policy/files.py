@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.policy.remote import looks_remote, place_of, url_of
 from dnsfw.policy.syntax_yaml import MAX_BYTES
 
 ENVIRONMENT = "DNSFW_POLICY"
@@ -19,11 +20,11 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def find_policy(explicit: str | Path | None = None) -> Path:
-    """The policy file to use: the one named, $DNSFW_POLICY, /etc, the shipped starter."""
-    if explicit:
-        return Path(explicit)
-    if named := os.environ.get(ENVIRONMENT):
-        return Path(named)
+    """The policy file to use: the one named, $DNSFW_POLICY, /etc, the shipped starter. A URL
+    is a place, too (`remote.url_of`). ConfigError where it cannot be one.
+    """
+    if named := str(explicit or "") or os.environ.get(ENVIRONMENT):
+        return place_of(named) if looks_remote(named) else Path(named)
     if SYSTEM_POLICY.exists():
         return SYSTEM_POLICY
     return shipped() / STARTER
@@ -49,12 +50,12 @@ def case_files(path: Path) -> list[Path]:
     """`NAME.test.yaml` beside `NAME.yaml`, and those in `policy.d`."""
     beside = path.with_name(path.stem + TESTS_ENDING)
     parts = [part for part in _yaml_in(path) if part.name.endswith(TESTS_ENDING)]
-    return [beside, *parts] if beside.is_file() else parts
+    return [beside, *parts] if url_of(path) is None and beside.is_file() else parts
 
 
 def _yaml_in(path: Path) -> list[Path]:
     directory = path.with_name(PARTS)
-    if path.name != MAIN or not directory.is_dir():
+    if path.name != MAIN or url_of(path) is not None or not directory.is_dir():
         return []
     try:
         if os.geteuid() == 0:

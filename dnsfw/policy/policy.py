@@ -39,6 +39,7 @@ from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.questions import Questions
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+from dnsfw.policy.remote import Remote
 from dnsfw.policy.upstream import Upstream
 
 HOST_NAME = "host"
@@ -264,6 +265,7 @@ class Policy:
     numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
     log: LogSettings = field(default_factory=LogSettings)
 
+    remotes: tuple[Remote, ...] = ()  # what of it comes over https
     @property
     def host(self) -> RolePolicy:
         return self.roles[HOST]

@@ -11,6 +11,7 @@ from dnsfw.model import abi
 from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_parts import Section
 from dnsfw.policy.syntax_questions import Guarding, Qtypes
+from dnsfw.policy.syntax_remote import RemoteSection
 from dnsfw.policy.syntax_roles import Inbound, Loopback, RoleName, RoleSection
 from dnsfw.policy.syntax_rules import RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -87,6 +88,9 @@ class PolicySection(Section):
         default=None, ge=0, description="only grows: a reload refuses an older one"
     )
 
+    remote: RemoteSection | None = Field(
+        default=None, description="the policy, or its greater part, comes over https"
+    )
 
 # Keys of the language that later versions read, and one that never will: better said than guessed.
 LATER = {

@@ -22,6 +22,7 @@ from dnsfw.policy.syntax import (
 )
 from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_questions import GuardSection
+from dnsfw.policy.syntax_remote import LimitsSection, RemoteSection
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -35,6 +36,8 @@ _MISSING = {
     "default": "write 'default: deny' or 'default: allow'",
     "list": "name its file: '{list: ads.txt, format: hosts}'",
 }
+    "policy": "name it: 'remote: {policy: https://…}'",
+    "server": "name it: '{server: tls://dns.quad9.net}'",
 # What people write who come from other tools.
 _SYNONYMS = {
     "accept": "allow",
@@ -332,6 +335,8 @@ def _section_at(
     | TtlSection
     | GuardSection
     | DnsSection
+    | LimitsSection
+    | RemoteSection
     | HostSection
     | LogSection
 ]:
@@ -352,6 +357,12 @@ def _section_at(
             return TtlSection
         case ("dns",):
             return DnsSection
+        case (*_, "allow" | "deny" | "remote", "limits"):
+            return LimitsSection
+        case ("remote",):
+            return RemoteSection
+        case ("dns", "upstreams", int()):
+            return UpstreamSection
         case ("host",):
             return HostSection
         case ("log",):

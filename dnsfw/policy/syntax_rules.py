@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from dnsfw.model import abi
 from dnsfw.policy.syntax_parts import Duration, Section
 from dnsfw.policy.syntax_questions import Guarding, Qtypes
+from dnsfw.policy.syntax_remote import RemoteKeys
 
 MAX_NOTE = 200
 MOST_ADDRESSES = int(abi.Limit.MAX_GRANTS)
@@ -39,17 +40,22 @@ Destination = Annotated[
 Note = Annotated[str, BeforeValidator(_note), Field(max_length=MAX_NOTE)]
 
 
-class ListSection(Section):
-    """A file of names or addresses, in a format that other tools use too."""
+class ListSection(RemoteKeys):
+    """A file of names or addresses, in a format that other tools use too, here or at a URL."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
-    list: Annotated[str, Field(min_length=1, description="a path, from the policy's directory")]
+    list: Annotated[
+        str, Field(min_length=1, description="a path, from the policy's directory, or https://…")
+    ]
     format: ListFormat = Field(default="plain", description="how its lines look")
     meaning: Literal["exact", "suffix"] = Field(
         default="exact", alias="as", description="suffix: a plain name means all below it too"
     )
     ports: str | None = Field(default=None, description="PORTS[/PROTO] of each of its names")
+    optional: bool | None = Field(
+        default=None, description="of a URL: start without it where there is no copy"
+    )
 
 
 # A union tells which of its arms did not fit: the tags are no keys of the file.

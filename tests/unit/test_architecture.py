@@ -29,6 +29,7 @@ DOORS = {
     "cachetools": ["engine/cache.py"],
     "marisa_trie": ["policy/lists/table.py"],
     "click": ["cli/*.py"],
+    "cryptography": ["policy/minisign.py"],
     "dnslib": ["cli/query.py"],
     "idna": ["policy/pattern.py", "policy/psl.py"],
     "publicsuffixlist": ["policy/pattern.py", "policy/psl.py"],

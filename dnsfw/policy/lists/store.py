@@ -49,6 +49,11 @@ class ListSource:
     format: Format
     suffix: bool = False
     broad: bool = False
+    called: str = ""  # by people, where its path says nothing to them
+
+    @property
+    def name(self) -> str:
+        return self.called or str(self.path)
 
     @property
     def _key(self) -> str:
@@ -82,7 +87,7 @@ class Store:
                 return table
             data = file.read(MAX_SOURCE + 1)
         if len(data) > MAX_SOURCE:
-            raise ConfigError(f"{source.path}: larger than {MAX_SOURCE >> 20} MiB")
+            raise ConfigError(f"{source.name}: larger than {MAX_SOURCE >> 20} MiB")
         key = source.content_key(data)
         table = self._mapped(key)
         if table is None:
@@ -134,8 +139,12 @@ class Store:
     def _sweep(self) -> None:
         wanted = set()
         for path in self.directory.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError):
-                wanted.add(f"{json.loads(path.read_bytes())['table']}.list")
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                index = json.loads(path.read_bytes())
+                if Path(index["path"]).exists():
+                    wanted.add(f"{index['table']}.list")
+                else:  # a download lies under its hash: the next one has another path
+                    path.unlink()
         for path in self.directory.glob("*.list"):
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
@@ -156,7 +165,7 @@ def _compiled(source: ListSource, data: bytes) -> bytes:
     parsed = read_list(text, source.format, suffix=source.suffix, broad=source.broad)
     if not parsed.names and not parsed.prefixes:
         raise PolicyError(
-            f"{source.path}: no line of it is a rule of the format {source.format.value}"
+            f"{source.name}: no line of it is a rule of the format {source.format.value}"
             f"{_first(parsed)}; name another format, or take the list out"
         )
     return build(parsed, _meta(source, parsed))

@@ -1,0 +1,90 @@
+"""The texts of one policy, from wherever they are: its file, `policy.d`, an https source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.policy.compile_remote import Sources, policy_source, sources_in
+from dnsfw.policy.copies import Copies
+from dnsfw.policy.files import policy_files, read_policy
+from dnsfw.policy.importers import convert
+from dnsfw.policy.merge import read_parts
+from dnsfw.policy.problems import Position, Problems
+from dnsfw.policy.remote import POLICY, Remote, url_of
+from dnsfw.policy.syntax_check import check_document
+from dnsfw.policy.syntax_remote import remote_section
+from dnsfw.policy.syntax_yaml import MAX_BYTES
+
+__all__ = ["read_texts", "sources_of"]
+
+_KEY = "remote"
+_MAY_NAME_ONE = re.compile(r"""^\s*[{,]?\s*["']?remote["']?\s*:""", re.M)
+
+
+def read_texts(path: Path, sources: Sources, problems: Problems) -> dict[str, str]:
+    """Each text by what positions call its file, in the order in which they count.
+
+    PolicyError, ConfigError where one cannot be read; a copy that is not there is a problem.
+    """
+    if (url := url_of(path)) is not None:
+        return _copied(Remote(url, POLICY), Position(url), sources, problems)
+    text = read_policy(path)
+    meant = convert(text, str(path))  # another tool's file is read as what it means
+    name = str(path) if meant is text else f"{path} (imported)"
+    parts = {str(part): read_policy(part) for part in policy_files(path)[1:]}
+    whole = {name: meant} | parts
+    found = _pointer(whole, problems)
+    if found is None:
+        return whole
+    return {name: meant} | _copied(*found, sources, problems) | parts
+
+
+def sources_of(path: Path, copies: Copies | None = None) -> tuple[Remote, ...]:
+    """What the policy in a file takes from elsewhere, each once, without reading any list. What
+    a policy names that is not here itself is not known yet. ConfigError: it cannot be read.
+    """
+    sources, nobody = Sources(copies or Copies()), Problems()
+    texts = read_texts(path, sources, nobody)
+    document = read_parts(texts, nobody) if texts else None
+    checked = check_document(document, nobody) if document else None
+    if document is not None and checked is not None:
+        for source in sources_in(checked, document):
+            sources.meet(source)
+    return tuple(sources.met.values())
+
+
+def _pointer(texts: Mapping[str, str], problems: Problems) -> tuple[Remote, Position] | None:
+    """What `remote:` in these texts stands for. What else is wrong with it is told later."""
+    if not any(map(_MAY_NAME_ONE.search, texts.values())):
+        return None
+    nobody = Problems()
+    document = read_parts(texts, nobody)
+    value = document.value if document else None
+    if document is None or not isinstance(value, dict):
+        return None
+    section = remote_section(value.get(_KEY))
+    where = document.place((_KEY, "policy"))
+    source = policy_source(section, where, problems) if section else None
+    return (source, where) if source else None
+
+
+def _copied(
+    source: Remote, where: Position, sources: Sources, problems: Problems
+) -> dict[str, str]:
+    copy = sources.copy(source, where, problems)
+    if copy is None:
+        return {}
+    try:
+        text = sources.copies.text(copy, MAX_BYTES)
+    except PolicyError:
+        raise
+    except ConfigError as error:
+        problems.error(where, str(error))
+        return {}
+    if _pointer({source.url: text}, Problems()) is not None:
+        problems.error(where, f"{source.url} names a policy elsewhere itself", "name that one")
+        return {}
+    return {source.url: convert(text, source.url)}
