@@ -265,7 +265,8 @@ def _figure_table(
 ) -> Table:
     values = {name: [one[figure.key] for one in ones] for name, ones in found.items()}
     again = values.pop(_AGAIN)
-    drift = statistics.median(a / b for a, b in zip(again, values[twice], strict=True) if b)
+    pairs = [a / b for a, b in zip(again, values[twice], strict=True) if b]
+    drift = statistics.median(pairs) if pairs else None
     choose = max if figure.more_is_better else min
     best = choose(peers, key=lambda name: statistics.median(values[name])) if peers else None
     rows = tuple(
