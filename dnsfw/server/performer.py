@@ -23,10 +23,14 @@ from dnsfw.engine.effects import (
     Holder,
     Note,
     OpenThenReply,
+    Publish,
     Reply,
+    Withdraw,
 )
 from dnsfw.engine.engine import Engine
 from dnsfw.errors import DatapathError
+from dnsfw.model import Nanos
+from dnsfw.server.answers import Book
 from dnsfw.server.clock import Alarm, Now
 from dnsfw.server.faults import Faults
 
@@ -67,6 +71,7 @@ class Performer:
     ) -> None:
         self.engine = engine
         self.unwritten = 0  # closings and cuts that the kernel refused
+        self.book: Book | None = None  # where the kernel answers by itself
         self.on_open: Callable[[OpenThenReply], None] = _unheard  # what the kernel has taken
         # For the log and the history. Ready answers pass by neither: they were asked for before.
         self.on_asked: Callable[[Client], None] | None = None
@@ -128,7 +133,10 @@ class Performer:
     def deadline(self) -> None:
         """The alarm rang: what the engine waited for did not come."""
         try:
-            effects = self.engine.on_deadline(self._now())
+            now = self._now()
+            effects = self.engine.on_deadline(now)
+            if self.book is not None:
+                effects += self.book.on_deadline(now)
         except Exception as error:
             self._faults.caught("keeping a deadline", error)
             effects = []
@@ -161,7 +169,12 @@ class Performer:
                 self._faults.caught(f"performing {type(effect).__name__}", error)
         self._busy = False
         if self._alarm is not None:
-            self._alarm.set(self.engine.next_deadline())
+            self._alarm.set(self._next_deadline())
+
+    def _next_deadline(self) -> Nanos | None:
+        due = self.engine.next_deadline()
+        mine = self.book.next_due() if self.book is not None else None
+        return due if mine is None or (due is not None and due < mine) else mine
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -182,6 +195,12 @@ class Performer:
                 self._close(effect)
             case Cut(flows):
                 self._try(lambda: self._sink.cut(flows))
+            case Publish():
+                if self.book is not None:
+                    self.book.publish(effect, self._now())
+            case Withdraw():
+                if self.book is not None:
+                    self.book.withdraw()
 
     def _open_then_reply(self, effect: OpenThenReply) -> None:
         """Promise 1: the journal knows, then the kernel allows, and only then a client hears."""
@@ -197,6 +216,8 @@ class Performer:
             self.heard = reply.client
             _send(reply.client, reply.wire)
         self.on_open(effect)
+        for item in effect.publish:
+            self._do(item)
 
     def _close(self, effect: Close) -> None:
         """Nobody waits for it; what could not be written is deleted, so that it fails closed."""
