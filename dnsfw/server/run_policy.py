@@ -13,6 +13,7 @@ from dnsfw.policy.conflicts import find_conflicts
 from dnsfw.policy.destination import parse_destination
 from dnsfw.policy.files import read_policy
 from dnsfw.policy.importers import convert
+from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import HOST_NAME, Access, Policy, RolePolicy
 from dnsfw.policy.problems import Position, Problems, Wrong
@@ -74,6 +75,8 @@ def run_policy(rules: RunRules) -> Policy:
         implied=_encrypted(
             every, default, asked=bool(host.implied) or ENCRYPTED_WORD in rules.deny
         ),
+        lists=_lists_of(host, RUN),
+        questions=host.questions,
     )
     return replace(
         base,
@@ -132,9 +135,22 @@ def _with_host(policy: Policy, name: str, written: dict[str, object]) -> Policy:
     host = RolePolicy(
         HOST, HOST_NAME, role.default, tuple(replace(rule, role=HOST) for rule in role.rules),
         mode=role.mode, resolved_only=role.resolved_only, metadata=role.metadata, ttl=role.ttl,
-        access=access, takeover=True, implied=role.implied,
+        access=access, takeover=True, implied=role.implied, lists=_lists_of(role, HOST),
+        questions=role.questions,
     )  # fmt: skip
     return replace(policy, roles={HOST: host})
+
+
+def _lists_of(role: RolePolicy, to: RoleId) -> tuple[NameList, ...]:
+    """The role's lists, with entries that belong to another role."""
+    return tuple(
+        replace(
+            one,
+            rule=replace(one.rule, role=to),
+            prefixes=tuple(replace(rule, role=to) for rule in one.prefixes),
+        )
+        for one in role.lists
+    )
 
 
 def _compiled(rules: RunRules) -> tuple[Rule, ...]:

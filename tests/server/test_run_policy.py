@@ -153,3 +153,25 @@ def test_row_59_a_run_that_allows_the_rest_has_no_encrypted_way_round() -> None:
     assert lifted.judge(from_text("dns.google")).answered
     assert not run_policy(RunRules(allow=("x.com",))).roles[RUN].implied
     assert run_policy(RunRules(allow=("x.com",), deny=("encrypted-dns",))).roles[RUN].implied
+
+
+def test_lists_of_a_file_and_what_may_be_asked_hold_in_a_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "ads.txt").write_text("ads.example\n")
+    (tmp_path / "nets.txt").write_text("192.0.2.0/24\n")
+    file = written(
+        tmp_path,
+        "version: 1\ndefault: allow\nqtypes: strict\nguard: throttle\nrules:\n"
+        "  - deny: {list: ads.txt}\n  - deny: {list: nets.txt, format: cidr}\n",
+    )
+
+    role = host(policy=file)
+
+    assert not opens(role, "ads.example")
+    assert opens(role, "other.example")
+    assert role.judge_addr(addr_from("192.0.2.7"), TCP, 443) is not None
+    assert all(entry.role == RUN for entry in role.addresses.entries)
+    assert role.questions.types.text == "strict"
+    assert role.questions.guard.text == "throttle"
