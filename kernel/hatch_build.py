@@ -13,6 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 OBJECT = "dnsfw/datapath/dnsfw.bpf.o"
+BUILDER = "dnsfw/datapath/suffix_build.bpf.o"
 SOURCES = ("*.bpf.c", "*.bpf.h", "include/dnsfw/*.h")
 
 
@@ -22,12 +23,15 @@ class BuildHook(BuildHookInterface[Any]):
         kernel = Path(self.root) / "kernel"
         built = Path(self.root) / OBJECT
         done = subprocess.run(
-            ["make", "-C", str(kernel), f"OUT={built}"], capture_output=True, text=True, check=False
+            ["make", "-C", str(kernel), f"OUT={built}", f"BUILDER={Path(self.root) / BUILDER}"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
             raise RuntimeError("the BPF object did not compile; it needs clang, llvm, libbpf-dev")
-        build_data["artifacts"].append(OBJECT)
+        build_data["artifacts"] += [OBJECT, BUILDER]
         for pattern in SOURCES:
             for source in sorted(kernel.glob(pattern)):
                 inside = f"dnsfw/kernel_src/{source.relative_to(kernel)}"

@@ -251,6 +251,8 @@ class Suffix(IntEnum):
     VERSION = 1
     TEMPLATES = 4096
     RING_BYTES = 65536
+    TEXT = 1048576
+    SPILLS = 1024
 
 
 class Outcome(IntEnum):
