@@ -99,6 +99,7 @@ class Table:
             raise Damaged("not a compiled list of this version")
         if _seal(data[: _HEAD.size], data[_BODY:]) != data[_HEAD.size : _BODY]:
             raise Damaged("changed")
+        self.seal = bytes(data[_HEAD.size : _BODY])  # of all that it says
         at = _BODY
         self.meta: dict[str, Any] = json.loads(bytes(data[at : at + meta]))
         at += meta
