@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from dnsfw.cli.render import duration
+from dnsfw.cli.render import counts, duration
 from dnsfw.policy.problems import Position
 
 __all__ = ["explained_lines"]
@@ -23,6 +23,7 @@ REASONS = {
     "default": "the default: no rule names it",
 }
 _SHOWN = 8
+_TODAY = 43_200  # seconds: a time of day that may be taken for another day's is none
 
 
 def explained_lines(row: dict[str, Any]) -> Iterator[str]:
@@ -35,6 +36,8 @@ def explained_lines(row: dict[str, Any]) -> Iterator[str]:
         yield f"event {event['id']} at {_clock(event['at'])}: {event['kind']}, {what}"
         if event.get("names"):
             yield f"  held   by {', '.join(event['names'])} at that moment"
+        if event.get("asker"):
+            yield f"  asker  {event['asker']}"
     yield from _judged(row)
     if row.get("live"):
         yield from _live(row)
@@ -70,7 +73,7 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         left = duration(grant["seconds"])
         yield f"  now    {grant['address']} {grant['ports']} {word} for {left}: {names}"
     for item in row["learnt"][:_SHOWN]:
-        over = "" if item["seconds"] > 0 else ", over since"
+        over = "" if (item["seconds"] or 0) > 0 else ", over since"
         way = "".join(f" -> {name}" for name in item["chain"])
         yield f"  learnt {item['name']}{way} -> {item['address']}{over}"
         asker = item["asker"] or "dnsfw itself"
@@ -79,8 +82,11 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         if item["rule"]:
             yield f"         {item['rule']}"
     if refused := row["refused"]:
-        last = _clock(refused["last"])
-        yield f"  told   {refused['count']} events since the daemon started, last {last}"
+        first, last = _clock(refused["first"]), _clock(refused["last"])
+        often = counts(refused["count"], "time")
+        yield f"  told   {often}: {refused['reason']}, first {first}, last {last}"
+        if refused["asker"]:
+            yield f"         last to {refused['asker']}"
     if row["flows"]:
         yield f"  flows  {row['flows']} under way"
 
@@ -94,4 +100,6 @@ def _place(rule: dict[str, Any]) -> str:
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))
+    """With the day, where it was another."""
+    form = "%H:%M:%S" if time.time() - at < _TODAY else "%Y-%m-%d %H:%M:%S"
+    return time.strftime(form, time.localtime(at))

@@ -66,13 +66,13 @@ def connections() -> list[Connection]:
     """
     states = {TCP: (*TALKING, TCP_LISTEN), UDP: (TCP_ESTABLISHED, UDP_UNCONNECTED)}
     found: list[Connection] = []
-    with _open() as sock:
+    with open_diag() as sock:
         for family in (socket.AF_INET, socket.AF_INET6):
             for proto, wanted in states.items():
                 mask = sum(1 << state for state in wanted)
                 body = _REQUEST.pack(family, proto, 0, 0, mask) + bytes(_SOCKID.size)
-                _send(sock, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body)
-                found += [_connection(message, proto) for message in _answers(sock)]
+                send(sock, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body)
+                found += [_connection(message, proto) for message in answers(sock)]
     return found
 
 
@@ -85,9 +85,9 @@ def destroy_handle(handle: bytes, proto: int = TCP) -> None:
     """The same by what names a socket: its family and sockid (see `Connection.handle`)."""
     family, sockid = handle[0], handle[1:]
     body = _REQUEST.pack(family, proto, 0, 0, 0xFFFFFFFF) + sockid
-    with _open() as sock:
-        _send(sock, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, body)
-        for _ in _answers(sock, gone_is_fine=True):
+    with open_diag() as sock:
+        send(sock, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, body)
+        for _ in answers(sock, gone_is_fine=True):
             pass
 
 
@@ -108,7 +108,8 @@ def cgroup_ids(top: Path) -> frozenset[int]:
     return frozenset(Path(where).stat().st_ino for where, _, _ in os.walk(top))
 
 
-def _open() -> socket.socket:
+def open_diag() -> socket.socket:
+    """DatapathError where the kernel has no sock_diag."""
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
     except OSError as error:
@@ -117,11 +118,16 @@ def _open() -> socket.socket:
     return sock
 
 
-def _send(sock: socket.socket, kind: int, flags: int, body: bytes) -> None:
+def send(sock: socket.socket, kind: int, flags: int, body: bytes) -> None:
     sock.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
 
 
-def _answers(sock: socket.socket, gone_is_fine: bool = False) -> Iterator[bytes]:
+def answers(
+    sock: socket.socket, gone_is_fine: bool = False, *, only_one: bool = False
+) -> Iterator[bytes]:
+    """The bodies of what comes back; DatapathError where the kernel refuses. A dump has an end
+    of its own; an exact question has one answer.
+    """
     while True:
         data = sock.recv(_BUFFER_BYTES)
         while len(data) >= _HEADER.size:
@@ -135,6 +141,26 @@ def _answers(sock: socket.socket, gone_is_fine: bool = False) -> Iterator[bytes]
                     raise DatapathError(f"sock_diag refused: {os.strerror(code)}")
                 return
             yield body
+            if only_one:
+                return
+
+
+def pack_request(
+    family: int, proto: int, src: tuple[bytes, int], dst: tuple[bytes, int], cookie: bytes
+) -> bytes:
+    """A question for exactly one socket, in any state."""
+    ports = (src[1].to_bytes(2, "big"), dst[1].to_bytes(2, "big"))
+    hosts = (src[0].ljust(16, b"\0"), dst[0].ljust(16, b"\0"))
+    return _REQUEST.pack(family, proto, 0, 0, 0xFFFFFFFF) + _SOCKID.pack(
+        *ports, *hosts, 0, cookie
+    )
+
+
+def read_owner(message: bytes) -> tuple[int, int, int]:
+    """User, cgroup id and inode of the socket that an answer is about."""
+    tail = _MESSAGE.size + _SOCKID.size
+    _, _, _, user, inode = _TAIL.unpack_from(message, tail)
+    return user, _cgroup(message[tail + _TAIL.size :]), inode
 
 
 def _connection(message: bytes, proto: int) -> Connection:

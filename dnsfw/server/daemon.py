@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -43,8 +42,10 @@ from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
+from dnsfw.server.records import Records
 from dnsfw.server.reload import Reloader
 from dnsfw.server.reporter import Reporter
+from dnsfw.server.reporting import report
 from dnsfw.server.resolvconf import find_upstreams
 from dnsfw.server.resolvwatch import ResolvWatch
 from dnsfw.server.revision import Revision
@@ -86,6 +87,7 @@ class Daemon:
     doors: Doors
     enrollments: Enrollments
     observed: Observed
+    records: Records
     enroll_socket: EnrollSocket | None = None
     policy_watch: PolicyWatch | None = None
 
@@ -243,11 +245,7 @@ class Daemon:
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
-        self.reporter = Reporter(
-            service.engine, lambda: self.reloader.policy, self._digest, self.watchers,
-            service.upstreams.targets, self.names.text,
-        )  # fmt: skip
-        service.performer.on_open = self.reporter.history.opened
+        self.reporter, self.observed, self.records = report(self, self._digest)
         self.tampering = Tampering(self.now, self.reporter.said)
         self.temporary = TemporaryRules(self.kept, self.reloader, self.now, self.reporter.said)
         self.resolv_watch = ResolvWatch(
@@ -257,9 +255,6 @@ class Daemon:
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
         self.doors.helper, self.doors.said = self._helper, self.reporter.said
-        self.observed = Observed(
-            service.engine.last_names, self.reporter.rule_text, time.time, self.names.text
-        )
         self.reporter.listeners += [self.doors, self.observed]
         self.enrollments = Enrollments(
             self._helper, lambda: self.reloader.policy,
@@ -294,7 +289,7 @@ class Daemon:
             self.service.refresh_addresses, self.tampering.found,
             (
                 self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
-                self.service.tell_dropped, self.temporary.look,
+                self.service.tell_dropped, self.temporary.look, self.records.flush,
             ),
         )  # fmt: skip
         if self.options.watch:
@@ -357,6 +352,8 @@ class Daemon:
             self.helping.stop(loop, remove=remove)
         if hasattr(self, "temporary"):
             self.temporary.close()
+        if hasattr(self, "records"):
+            self.records.close()
         if self.policy_watch is not None:
             self.policy_watch.close()
         events, news = self.kernel.events, self.kernel.news()
@@ -390,6 +387,7 @@ class Daemon:
     def _swapped(self, policy: Policy) -> None:
         self.revision.take(policy)
         self.helping.take(policy)
+        self.records.take(policy)
         self.reporter.said("reload", "a new policy is in force")
         if audit := audit_text(policy):
             self._warn(audit)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dnsfw.engine.effects import Note
@@ -24,10 +28,14 @@ from dnsfw.policy.asked import Asked, parse_asked
 from dnsfw.policy.explained import explained_row, rule_row
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import KNOWN
-from dnsfw.server.history import History, Learnt, Seen
+from dnsfw.server.history import History, Learnt, Refusals, Seen
+from dnsfw.server.history_disk import KeptRefusals
+from dnsfw.server.remembering import Remembering
 from dnsfw.server.reporter import protocol_text
 from dnsfw.server.resolve import role_named
+from dnsfw.server.veil import is_veiled
 from dnsfw.server.views import ports_text
+from dnsfw.server.who_asks import Who, who_text
 from dnsfw.wire.name import to_text
 
 if TYPE_CHECKING:
@@ -39,25 +47,57 @@ __all__ = ["explain"]
 _MOST = 50  # rows of each kind: an answer for people
 
 
-def explain(daemon: Daemon, request: Row) -> dict[str, Any]:
+async def explain(daemon: Daemon, request: Row) -> dict[str, Any]:
     """By `destination` and `role`, or by the number of an `event`. ConfigError for neither."""
-    policy, history = daemon.reloader.policy, daemon.reporter.history
+    policy = daemon.reloader.policy
     told: dict[str, Any] = {}
     if (number := request.get("event")) is not None:
-        seen = history.event(number) if isinstance(number, int) else None
-        if seen is None:
-            raise ConfigError(f"no event {number!r} is remembered; `dnsfw watch --json` has the id")
-        told["event"] = {"id": number, "at": seen.at, **daemon.reporter.row(seen.what)}
-        role = policy.roles.get(History.role_of(seen))
-        if role is None:
-            raise ConfigError("the event's role is not in the policy any more")
-        if seen.names:
-            told["event"]["names"] = [to_text(name) for name in seen.names]
-        asked = _destination(seen)
+        role, asked, told["event"] = await _event(daemon, number)
     else:
         role = role_named(policy, request.get("role", "host"))
         asked = parse_asked(str(request.get("destination", "")))
-    return {**_now(daemon, role, asked), **_past(daemon, role, asked), **told}
+    now, past = _now(daemon, role, asked), _remembered(daemon, role, asked)
+    return {**now, **await asyncio.to_thread(_told, daemon, past), **told}
+
+
+async def _event(daemon: Daemon, number: object) -> tuple[RolePolicy, Asked, dict[str, Any]]:
+    """What happened under this number, in this run or, from the disk, in an earlier one."""
+    policy, reporter = daemon.reloader.policy, daemon.reporter
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ConfigError("an event has a number; `dnsfw watch --json` has it as `id`")
+    seen = reporter.history.event(number)
+    if seen is None:
+        return await _event_of_before(daemon, number)
+    role = policy.roles.get(History.role_of(seen))
+    if role is None:
+        raise ConfigError("the event's role is not in the policy any more")
+    row = {"id": number, "at": seen.at, **reporter.row(seen.what)}
+    if seen.names:
+        row["names"] = [to_text(name) for name in seen.names]
+    paths = daemon.records.paths
+    row["asker"] = await asyncio.to_thread(who_text, seen.who, paths)
+    return role, _destination(seen), row
+
+
+async def _event_of_before(daemon: Daemon, number: int) -> tuple[RolePolicy, Asked, dict[str, Any]]:
+    kept = daemon.records.remembering
+    found = None if kept is None else await asyncio.to_thread(kept.disk.event, number)
+    if found is None:
+        raise ConfigError(f"no event {number!r} is remembered; `dnsfw watch --json` has the id")
+    row, names = found.row, found.row.get("names", ())
+    what = row.get("name") or row["address"]
+    if is_veiled(what):
+        raise ConfigError(
+            f"of event {number} only a hash is kept (log.hash): {what}, {row['reason']}"
+        )
+    if not row.get("name") and row.get("protocol") in ("tcp", "udp"):
+        host = f"[{what}]" if ":" in what else what
+        what = f"{host}:{row['port']}/{row['protocol']}"
+    role = role_named(daemon.reloader.policy, found.role)
+    told = {"id": number, "at": found.at, **row, "names": list(names), "asker": ""}
+    if row.get("command"):
+        told["asker"] = f"{row['command']}[{row['pid']}]" if row["pid"] else row["command"]
+    return role, parse_asked(what), told
 
 
 def _destination(seen: Seen) -> Asked:
@@ -111,23 +151,85 @@ def _now(daemon: Daemon, role: RolePolicy, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _past(daemon: Daemon, role: RolePolicy, asked: Asked) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What the memory has, taken in the loop; who asked is put into words elsewhere."""
+
+    role: RolePolicy
+    asked: Asked
+    learnt: list[tuple[dict[str, Any], Who]]
+    refused: Refusals | None
+    reason: dict[str, Any]  # of the last refusal
+
+
+def _remembered(daemon: Daemon, role: RolePolicy, asked: Asked) -> _Past:
     history = daemon.reporter.history
     addr = Addr(asked.to) if asked.is_addr else None
     name = None if asked.is_addr else Name(asked.to)
+    items = islice(history.learnt(role.role, name=name, addr=addr), _MOST)
+    learnt = [(_learnt(daemon, item), item.who) for item in items]
     refused = history.refused(role.role, asked.to)
-    learnt = [
-        _learnt(daemon, item)
-        for item, _ in zip(
-            history.learnt(role.role, name=name, addr=addr), range(_MOST), strict=False
-        )
-    ]
-    return {
-        "learnt": learnt,
-        "refused": None
-        if refused is None
-        else {"count": refused.count, "first": refused.first, "last": refused.last},
+    reason = {} if refused is None else daemon.reporter.row(refused.what)
+    return _Past(role, asked, learnt, refused, reason)
+
+
+def _told(daemon: Daemon, past: _Past) -> dict[str, Any]:
+    """In a thread: cgroups are looked up, and the disk is read."""
+    paths = daemon.records.paths
+    learnt = [{**row, "asker": who_text(who, paths)} for row, who in past.learnt]
+    refused: dict[str, Any] | None = None
+    if (counted := past.refused) is not None:
+        refused = {
+            "count": counted.count,
+            "first": counted.first,
+            "last": counted.last,
+            "reason": past.reason["reason"],
+            "rule": past.reason["rule"],
+            "asker": who_text(counted.who, paths),
+        }
+    if (kept := daemon.records.remembering) is not None:
+        learnt += _from_disk(kept, past, {(row["name"], row["address"]) for row in learnt})
+        refused = _joined(refused, kept.refused_of(past.role.name, past.asked))
+    return {"learnt": learnt[:_MOST], "refused": refused}
+
+
+def _from_disk(
+    kept: Remembering, past: _Past, known: set[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """What earlier runs learnt, and what the memory has forgotten."""
+    for item in kept.learnt_of(past.role.name, past.asked, _MOST):
+        name, address = kept.clear(item, past.asked)
+        if (name, address) not in known:
+            yield {
+                "name": name,
+                "chain": list(item.chain),
+                "address": address,
+                "rule": item.rule,
+                "first": item.first,
+                "last": item.last,
+                "times": item.times,
+                "asker": str(item.asker),
+                "seconds": None,
+            }
+
+
+def _joined(now: dict[str, Any] | None, kept: KeptRefusals | None) -> dict[str, Any] | None:
+    """The disk counts this run's too, as far as it has them already."""
+    if kept is None:
+        return now
+    before = {
+        "count": kept.count,
+        "first": kept.first,
+        "last": kept.last,
+        "reason": kept.reason,
+        "rule": kept.rule,
+        "asker": str(kept.asker),
     }
+    if now is None:
+        return before
+    asker = now["asker"] or before["asker"]
+    first = min(now["first"], kept.first)
+    return {**now, "count": max(now["count"], kept.count), "first": first, "asker": asker}
 
 
 def _learnt(daemon: Daemon, item: Learnt) -> dict[str, Any]:
@@ -138,7 +240,6 @@ def _learnt(daemon: Daemon, item: Learnt) -> dict[str, Any]:
         "rule": daemon.reporter.rule_text(RuleId(item.rule)),
         "first": item.first,
         "last": item.last,
-        "asker": item.asker,
         "times": item.times,
         "seconds": (item.until - daemon.now()) // SECOND,  # below zero: it is over
     }

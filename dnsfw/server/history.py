@@ -1,7 +1,8 @@
 """What `explain` can say of the past: bounded rings in memory, so that it outlives a grant.
 
 Three of them, so that a flood in one leaves the others alone: events by their number, what
-names have opened, and what was refused how often. It remembers and decides nothing.
+names have opened, and what was refused how often and to whom. It remembers and decides
+nothing. Where the policy wants it, everything goes to disk as well (`server.remembering`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from dnsfw.datapath import abi
-from dnsfw.engine.effects import Note, OpenThenReply
+from dnsfw.engine.effects import Client, Note, OpenThenReply
 from dnsfw.model import NO_ROLE, Addr, Name, Nanos, RoleId, RuleId
+from dnsfw.server.escape import safe
+from dnsfw.server.who_asks import NOBODY, Who
 
-__all__ = ["History", "Learnt", "Refusals", "Seen"]
+__all__ = ["Happened", "History", "Learnt", "Refusals", "Remembers", "Seen"]
 
 EVENTS = 16_384  # numbered happenings: two minutes of a hundred refusals a second
 LEARNT = 16_384  # (role, name, address): about 8 MB
@@ -31,6 +35,7 @@ class Seen:
     at: float
     what: Happened
     names: tuple[Name, ...]  # who held the address at that moment
+    who: Who = NOBODY
 
 
 @dataclass(slots=True)
@@ -45,17 +50,27 @@ class Learnt:
     first: float
     last: float
     until: Nanos
-    asker: str  # who asked last; empty when dnsfw did
+    who: Who  # that asked last; NOBODY when dnsfw did
     times: int = 1
 
 
 @dataclass(slots=True)
 class Refusals:
-    """How often, and when."""
+    """How often, when, and to whom last."""
 
     first: float
     last: float
+    who: Who
+    what: Happened
     count: int = 1
+
+
+class Remembers(Protocol):
+    """Who keeps more of it, and longer."""
+
+    def happened(self, number: int, seen: Seen) -> None: ...
+
+    def learnt(self, item: Learnt) -> None: ...
 
 
 class History:
@@ -65,13 +80,16 @@ class History:
         self,
         names: Callable[[RoleId, Addr], tuple[Name, ...]] = lambda role, addr: (),
         wall: Callable[[], float] = time.time,
+        who: Callable[[Client | None], Who] = lambda client: NOBODY,
         *,
         events: int = EVENTS,
         learnt: int = LEARNT,
         refused: int = REFUSED,
     ) -> None:
         self._names = names
+        self.disk: Remembers | None = None
         self._wall = wall
+        self._who = who
         self._limits = (events, learnt, refused)
         self._last = 0
         self._events: OrderedDict[int, Seen] = OrderedDict()
@@ -83,48 +101,60 @@ class History:
 
     # it happens
 
-    def happened(self, what: Happened) -> int:
-        """Remember a happening; returns its number, which no other has in this run."""
+    def begin_at(self, number: int) -> None:
+        """The numbers up to this one are taken, by happenings of earlier runs."""
+        self._last = max(self._last, number)
+
+    def happened(self, what: Happened, client: Client | None = None) -> int:
+        """Remember a happening; returns its number, which no other has."""
         self._last += 1
         at = self._wall()
         names: tuple[Name, ...] = ()
         if isinstance(what, Note):
             key: Hashable = (what.role, what.name)
+            who = self._who(client)
         else:
             role, addr = RoleId(what.role), Addr(what.addr)
             names, key = self._names(role, addr), (role, addr)
-        self._events[self._last] = Seen(at, what, names)
+            who = Who(pid=what.pid, command=safe(what.comm))
+        seen = self._events[self._last] = Seen(at, what, names, who)
         if len(self._events) > self._limits[0]:
             self._events.popitem(last=False)
-        self._count(key, at)
+        self._count(key, seen)
+        if self.disk is not None:
+            self.disk.happened(self._last, seen)
         return self._last
 
     def opened(self, effect: OpenThenReply) -> None:
         """Names have opened addresses: the kernel has taken it."""
         at = self._wall()
         client = effect.replies[0].client if effect.replies else None
-        asker = "" if client is None else f"{client.address} by {client.transport.value}"
+        who = NOBODY if client is None else self._who(client)
         for holder in effect.holders:
             key = (holder.role, holder.addr, holder.name)
             known = self._learnt.pop(key, None)
             first, times = (at, 0) if known is None else (known.first, known.times)
             until = holder.until if known is None else max(holder.until, known.until)
-            self._learnt[key] = Learnt(
+            item = self._learnt[key] = Learnt(
                 holder.role, holder.name, holder.addr, holder.rule, holder.chain,
-                first, at, until, asker, times + 1,
+                first, at, until, who, times + 1,
             )  # fmt: skip
+            if self.disk is not None:
+                self.disk.learnt(item)
             if len(self._learnt) > self._limits[1]:
                 self._learnt.popitem(last=False)
 
-    def _count(self, key: Hashable, at: float) -> None:
+    def _count(self, key: Hashable, seen: Seen) -> None:
         known = self._refused.get(key)
         if known is None:
-            self._refused[key] = Refusals(at, at)
+            self._refused[key] = Refusals(seen.at, seen.at, seen.who, seen.what)
             if len(self._refused) > self._limits[2]:
                 self._refused.popitem(last=False)
         else:
             known.count += 1
-            known.last = at
+            known.last, known.what = seen.at, seen.what
+            if seen.who is not NOBODY:
+                known.who = seen.who
             self._refused.move_to_end(key)
 
     # people ask

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from dnsfw.datapath import abi
-from dnsfw.engine.effects import Note
+from dnsfw.engine.effects import Client, Note
 from dnsfw.engine.engine import Engine
 from dnsfw.model import Addr, Reason, RoleId, RuleId, Verdict, addr_text
 from dnsfw.policy.policy import Policy
@@ -21,11 +21,13 @@ from dnsfw.server.escape import safe
 from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.history import Happened, History
 from dnsfw.server.kernel import EventSource
+from dnsfw.server.who_asks import NOBODY, Who
 from dnsfw.wire.name import to_text
 
 __all__ = [
     "Listener",
     "Reporter",
+    "alike",
     "describe",
     "protocol_text",
     "reason_text",
@@ -38,6 +40,7 @@ _PROTOCOLS = {
 }  # fmt: skip
 _NAMES_SHOWN = 3
 _HOST = "host"
+_TO_SOMEBODY = frozenset({"refused", "audited", "filtered", "shared"})  # notes after a reply
 
 
 def reason_text(reason: int) -> str:
@@ -78,11 +81,13 @@ class Reporter:
         watchers: Watchers,
         upstreams: Sequence[object] = (),
         role_name: Callable[[int], str] = role_text,
+        who: Callable[[Client | None], Who] = lambda client: NOBODY,
     ) -> None:
         self.role_name = role_name
+        self.asking: Callable[[], Client | None] = lambda: None  # who is being refused
         self.listeners: list[Listener] = []
         self.counts: Counter[tuple[RoleId, str]] = Counter()  # names refused, audited, ...
-        self.history = History(engine.last_names)
+        self.history = History(engine.last_names, who=who)
         self._upstreams = upstreams
         self._engine = engine
         self._policy = policy
@@ -97,7 +102,10 @@ class Reporter:
         for listener in self.listeners:
             listener.note(note)
         key = (note.kind, note.role, note.name, note.addr, note.rule, note.upstream)
-        number = self.history.happened(note)
+        client = self.asking() if note.kind in _TO_SOMEBODY else None
+        if client is not None and client.role != note.role:
+            client = None
+        number = self.history.happened(note, client)
         self._tell(key, lambda: self._of_note(note), number)
 
     def drain(self, events: EventSource) -> None:
@@ -108,7 +116,7 @@ class Reporter:
             # Our own self-test, and what only asks us to open doors, are no news.
             if event.role != abi.RoleId.PROBE and event.hook != abi.Hook.SOCK_CREATE:
                 number = self.history.happened(event)
-                self._tell(_alike(event), partial(self._of_event, event), number)
+                self._tell(alike(event), partial(self._of_event, event), number)
 
     def said(self, kind: str, text: str) -> None:
         """Something the daemon itself did or found."""
@@ -174,7 +182,7 @@ class Reporter:
             self._watchers.put({**numbered, "at": time.time(), **happening()})
 
 
-def _alike(event: abi.Event) -> Hashable:
+def alike(event: abi.Event) -> Hashable:
     """What makes two events one line: all but the time and the local port."""
     return (event.reason, event.verdict, event.role, event.addr, event.port, event.proto, event.pid)
 

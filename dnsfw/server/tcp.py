@@ -154,6 +154,16 @@ class TcpConnection(asyncio.Protocol):
         return self._client.role, self._client.address
 
     @property
+    def peer(self) -> object:
+        """Address and port of the other side, while there is one."""
+        return None if self._transport is None else self._transport.get_extra_info("peername")
+
+    @property
+    def listener(self) -> TcpListener:
+        """Where it came in."""
+        return self._listener
+
+    @property
     def worth(self) -> tuple[bool, float]:
         """Who to keep: a client that has asked something, lately."""
         return self._asked > 0, self._active

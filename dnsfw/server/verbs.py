@@ -38,7 +38,7 @@ def verbs(daemon: Daemon) -> Verbs:
         return await resolve(daemon, request, peer)
 
     async def explained(request: Row) -> Row:
-        return explain(daemon, request)
+        return await explain(daemon, request)
 
     def wanted(request: Row) -> RoleId | None:
         """The role that `--role` names; None for all."""

@@ -52,6 +52,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "absent": [*kernel.absent(), *daemon.helping.missing],
         "helper": daemon.helping.wrong,
         "temporary": daemon.temporary.rows(),
+        "log": daemon.records.row(),
         "trial": None if left is None else round(left, 1),
         "tamper": daemon.tampering.row(),
         "takeover": {

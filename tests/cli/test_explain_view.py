@@ -22,7 +22,7 @@ async def test_the_running_daemon_answers_and_says_so(tmp_path: Path) -> None:
     assert lines[1:3] == ["192.0.2.7:443/tcp: allowed", "  by     allow *.example.com"]
     assert any(line.startswith("  now    192.0.2.7 ") for line in lines)
     assert "  learnt www.example.com -> 192.0.2.7" in lines
-    assert any(line.endswith("1 times, by 127.0.0.1 by udp") for line in lines)
+    assert any("1 times, by 127.0.0.1 by udp, uid " in line for line in lines)
 
 
 async def test_a_file_that_is_named_answers_instead(tmp_path: Path) -> None:
@@ -41,7 +41,9 @@ async def test_an_event_is_explained_by_its_id(tmp_path: Path) -> None:
 
     assert done.code == 1
     assert done.out.splitlines()[1].startswith("event 1 at ")
-    assert "  told   1 events since the daemon started" in done.out
+    assert "  asker  127.0.0.1 by udp, uid " in done.out
+    assert "  told   1 time: name-default, first " in done.out
+    assert "         last to 127.0.0.1 by udp, uid " in done.out
     assert (no.code, "no event 99" in no.err) == (2, True)
 
 

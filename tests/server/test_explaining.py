@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 from dnsfw.model import SECOND, Nanos
@@ -35,7 +36,7 @@ async def test_an_address_is_open_by_the_name_that_resolved_to_it(tmp_path: Path
     assert (after["verdict"], after["reason"]) == ("allow", "by-name")
     assert after["rule"]["line"] == 4
     assert after["grants"][0]["names"] == ["www.example.com"]
-    assert after["learnt"][0]["asker"] == "127.0.0.1 by udp"
+    assert after["learnt"][0]["asker"].startswith(f"127.0.0.1 by udp, uid {os.getuid()}")
     assert (port["verdict"], other["verdict"]) == ("deny", "deny")
     assert not other["learnt"]
 
@@ -71,6 +72,8 @@ async def test_an_event_is_explained_by_the_id_that_watch_gave_it(tmp_path: Path
     assert (row["destination"], row["verdict"]) == ("tracker.evil.example", "deny")
     assert row["event"]["kind"] == "refused"
     assert row["refused"]["count"] == 1
+    who = f"127.0.0.1 by udp, uid {os.getuid()}"
+    assert row["refused"]["asker"].startswith(who) and row["event"]["asker"].startswith(who)
     assert (gone["exit"], junk["exit"]) == (2, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dnsfw.engine.effects import Client, Holder, Note, OpenThenReply, Reply, Transport
 from dnsfw.model import HOST, Nanos, Reason, RoleId, RuleId, Verdict, addr_from
 from dnsfw.server.history import History
+from dnsfw.server.who_asks import NOBODY, Who
 from dnsfw.wire.name import from_text
 
 NAME = from_text("www.example.com")
@@ -36,17 +37,39 @@ def test_an_event_is_found_by_the_number_that_it_was_given() -> None:
 
 def test_what_a_name_opened_is_known_with_who_asked_and_how_often() -> None:
     clock = iter((10.0, 20.0))
-    history = History(wall=lambda: next(clock))
+    who = Who("10.0.0.2", "udp", 1000)
+    history = History(wall=lambda: next(clock), who=lambda client: who)
     history.opened(opening("www.example.com", "192.0.2.7", 100))
     history.opened(opening("www.example.com", "192.0.2.7", 90))
 
     (item,) = history.learnt(HOST, name=NAME)
 
     assert (item.first, item.last, item.times, item.until) == (10.0, 20.0, 2, 100)
-    assert item.asker == "10.0.0.2 by udp"
+    assert item.who == who
     assert list(history.learnt(HOST, addr=ADDR)) == [item]
     assert list(history.learnt(HOST, name=from_text("edge.example"))) == [item]
     assert not list(history.learnt(WEB, name=NAME))
+
+
+def test_a_refusal_says_to_whom_it_went_last() -> None:
+    last = Who("10.0.0.3", "tcp", 7)
+    known = iter((Who("10.0.0.2", "udp"), last, NOBODY))
+    history = History(who=lambda client: next(known))
+    for _ in range(3):
+        history.happened(note())
+
+    found = history.refused(HOST, from_text("bad.example"))
+
+    assert found is not None and (found.count, found.who) == (3, last)
+
+
+def test_numbers_go_on_after_those_of_an_earlier_run() -> None:
+    history = History()
+    history.begin_at(40)
+
+    assert history.happened(note()) == 41
+    history.begin_at(7)
+    assert history.happened(note()) == 42
 
 
 def test_refusals_are_counted_for_each_role_apart() -> None:

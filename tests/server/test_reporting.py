@@ -1,0 +1,16 @@
+"""What tells and keeps is connected to what happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.running import running
+
+
+async def test_a_refusal_reaches_observations_history_and_counts(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        await run.query("evil.example")
+
+    assert [row["name"] for row in run.daemon.observed.rows()] == ["evil.example"]
+    assert len(run.daemon.reporter.history) == 2
+    assert run.daemon.service.performer.on_asked is None, "connected after its end"
