@@ -16,13 +16,14 @@ from dnsfw.datapath import bpf, devices, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
 from dnsfw.datapath.bpf import Map, Program
 from dnsfw.datapath.change import Change
-from dnsfw.datapath.devices import Device
+from dnsfw.datapath.devices import Device, Layer
 from dnsfw.datapath.hooks import CgroupPlace, Duty, HookState, Place
 from dnsfw.datapath.listeners import Listeners
 from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
 from dnsfw.datapath.syscall import BpfError, Closing
 from dnsfw.datapath.tamper import Mender, Repair
+from dnsfw.datapath.xdp import XdpPlace
 from dnsfw.errors import ConfigError, DatapathError
 
 Prepare = Callable[["Wall"], None]
@@ -43,6 +44,8 @@ class WallConfig:
     only_netns: bool = False  # the root cgroup: leave other network namespaces alone
     degraded: bool = False  # stand with some hooks missing, and say so
     tcx: bool | None = None  # None: where the kernel has it
+    answers: bool = False  # repeated questions are answered by programs: on lo, at guests' links
+    xdp: tuple[str, ...] = ()  # ... and on these devices before anything else sees them
 
 
 class Wall:
@@ -55,6 +58,9 @@ class Wall:
         self._tcx = hooks.has_tcx() if config.tcx is None else config.tcx
         self.standing = False  # `prepare` sees it so
         self.guests = frozenset(config.guests)  # `prepare` may name others
+        self.answering = config.answers
+        self.xdp = frozenset(config.xdp)
+        self.unanswered: dict[str, HookState] = {}  # by pin: answers are no promise
         self._mender = Mender(pin_dir, loaded)
         self._places: list[Place] = []
         self._missing: dict[str, HookState] = {}  # by pin
@@ -129,7 +135,7 @@ class Wall:
                 if devices.device(device.name) == device:  # else it went away meanwhile
                     failed.append(str(error))
             else:
-                if changed and device.index not in guarded:
+                if changed and device.index not in guarded and duty is not Duty.ANSWERER:
                     new.append(device.name)
         self._hold()
         if failed:
@@ -182,11 +188,19 @@ class Wall:
         places: list[Place] = []
         if config.cgroup is not None:
             places += hooks.cgroup_places(config.cgroup)
-        for name in config.interfaces:
+        for name in (*config.interfaces, *self.xdp):
             _device(name)
         duties = self._duties(devices.devices(), frozenset(config.interfaces))
         for device, duty in sorted(duties.values(), key=lambda found: found[0].index):
-            places += hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
+            places += self._on_device(device, duty)
+        return places
+
+    def _on_device(self, device: Device, duty: Duty) -> list[Place]:
+        """Everything that stands on a device; what only answers comes last."""
+        places: list[Place] = []
+        places += hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
+        if self.answering and device.name in self.xdp and device.layer is Layer.FRAME:
+            places.append(XdpPlace("dnsfw_answer_xdp", device, hooks.netns_number()))
         return places
 
     def _duties(
@@ -201,6 +215,8 @@ class Wall:
             if device.loopback:
                 if self._config.cgroup is None:  # else the cgroup's hooks see all that it carries
                     wanted[device.index] = (device, Duty.LOOPBACK)
+                elif self.answering:
+                    wanted[device.index] = (device, Duty.ANSWERER)
                 continue
             ours = device.name in interfaces or device.index in uplinks
             if device.name in self.guests:
@@ -212,8 +228,8 @@ class Wall:
     def _cover(self, device: Device, duty: Duty) -> bool:
         """Puts the programs of this duty on the device; False if they are there."""
         there = [p for p in self._places if (d := device_of(p)) and d.index == device.index]
-        places = hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
-        if there == list(places):
+        places = self._on_device(device, duty)
+        if there == [p for p in places if p.pin not in self.unanswered]:
             return False
         others = [p for p in self._places if p not in there]
         self._places = list(others)
@@ -252,12 +268,17 @@ class Wall:
                 place.take(self._loaded.programs[place.program], directory, part)
         except DatapathError as error:
             what = f"cannot attach {place.program} to {place.target}"
+            if hooks.answers(place.program):
+                state = HookState(place.program, place.target, place.how, False, str(error))
+                self.unanswered[place.pin] = state
+                return
             if not self._config.degraded:
                 raise DatapathError(f"{what}: {error}; it needs {place.feature}") from error
             state = HookState(place.program, place.target, place.how, False, str(error))
             self._missing[place.pin] = state
         else:
             self._missing.pop(place.pin, None)
+            self.unanswered.pop(place.pin, None)
             self._places.append(place)
 
     def _hold(self, places: Iterable[Place] | None = None) -> None:

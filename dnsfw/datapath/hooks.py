@@ -57,6 +57,8 @@ class Duty(Enum):
     # Both: what this host itself sends by it is judged too.
     EDGE = (("dnsfw_edge_out", Side.EGRESS), ("dnsfw_edge_in", Side.INGRESS))
     LOOPBACK = (("dnsfw_tc_lo", Side.EGRESS),)
+    # lo, where the cgroup's hooks judge: only to answer what was asked before.
+    ANSWERER = (("dnsfw_answer_lo", Side.EGRESS),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class CgroupPlace:
 
     def take(self, program: Program, directory: Path, change: Change) -> None:
         with Closing(os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-            _take_link(
+            take_link(
                 directory / self.pin,
                 program,
                 self.number,
@@ -131,7 +133,7 @@ class CgroupPlace:
             )
 
     def state(self, program: Program, directory: Path) -> HookState:
-        note = _link_note(directory / self.pin, program, self.number)
+        note = link_note(directory / self.pin, program, self.number)
         return HookState(self.program, self.target, self.how, not note, note)
 
     def lead(self, program: Program, directory: Path) -> None:
@@ -160,7 +162,7 @@ class TcxPlace:
         index = self.device.index
         kind = _TCX_TYPE[self.side]
         # First in the chain: a program before ours could end it with "pass".
-        _take_link(
+        take_link(
             directory / self.pin,
             program,
             index,
@@ -169,8 +171,8 @@ class TcxPlace:
         )
 
     def state(self, program: Program, directory: Path) -> HookState:
-        note = _link_note(directory / self.pin, program, self.device.index)
-        if not note:
+        note = link_note(directory / self.pin, program, self.device.index)
+        if not note and _must_lead(self.program):
             ids = links.prog_query(self.device.index, _TCX_TYPE[self.side])
             if ids and ids[0] != links.prog_id(program.fd):
                 return _behind(self, ids[0])
@@ -229,7 +231,7 @@ class ClsactPlace:
         note = "" if any(f.program_id == ours for f in found) else "the filter is gone"
         if not (directory / self.pin).is_symlink():
             note = "its mark is gone"  # `down` would not find it
-        if not note and found[0].program_id != ours:
+        if not note and _must_lead(self.program) and found[0].program_id != ours:
             return _behind(self, found[0].program_id)
         return HookState(self.program, self.target, self.how, not note, note)
 
@@ -286,14 +288,15 @@ def give_back(directory: Path, keep: Iterable[Place] = ()) -> list[str]:
             continue
         if path.name.startswith("clsact_"):
             failed += _give_back_clsact(path)
-        elif path.name.startswith(("cgroup_", "tcx_")):
+        elif path.name.startswith(("cgroup_", "tcx_", "xdp_")):
             _give_back_link(path)
     return failed
 
 
-def _take_link(
+def take_link(
     pin: Path, program: Program, target: int, create: Callable[[], int], change: Change
 ) -> None:
+    """Put the program into the link that is pinned here, or into a new one."""
     if pin.exists():
         with Closing(bpf.obj_get(pin)) as link:
             if (before := links.link_info(link)).target == target:
@@ -329,6 +332,15 @@ def _lead_link(pin: Path, program: Program, index: int, kind: AttachType) -> Non
     fresh.rename(pin)
 
 
+def answers(program: str) -> bool:
+    """Whether it only answers questions: nothing is judged there, so nothing hangs on it."""
+    return program.startswith("dnsfw_answer")
+
+
+def _must_lead(program: str) -> bool:
+    return not answers(program)
+
+
 def _behind(place: Place, other: int) -> HookState:
     note = f"program {other} runs before it and may let packets pass"
     return HookState(place.program, place.target, place.how, True, note, ahead=True)
@@ -347,7 +359,7 @@ def _give_back_link(pin: Path) -> None:
         pin.unlink()
 
 
-def _link_note(pin: Path, program: Program, target: int) -> str:
+def link_note(pin: Path, program: Program, target: int) -> str:
     """What is wrong with a link, or nothing."""
     try:
         with Closing(bpf.obj_get(pin)) as link:

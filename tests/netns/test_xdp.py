@@ -1,0 +1,86 @@
+"""A program in front of a device's stack: taken, replaced, given back, and generic on a veth."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from dnsfw.datapath import bpf, devices, hooks, pins
+from dnsfw.datapath.bpf import Program, ProgType
+from dnsfw.datapath.change import Change
+from dnsfw.datapath.xdp import XdpPlace, driver
+from dnsfw.errors import DatapathError
+from tests.support.guarded import Yard, open_yard
+from tests.support.netlab import Lab
+
+
+@pytest.fixture
+def yard(lab: Lab) -> Yard:
+    return open_yard(lab)
+
+
+@pytest.fixture
+def programs() -> Iterator[list[Program]]:
+    """Two that let every frame pass."""
+    made = []
+    for number in (1, 2):
+        code = struct.pack("=BBhiBBhiBBhi", 0xB7, 1, 0, number, 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
+        fd = bpf._load(ProgType.XDP, code, 0, b"dnsfw_pass", "load of a test's program")
+        made.append(Program(fd, "dnsfw_answer_xdp", ProgType.XDP, None, bytes(8)))
+    yield made
+    for program in made:
+        os.close(program.fd)
+
+
+def place() -> XdpPlace:
+    device = devices.device("eth0")
+    assert device is not None
+    return XdpPlace("dnsfw_answer_xdp", device, hooks.netns_number())
+
+
+def mode(yard: Yard) -> str:
+    shown = yard.here.run(["ip", "-o", "link", "show", "dev", "eth0"]).stdout
+    return next((word for word in shown.split() if word.startswith("xdp")), "")
+
+
+def test_it_is_taken_replaced_and_given_back(yard: Yard, programs: list[Program]) -> None:
+    held = pins.PinDir(yard.pin_dir)
+    directory = held.stage()
+    with yard.here.entered():
+        there = place()
+        with Change() as change:
+            there.take(programs[0], directory, change)
+        assert there.state(programs[0], directory).attached
+        assert mode(yard) == "xdpgeneric"  # what a veth sends back natively may be dropped
+        with Change() as change:
+            there.take(programs[1], directory, change)
+        assert there.state(programs[1], directory).attached
+        assert there.state(programs[0], directory).note == "runs another program"
+
+        assert hooks.give_back(directory) == []
+    assert mode(yard) == ""
+    pins.clear(directory)
+    held.release()
+
+
+def test_a_device_that_has_one_already_is_left_alone(yard: Yard, programs: list[Program]) -> None:
+    held = pins.PinDir(yard.pin_dir)
+    directory = held.stage()
+    with yard.here.entered():
+        index = place().device.index
+        other = hooks.links.link_create(programs[0].fd, index, 37, flags=2)
+        with pytest.raises(DatapathError), Change() as change:
+            place().take(programs[1], directory, change)
+        os.close(other)
+    assert not list(directory.iterdir())
+    pins.clear(directory)
+    held.release()
+
+
+def test_who_drives_a_device(yard: Yard) -> None:
+    with yard.here.entered():
+        assert driver("eth0") == b"veth"
+        assert driver("nosuch") == b""
