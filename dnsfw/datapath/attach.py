@@ -21,6 +21,7 @@ from dnsfw.datapath.hooks import CgroupPlace, Duty, HookState, Place
 from dnsfw.datapath.listeners import Listeners
 from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
+from dnsfw.datapath.stages import set_stages
 from dnsfw.datapath.syscall import BpfError, Closing
 from dnsfw.datapath.tamper import Mender, Repair
 from dnsfw.datapath.xdp import XdpPlace
@@ -141,6 +142,12 @@ class Wall:
         if failed:
             raise DatapathError("; ".join(failed))
         return tuple(new)
+
+    def answer(self, on: bool, xdp: Iterable[str] = ()) -> None:
+        """Have programs answer repeated questions, or no more; `cover` puts them on devices."""
+        self.answering, self.xdp = on, frozenset(xdp)
+        if (stages := self.maps.get("dnsfw_stages")) is not None:
+            set_stages(stages, self.programs, on=on)
 
     def mend(self) -> tuple[Repair, ...]:
         """Puts back every pin and hook that somebody took away, leads every chain that

@@ -14,7 +14,9 @@ from dnsfw.engine.offers import Offers
 from dnsfw.engine.places import GrantRow
 from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.replies import Replies
+from dnsfw.engine.settle import Settler
 from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
+from dnsfw.policy.policy import Policy
 
 __all__ = ["Views"]
 
@@ -24,6 +26,7 @@ _NAMES_TOLD = 4  # enough for one line of an event
 class Views:
     """The half of `Engine` that only looks."""
 
+    _policy: Policy
     _asked: dict[RoleId, int]
     _cache: Cache
     _closer: Closer
@@ -35,6 +38,7 @@ class Views:
     _lookups: Lookups
     _offers: Offers
     _refuser: Refuser
+    _settler: Settler
 
     @property
     def replies(self) -> Replies:
@@ -60,6 +64,11 @@ class Views:
     def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
         """What a name holds now."""
         return self._ledger.addresses(role, name)
+
+    @property
+    def judges_by(self) -> tuple[Policy, frozenset[Addr]]:
+        """The policy, and the host's own addresses."""
+        return self._policy, self._settler.site.own
 
     def last_names(self, role: RoleId, addr: Addr) -> tuple[Name, ...]:
         """Who holds an address, or held it last: the latest first."""

@@ -34,6 +34,7 @@ from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.helper import Helper, NoHelper
 from dnsfw.server.helping import Helping
 from dnsfw.server.journal import Journal
+from dnsfw.server.judged import Judged
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.left_cgroups import forget, remember
 from dnsfw.server.loading import load_tested
@@ -111,6 +112,7 @@ class Daemon:
         self.removed = asyncio.Event()
         self.journal = Journal(options.run_dir, now)
         self.revision = Revision(options.run_dir)
+        self.judged = Judged(options.run_dir)
         self._digest = Digest(now, lambda text: log.line(Level.NOTICE, text))
         self._helper = helper or NoHelper("this daemon was started without a helper")
         self._shed = shed
@@ -150,6 +152,7 @@ class Daemon:
                 self.journal.remove()
                 self.names.remove()
                 self.revision.remove()
+                self.judged.remove()
                 self.kept.remove()
                 forget(self.options.run_dir)
                 disarmed(self.options.run_dir)
@@ -208,7 +211,7 @@ class Daemon:
         def fill(kernel: Kernel) -> None:
             self.service = Service(
                 loop, listeners, policy, upstreams, kernel, self.journal, self.faults,
-                self._note, self.now,
+                self._note, self.now, self.judged,
             )  # fmt: skip
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
@@ -289,7 +292,8 @@ class Daemon:
             self.service.refresh_addresses, self.tampering.found,
             (
                 self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
-                self.service.tell_dropped, self.temporary.look, self.records.flush,
+                self.service.note_judge, self.service.tell_dropped, self.temporary.look,
+                self.records.flush,
             ),
         )  # fmt: skip
         if self.options.watch:

@@ -13,7 +13,7 @@ from dnsfw.datapath.sink import Sink
 from dnsfw.datapath.swap import nothing
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Addr, Entry, Flow, Lockdown, Plan, Rank, Reason, RoleId, Subject
-from dnsfw.policy.policy import Policy
+from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
 from dnsfw.server.options import Options
@@ -77,6 +77,16 @@ class NamesOnly:
         """Nobody else needs to know."""
 
     def hooks(self) -> tuple[Hook, ...]:
+        return ()
+
+    @property
+    def answers(self) -> None:
+        """No program stands anywhere."""
+
+    def answer(self, dns: DnsSettings) -> None:
+        """Nothing to switch."""
+
+    def answering(self) -> tuple[Hook, ...]:
         return ()
 
     def news(self) -> int | None:

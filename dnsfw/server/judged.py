@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 from dnsfw.model import Addr
@@ -24,31 +23,24 @@ _LONGEST = 128
 class Judged:
     """Kept up to date by `look`, once a second. A disk that fails only forgets it."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        policy: Callable[[], Policy],
-        own: Callable[[], frozenset[Addr]],
-    ) -> None:
-        """`own`: the host's addresses, which some answers must not hold."""
+    def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / "answers"
-        self._policy = policy
-        self._own = own
         self._noted: tuple[int, Policy, frozenset[Addr]] | None = None
         self._busy: asyncio.Future[str] | None = None
 
-    def same(self, epoch: int) -> bool:
-        """Whether answers of this epoch were judged as we would."""
+    def same(self, epoch: int, policy: Policy, own: frozenset[Addr]) -> bool:
+        """Whether answers of this epoch were judged as we would. `own`: the host's addresses,
+        which some answers must not hold.
+        """
         try:
             with self._path.open() as file:
                 written = file.read(_LONGEST)
         except (OSError, ValueError):
             return False
-        return written == _line(epoch, digest(self._policy(), self._own()))
+        return written == _line(epoch, digest(policy, own))
 
-    def look(self, epoch: int) -> None:
+    def look(self, epoch: int, policy: Policy, own: frozenset[Addr]) -> None:
         """Note it, in a thread: a large policy takes a second."""
-        policy, own = self._policy(), self._own()
         if self._busy is not None or self._noted == (epoch, policy, own):
             return
         loop = asyncio.get_running_loop()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.datapath import abi
+from dnsfw.datapath.answers import AnswerTable
 from dnsfw.datapath.sink import Sink
 from dnsfw.datapath.tamper import Repair
 from dnsfw.model import Addr, Rank, RoleId, Subject
-from dnsfw.policy.policy import Policy
+from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.options import Options
 
@@ -72,6 +73,18 @@ class Kernel(Protocol):
 
     def hooks(self) -> tuple[Hook, ...]:
         """Every wanted hook, also one that is not attached under `degraded`."""
+
+    @property
+    def answers(self) -> AnswerTable | None:
+        """The tables from which the kernel answers by itself; None where it does not."""
+
+    def answer(self, dns: DnsSettings) -> None:
+        """Have it do so from now on, on the devices that these settings want; or no more.
+        What cannot be attached is in `answering`: then questions come to us.
+        """
+
+    def answering(self) -> tuple[Hook, ...]:
+        """The programs that answer, and where one is wanted and cannot be."""
 
     def news(self) -> int | None:
         """A descriptor that is readable when devices or addresses have changed."""

@@ -42,6 +42,7 @@ class Options:
     enroll_socket: Path | None = None  # where an older tool's enrolment requests are taken
     pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system
     without: frozenset[str] = frozenset()  # programs that this wall will not need
+    answers: bool = True  # the kernel may answer by itself, where the policy lets it
 
 
 def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnsfw.engine.effects import Withdraw
 from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.policy.compile import diff, find_policy
 from dnsfw.policy.policy import Policy
@@ -138,7 +139,9 @@ class Reloader:
         """
         engine, now, perform = self._performer.engine, self._now(), self._performer.perform
         kernel = self._kernel
+        perform([Withdraw()])  # before anything is judged anew; `apply` waits for those who read
         kernel.sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
+        kernel.answer(policy.dns)
         told = kernel.assign(policy.subjects)
         ended = kernel.settle_role_change(policy)
         perform(engine.judge_flows(kernel.sink.flows(), now))

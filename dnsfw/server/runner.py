@@ -158,7 +158,7 @@ class Runner:
 
         wanted = Options(
             cgroup=str(self._tree.path), pin_dir=self._pin_dir, backend=self._options.backend,
-            without=_NO_DEVICES if self._net is None else _ONLY_GUESTS,
+            without=_NO_DEVICES if self._net is None else _ONLY_GUESTS, answers=False,
         )  # fmt: skip
         self.kernel = self._open_kernel(wanted, self._policy, fill)
 

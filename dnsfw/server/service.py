@@ -10,10 +10,13 @@ from functools import partial
 from dnsfw.engine.effects import Note
 from dnsfw.engine.engine import Engine
 from dnsfw.policy.policy import Policy
+from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
+from dnsfw.server.answers import Book
 from dnsfw.server.clock import Alarm, Now
 from dnsfw.server.faults import Faults
 from dnsfw.server.journal import Journal
+from dnsfw.server.judged import Judged
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.loopcheck import LoopCheck
 from dnsfw.server.performer import Performer
@@ -65,20 +68,27 @@ class Service:
         faults: Faults,
         on_note: Callable[[Note], None],
         now: Now,
+        judged: Judged | None = None,
     ) -> None:
+        """`judged` knows whether the kernel's answers of an earlier process may stay."""
         self.listeners = listeners
+        self._kernel = kernel
         self.unassigned: tuple[str, ...] = ()  # what `assign` said at the start
         # Nobody but this host can speak for a resolver on loopback (RFC 4035 §4.9.3).
         trusted = frozenset(i for i, u in enumerate(upstreams) if u.address.is_loopback)
-        self.engine = Engine(policy, len(upstreams), secrets.SystemRandom(), trusted=trusted)
+        self.engine = Engine(
+            policy, len(upstreams), secrets.SystemRandom(), trusted=trusted,
+            publishes=kernel.answers is not None,
+        )  # fmt: skip
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
+        self.book = self.performer.book = self._open_book()
         self.on_query: OnQuery = self.performer.query  # `run` puts itself in front
         self.rates = Rates(loop.time)
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
-        self._kernel = kernel
+        self._judged = judged
         self._on_note = on_note
         self._journal = journal
         self._now = now
@@ -92,7 +102,7 @@ class Service:
         for listener in self.listeners:
             self.equip(listener)
         kernel.listen(self.listeners.endpoints)
-        self.refresh_addresses()
+        self.engine.set_own_addresses(kernel.addresses())
         perform, engine, sink = self.performer.perform, self.engine, kernel.sink
         held = self._journal.restore()
         sink.apply(policy.plan(), lambda: perform(engine.restore(held, sink.entries(), now)))
@@ -101,6 +111,29 @@ class Service:
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:
             kernel.settle_older(policy, end=False)
+        self._take_book_over(policy, now)
+
+    def _open_book(self) -> Book | None:
+        answers, engine = self._kernel.answers, self.engine
+        if answers is None:
+            return None
+        return Book(answers, engine.renew, engine.unpublished, secrets.SystemRandom())
+
+    def _take_book_over(self, policy: Policy, now: Nanos) -> None:
+        """What an earlier process had the kernel answer goes on, if we would say the same."""
+        if self.book is None:
+            return
+        epoch = self.book.table.epoch
+        by = self.engine.judges_by
+        if not (self._kernel.adopted and self._judged and self._judged.same(epoch, *by)):
+            self.book.table.withdraw()
+        self.book.adopt(now)
+        self._kernel.answer(policy.dns)
+
+    def note_judge(self) -> None:
+        """Once a second: by which policy the kernel's answers were judged."""
+        if self.book is not None and self._judged is not None:
+            self._judged.look(self.book.table.epoch, *self.engine.judges_by)
 
     def equip(self, listener: UdpListener | TcpListener) -> None:
         """Its packets pass, and it knows who asks."""
@@ -119,7 +152,7 @@ class Service:
 
     def refresh_addresses(self) -> None:
         """What the host's own addresses are, for the answer filter and for the hooks."""
-        self.engine.set_own_addresses(self._kernel.addresses())
+        self.performer.perform(self.engine.set_own_addresses(self._kernel.addresses()))
 
     async def start(self) -> None:
         """Read the listeners: from here on clients are answered."""

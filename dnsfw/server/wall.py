@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
+from dnsfw.datapath.answers import AnswerTable
 from dnsfw.datapath.askers import Askers, has_asked
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
 from dnsfw.datapath.doors import Doors
 from dnsfw.datapath.events import Events
+from dnsfw.datapath.hooks import HookState, answers
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.listeners import Listener
 from dnsfw.datapath.news import News
@@ -24,7 +26,7 @@ from dnsfw.datapath.sockdiag import Connection, connections, destroy
 from dnsfw.datapath.subjects import Subjects
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import Addr, Rank, RoleId, Subject, SubjectKind, addr_from
-from dnsfw.policy.policy import Policy
+from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
 from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
@@ -57,7 +59,8 @@ def open_wall(options: Options, policy: Policy, fill: Fill) -> Kernel:
     made: list[KernelWall] = []
 
     def prepare(wall: Wall) -> None:
-        made.append(KernelWall(wall, config, every_device=_guards_host(options)))
+        whole_host = _guards_host(options)
+        made.append(KernelWall(wall, config, every_device=whole_host, answers=options.answers))
         fill(made[0])
 
     config = _config(options, policy)
@@ -85,6 +88,8 @@ def _config(options: Options, policy: Policy) -> WallConfig:
         interfaces=every_device() if whole_host else options.interfaces,
         only_netns=whole_host and not policy.containers,
         degraded=options.degraded or policy.degraded,
+        answers=options.answers and policy.dns.kernel_answers,
+        xdp=policy.dns.xdp if options.answers and policy.dns.kernel_answers else (),
     )
 
 
@@ -125,9 +130,12 @@ class KernelWall:
     enforcing = True
     marks = True
 
-    def __init__(self, wall: Wall, config: WallConfig, *, every_device: bool) -> None:
+    def __init__(
+        self, wall: Wall, config: WallConfig, *, every_device: bool, answers: bool = False
+    ) -> None:
         self.sink = KernelSink(wall.maps)
         self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
+        self.answers = AnswerTable.open(wall.maps) if answers else None
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)
@@ -162,10 +170,20 @@ class KernelWall:
         )
 
     def hooks(self) -> tuple[Hook, ...]:
-        return tuple(
-            Hook(h.program.removeprefix("dnsfw_"), h.target, h.how, h.attached, h.note)
-            for h in self._wall.hooks()
-        )
+        return tuple(_shown(h) for h in self._wall.hooks() if not answers(h.program))
+
+    def answer(self, dns: DnsSettings) -> None:
+        if self.answers is None:
+            return
+        on = dns.kernel_answers
+        self.answers.switch(on)
+        self._wall.answer(on, dns.xdp if on else ())
+        if self._wall.standing:
+            self._cover()
+
+    def answering(self) -> tuple[Hook, ...]:
+        hooks = (h for h in self._wall.hooks() if answers(h.program))
+        return tuple(map(_shown, (*hooks, *self._wall.unanswered.values())))
 
     def news(self) -> int | None:
         return self._news.fileno()
@@ -290,6 +308,11 @@ class KernelWall:
         if not remove:
             self._wall.locals.stop()  # an address that comes later would be refused
         self._wall.close(remove=remove)
+
+
+def _shown(hook: HookState) -> Hook:
+    name = hook.program.removeprefix("dnsfw_")
+    return Hook(name, hook.target, hook.how, hook.attached, hook.note)
 
 
 def _end(found: Iterable[tuple[Connection, RoleId]], policy: Policy) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from dnsfw.datapath import abi
+from dnsfw.datapath.answers import AnswerTable
 from dnsfw.datapath.memory import MemorySink
 from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject
-from dnsfw.policy.policy import Policy
+from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.kernel import Fill, Hook, Relabel, Repair
 from dnsfw.server.options import Options
@@ -67,6 +68,8 @@ class MemoryKernel:
         self.hook = Hook("connect4", "/sys/fs/cgroup/test", "cgroup")
         self.trouble: DatapathError | None = None  # what `probe` raises
         self.own_addresses: frozenset[Addr] = frozenset()
+        self.answers: AnswerTable | None = None  # a test may give it tables
+        self.answer_hooks: tuple[Hook, ...] = ()
 
     def open(self, options: Options, policy: Policy, fill: Fill) -> MemoryKernel:
         fill(self)
@@ -80,6 +83,13 @@ class MemoryKernel:
 
     def hooks(self) -> tuple[Hook, ...]:
         return (self.hook,)
+
+    def answer(self, dns: DnsSettings) -> None:
+        if self.answers is not None:
+            self.answers.switch(dns.kernel_answers)
+
+    def answering(self) -> tuple[Hook, ...]:
+        return self.answer_hooks
 
     def news(self) -> int | None:
         return None
