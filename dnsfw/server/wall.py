@@ -135,7 +135,8 @@ class KernelWall:
     ) -> None:
         self.sink = KernelSink(wall.maps)
         self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
-        self.answers = AnswerTable.open(wall.maps) if answers else None
+        there = answers and "dnsfw_dns" in wall.maps
+        self.answers = AnswerTable.open(wall.maps) if there else None
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)
