@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +24,7 @@ from dnsfw.policy.lists.columns import Parsed
 from dnsfw.policy.lists.formats import Format, read_list
 from dnsfw.policy.lists.table import Damaged, Table, build
 
-__all__ = ["ListSource", "Store", "cache_dir"]
+__all__ = ["ListSource", "Store", "cache_dir", "replace_file"]
 
 ENVIRONMENT = "DNSFW_CACHE_DIR"
 MAX_SOURCE = 512 << 20  # bytes: ten million names
@@ -124,7 +125,7 @@ class Store:
         """On disk and mapped; in memory where the disk is full or not ours."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self.directory / f"{key}.list", data)
+            replace_file(self.directory / f"{key}.list", (data,))
             return Table.open(self.directory / f"{key}.list")
         except (OSError, Damaged):
             return Table(memoryview(data))
@@ -133,7 +134,7 @@ class Store:
         """Remember which table a source became; the table it was before goes, if nobody else's."""
         index = {"stat": _identity(status), "table": key, "path": str(source.path)}
         with contextlib.suppress(OSError):
-            _write(self._index(source), json.dumps(index).encode())
+            replace_file(self._index(source), (json.dumps(index).encode(),))
             self._sweep()
 
     def _sweep(self) -> None:
@@ -193,12 +194,12 @@ def _meta(source: ListSource, parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, data: bytes) -> None:
+def replace_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """All of it or nothing, also when the power goes."""
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(fd)
         Path(name).replace(path)

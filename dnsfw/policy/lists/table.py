@@ -49,6 +49,9 @@ class Hit(NamedTuple):
     line: int
 
 
+_hit = tuple.__new__  # what a named tuple's own does, without the call in between
+
+
 def build(parsed: Parsed, meta: Mapping[str, Any]) -> bytes:
     """The file of a list. `meta` is kept as it is, JSON values only."""
     keys = [("." + name)[::-1] for name in parsed.names]
@@ -131,12 +134,18 @@ class Table:
     def find(self, name: Name) -> Hit | None:
         """The deepest entry that speaks for a name in wire form; None where the list is silent."""
         key = _key(name)
-        if key is None:
-            return None
-        found = self._prefixes(key)
+        whole = -1 if key is None else len(key)
+        found = [*self._prefixes(_key_below(name) if key is None else key)]
         if not found:
             return None
-        means_of, whole = self._means, len(key)
+        means_of = self._means
+        if len(found) == 1:  # as nearly always
+            ((prefix, best),) = found
+            means, length = means_of[best], len(prefix)
+            said, unsaid = (_SELF, _NOT_SELF) if length == whole else (_BELOW, _NOT_BELOW)
+            if not means & said or (means & unsaid and not means & _IMPORTANT):
+                return None
+            return _hit(Hit, (name[-length - 1 :], means, self._lines[best]))
         best = -1
         length = silent = important = 0
         for prefix, at in found:  # shallow first
@@ -158,6 +167,17 @@ class Table:
         for key, at in self._trie.items():
             yield key[-2::-1], Means(self._means[at]), self._lines[at]
 
+    def by_means(self) -> Iterator[tuple[int, list[str]]]:
+        """Every name as it lies here: backwards, with a final dot; apart by what is meant."""
+        kinds = set(bytes(self._means))
+        if len(kinds) <= 1:  # what most lists are
+            yield from ((means, self._trie.keys()) for means in kinds)
+            return
+        apart: dict[int, list[str]] = {means: [] for means in sorted(kinds)}
+        for key, at in self._trie.items():
+            apart[self._means[at]].append(key)
+        yield from apart.items()
+
     def means(self, name: str) -> Means:
         """What stands for exactly this name (text, no final dot)."""
         at = self._trie.get(("." + name)[::-1])
@@ -172,10 +192,21 @@ def _key(name: Name) -> str | None:
         text[at] = _DOT
         at += length + 1
     # A length of 46 looks like a dot too: only then look twice.
-    if name.count(_DOT) and text.count(_DOT) != _labels(name):
+    if _DOT in name and text.count(_DOT) != _labels(name):
         return None
+    del text[-1]
     text.reverse()
-    return text[1:].decode("latin-1")
+    return text.decode("latin-1")
+
+
+def _key_below(name: Name) -> str:
+    """What lies to the right of every label that contains a dot: no entry is such a name, but
+    it may lie below one.
+    """
+    rest = name
+    while (key := _key(rest)) is None:
+        rest = Name(rest[rest[0] + 1 :])
+    return key
 
 
 def _labels(name: Name) -> int:

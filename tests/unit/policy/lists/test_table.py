@@ -72,6 +72,26 @@ def test_a_label_that_contains_a_dot_is_no_suffix() -> None:
     assert listed.find(from_text("q.x.b")) is not None
 
 
+def test_a_label_that_contains_a_dot_hides_no_name_below_a_listed_one() -> None:
+    """`ads.example` with all below means `a\\.b.ads.example` too, and an exact entry does not."""
+    listed = table([("ads.example", TREE), ("exact.example", Means.SELF)])
+
+    found = listed.find(Name(b"\x03a.b\x03ads\x07example\x00"))
+    assert found is not None
+    assert found.suffix == from_text("ads.example")
+    assert listed.find(Name(b"\x01q\x03a.b\x01c\x03ads\x07example\x00")) is not None
+    assert listed.find(Name(b"\x03a.b\x05exact\x07example\x00")) is None
+    assert listed.find(Name(b"\x0bads.example\x00")) is None
+
+
+def test_the_names_of_a_list_come_apart_by_what_they_mean() -> None:
+    one = table([("x.b", TREE), ("b.c", TREE)])
+    two = table([("x.b", TREE), ("b.c", Means.SELF)])
+
+    assert {m: sorted(names) for m, names in one.by_means()} == {TREE: ["b.x.", "c.b."]}
+    assert {m: sorted(names) for m, names in two.by_means()} == {TREE: ["b.x."], 1: ["c.b."]}
+
+
 def test_a_label_as_long_as_a_dot_is_an_ordinary_one() -> None:
     long = "x" * 46  # 46 is the octet of "."
 

@@ -1,0 +1,99 @@
+"""Fingerprints of lists on disk, beside the lists: a start copies what an earlier one built.
+
+A table is found by what its lists say, its size and the key of this installation, which is made
+once and lies beside it. The directory is the owner's alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from dnsfw.policy.listed_prints import Builder, Damaged, Listed, PlainBuilder, build
+from dnsfw.policy.lists.store import cache_dir, replace_file
+from dnsfw.policy.lists.table import Table
+from dnsfw.policy.siphash import Key
+
+__all__ = ["PrintStore"]
+
+_VERSION = 1  # of what lists become
+_KEY_FILE = "prints.key"
+_KEY_BYTES = 16
+_KEPT = 4  # tables: of a policy, of the one before, of another dnsfw on this host
+
+
+class PrintStore:
+    """The directory of compiled lists, where their fingerprints lie too."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory or cache_dir()
+        self.key = self._read_key()
+
+    def load(
+        self,
+        tables: Sequence[Table],
+        buckets: int,
+        builder: Callable[[Key, int], Builder] = PlainBuilder,
+    ) -> Listed:
+        """The table of these lists (`listed_prints.wanted`), built if it has to be.
+
+        A store that cannot be written costs time, not the table. buckets.Full.
+        """
+        path = self._directory / f"{self._name(tables, buckets)}.prints"
+        with contextlib.suppress(OSError, Damaged, ValueError):
+            found = _mapped(path)
+            if (found.key, found.buckets) == (self.key, buckets):
+                with contextlib.suppress(OSError):
+                    os.utime(path)  # so that the sweep leaves it
+                return found
+        made = build(tables, self.key, buckets, builder)
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, made.pack())
+            self._sweep()
+        return made
+
+    def _name(self, tables: Sequence[Table], buckets: int) -> str:
+        found = blake2b(f"{_VERSION} {buckets}\n".encode(), digest_size=16, key=_bytes(self.key))
+        for table in tables:
+            found.update(table.seal)
+        return found.hexdigest()
+
+    def _sweep(self) -> None:
+        files = sorted(self._directory.glob("*.prints"), key=lambda path: path.stat().st_mtime)
+        for path in files[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def _read_key(self) -> Key:
+        """One that nobody else knows, the same as long as the directory is there."""
+        path = self._directory / _KEY_FILE
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            if len(data) == _KEY_BYTES:
+                return _key(data)
+        data = os.urandom(_KEY_BYTES)
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, (data,))
+        return _key(data)
+
+
+def _mapped(path: Path) -> Listed:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(fd)
+    return Listed.unpack(memoryview(data))
+
+
+def _key(data: bytes) -> Key:
+    return int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little")
+
+
+def _bytes(key: Key) -> bytes:
+    return b"".join(part.to_bytes(8, "little") for part in key)
