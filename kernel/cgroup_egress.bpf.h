@@ -16,7 +16,7 @@ int dnsfw_cg_egress(struct __sk_buff *skb)
 
 	read_packet(skb, &p, FROM_IP, true);
 	find_sender(skb, &p, &s);
-	look_over_lo(skb, &p, &s);
+	dnsfw_look_over_lo(skb, &p, &s);
 	pass = judge(&p, &s, &d, DNSFW_HOOK_CGROUP_EGRESS);
 	if (d.reason == DNSFW_LISTENER)	/* tells the daemon who asks */
 		skb->mark = s.role;

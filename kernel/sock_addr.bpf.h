@@ -99,6 +99,12 @@ read_address6(const struct bpf_sock_addr *ctx, struct dnsfw_addr *addr)
 	__builtin_memcpy(addr, word, sizeof(word));
 }
 
+STAGE int dnsfw_take_call(struct bpf_sock_addr *ctx, struct packet *p,
+			  const struct sender *s, int hook)
+{
+	return p && s ? take_call(ctx, p, s, hook) : TAKING_DENIED;
+}
+
 /* @family is the call's, a constant: a mapped address comes as IPv6 */
 static __always_inline int
 judge_call(struct bpf_sock_addr *ctx, struct packet *p, const int family,
@@ -106,12 +112,12 @@ judge_call(struct bpf_sock_addr *ctx, struct packet *p, const int family,
 {
 	struct decision d = {};
 	struct sender s = {};
-	enum taking taking;
+	int taking;
 
 	fill_call(ctx, p, &s, hook);
 	forget((__u64 *)&s, sizeof(s), p->now);
 	forget((__u64 *)p, sizeof(*p), p->now);
-	taking = take_call(ctx, p, &s, hook);
+	taking = dnsfw_take_call(ctx, p, &s, hook);
 	if (taking == TAKING_DENIED)
 		return 0;
 	if (taking == TAKING_WATCHED)
@@ -124,7 +130,7 @@ judge_call(struct bpf_sock_addr *ctx, struct packet *p, const int family,
 			set_address6(ctx, &p->dst);
 		forget((__u64 *)p, sizeof(*p), p->now);
 	}
-	look_over_lo(ctx, p, &s);
+	dnsfw_look_in_call(ctx, p, &s);
 	return judge(p, &s, &d, hook);
 }
 

@@ -14,7 +14,7 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 	}
 	read_packet(skb, &p, from, !skb->ingress_ifindex);
 	p.forwarded = skb->ingress_ifindex != 0;
-	return leave(skb, &p);
+	return dnsfw_leave(skb, &p);
 }
 
 PROG("tc")

@@ -10,11 +10,13 @@
 /* What is sent to a guest: its answers, and who may begin with it. Seen from
  * the guest's side, even what this host sends is from outside.
  */
-static __always_inline int enter(struct __sk_buff *skb, struct packet *p)
+STAGE int dnsfw_enter(struct __sk_buff *skb, struct packet *p)
 {
 	struct decision d = {};
 	struct sender s = {};
 
+	if (!p)
+		return TC_DROP;
 	p->netns = device_netns();
 	p->forwarded = 1;
 	find_host(skb, p, &s);
@@ -26,7 +28,7 @@ static __always_inline int judge_visit(struct __sk_buff *skb, const int from)
 	struct packet p = {};
 
 	read_packet(skb, &p, from, false);
-	return enter(skb, &p);
+	return dnsfw_enter(skb, &p);
 }
 
 /* Where the same device is guarded as one of the host's: its own packets are
@@ -37,19 +39,20 @@ static __always_inline int judge_edge_out(struct __sk_buff *skb, const int from)
 	struct packet p = {};
 
 	read_packet(skb, &p, from, !skb->ingress_ifindex);
-	if (!skb->ingress_ifindex && leave(skb, &p) == TC_DROP)
+	if (!skb->ingress_ifindex && dnsfw_leave(skb, &p) == TC_DROP)
 		return TC_DROP;
-	return enter(skb, &p);
+	return dnsfw_enter(skb, &p);
 }
 
 static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
 
-	if (judge_guest(skb, from) == TC_DROP)
-		return TC_DROP;
 	read_packet(skb, &p, from, false);
-	note_receiver(skb, &p);
+	if (dnsfw_come_in(skb, &p) == TC_DROP)
+		return TC_DROP;
+	p.forwarded = 0;	/* as the host's own sees it */
+	dnsfw_note_receiver(skb, &p);
 	return TC_NEXT;
 }
 

@@ -31,16 +31,16 @@ static __always_inline int note_frame(struct __sk_buff *skb, const int from)
 	struct packet p = {};
 	__u32 role;
 
+	read_packet(skb, &p, from, false);
 	if (comes_from_subject(skb))
-		return judge_guest(skb, from);
+		return dnsfw_come_in(skb, &p);
 	if (skb->mark & DNSFW_MARK_JUDGED)	/* not by us */
 		skb->mark &= ~DNSFW_MARK_JUDGED;
-	read_packet(skb, &p, from, false);
 	if (!p.malformed && comes_to_listener(&p)) {
 		role = role_of_address(&p.src, skb->ifindex);
 		skb->mark = role ? role : DNSFW_ROLE_HOST;
 	} else {
-		note_receiver(skb, &p);
+		dnsfw_note_receiver(skb, &p);
 	}
 	return TC_NEXT;
 }

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_bpf]
 
 # Of the 1,000,000 instructions that the verifier walks at most: room for the next feature,
 # and for kernels whose verifier joins fewer paths than this one's.
-BUDGET = 250_000
+BUDGET = 40_000
 
 
 @pytest.fixture

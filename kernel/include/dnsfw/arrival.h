@@ -62,4 +62,11 @@ note_receiver(struct __sk_buff *skb, const struct packet *p)
 	bpf_sk_release(sk);
 }
 
+STAGE int dnsfw_note_receiver(struct __sk_buff *skb, const struct packet *p)
+{
+	if (p)
+		note_receiver(skb, p);
+	return 0;
+}
+
 #endif

@@ -117,10 +117,12 @@ static __always_inline bool may_be_query(const struct packet *p)
 }
 
 /* A wildcard bind listens on every address of ours: @here */
-static __always_inline bool listens(const struct packet *p, bool here)
+STAGE int dnsfw_listens(const struct packet *p, int here)
 {
 	struct dnsfw_listener_key key = {};
 
+	if (!p)
+		return false;
 	key.netns = p->netns;
 	key.addr = p->dst;
 	key.port = p->dport;
@@ -138,7 +140,7 @@ static __always_inline bool listens(const struct packet *p, bool here)
 static __always_inline bool to_listener(const struct packet *p)
 {
 	return !p->forwarded && may_be_query(p) &&
-	       listens(p, p->ifindex == LOOPBACK_IFINDEX ||
+	       dnsfw_listens(p, p->ifindex == LOOPBACK_IFINDEX ||
 				  is_loopback(&p->dst));
 }
 
@@ -146,7 +148,7 @@ static __always_inline bool to_listener(const struct packet *p)
 static __always_inline bool comes_to_listener(const struct packet *p)
 {
 	return may_be_query(p) && !is_loopback(&p->dst) &&
-	       listens(p, is_local(p->netns, &p->dst));
+	       dnsfw_listens(p, is_local(p->netns, &p->dst));
 }
 
 /* What leaves by a device is not for this host, whatever address a packet
@@ -180,22 +182,29 @@ speaks_for_us(const struct packet *p, const struct sender *s)
 /* A raw or packet socket writes its own source; only the host's may leave.
  * In force while the daemon says that it keeps the list.
  */
-static __always_inline bool
-is_spoofed(const struct packet *p, const struct sender *s)
+STAGE int dnsfw_lies(const struct packet *p, const struct sender *s)
 {
-	if (p->forwarded || is_unspecified(&p->src) ||
-	    (!s->raw && !makes_us_answer(p)))
+	if (!p || !s || is_unspecified(&p->src))
 		return false;
 	if (speaks_for_us(p, s))
 		return true;
 	return keeps_locals(p->netns) && !is_local(p->netns, &p->src);
 }
 
+static __always_inline bool
+is_spoofed(const struct packet *p, const struct sender *s)
+{
+	return !p->forwarded && (s->raw || makes_us_answer(p)) &&
+	       dnsfw_lies(p, s);
+}
+
 /* A guest may take another's address (a subject with `source` and `interface`
  * tells them apart), never the host's: its listeners would answer themselves.
  */
-static __always_inline bool is_forged_by_guest(const struct packet *p)
+STAGE int dnsfw_is_forged_by_guest(const struct packet *p)
 {
+	if (!p)
+		return true;
 	return is_loopback(&p->src) || is_loopback(&p->dst) ||
 	       is_unspecified(&p->src) ||
 	       (keeps_locals(p->netns) && is_local(p->netns, &p->src));
@@ -217,17 +226,17 @@ by_lockdown(const struct packet *p, const struct sender *s,
 	return settle(d, DNSFW_DENY, DNSFW_LOCKDOWN, 0);
 }
 
-static __always_inline bool
-by_conversation(const struct packet *p, const struct sender *s,
-		const struct role *role, struct decision *d,
-		const enum dnsfw_hook hook)
+/* @forwards: an answer may leave by here to whoever asked through us */
+STAGE int dnsfw_by_conversation(const struct packet *p, const struct sender *s,
+				const struct role *role, struct decision *d,
+				int forwards)
 {
 	const struct dnsfw_flow *flow;
 
-	if (!has_flow(p))
+	if (!p || !s || !role || !d || !has_flow(p))
 		return false;
 	flow = find_flow(p, s);
-	if (!flow && hook == DNSFW_HOOK_TC_EGRESS)
+	if (!flow && forwards)
 		flow = find_answered(p);
 	if (flow)
 		return settle(d, DNSFW_ALLOW, DNSFW_FLOW, flow->rule);
@@ -237,15 +246,16 @@ by_conversation(const struct packet *p, const struct sender *s,
 }
 
 /* The list of the longest prefix holds the rules of all covering ones */
-static __always_inline bool
-by_address_rule(const struct packet *p, __u32 role_id,
-		const struct role *role, struct decision *d)
+STAGE int dnsfw_by_address_rule(const struct packet *p, __u32 role_id,
+				const struct role *role, struct decision *d)
 {
 	const struct dnsfw_fixed_rule *r;
 	struct dnsfw_fixed_key key;
 	const struct dnsfw_fixed *list;
 	__u32 i;
 
+	if (!p || !role || !d)
+		return false;
 	key.prefixlen = 64 + 128;
 	key.table = role->word.table;
 	key.role = role_id;
@@ -339,8 +349,8 @@ static __always_inline bool same(const struct decision *a,
  * look-up, says the same. (That the element is the same proves nothing: the
  * last one freed is the first one used.)
  */
-static __always_inline bool
-by_grant(const struct packet *p, __u32 role_id, struct decision *d)
+STAGE int dnsfw_by_grant(const struct packet *p, __u32 role_id,
+			 struct decision *d)
 {
 	const struct dnsfw_grant *grant;
 	struct dnsfw_grant_key key;
@@ -348,6 +358,8 @@ by_grant(const struct packet *p, __u32 role_id, struct decision *d)
 	bool found = false;
 	int i;
 
+	if (!p || !d)
+		return false;
 	key.role = role_id;
 	key.addr = p->dst;
 	for (i = 0; i < READINGS; i++) {
@@ -396,7 +408,7 @@ decide(const struct packet *p, const struct sender *s,
 	}
 	if (by_upkeep(p, s, d, hook))
 		return;
-	if (hook == DNSFW_HOOK_TC_GUEST ? is_forged_by_guest(p) :
+	if (hook == DNSFW_HOOK_TC_GUEST ? dnsfw_is_forged_by_guest(p) :
 					  is_spoofed(p, s)) {
 		settle(d, DNSFW_DENY, DNSFW_SPOOFED, 0);
 		return;
@@ -416,12 +428,13 @@ decide(const struct packet *p, const struct sender *s,
 			settle(d, DNSFW_DENY, DNSFW_FRAG_ORPHAN, 0);
 		return;
 	}
-	if (by_conversation(p, s, role, d, hook) ||
-	    by_address_rule(p, s->role, role, d) ||
+	if (dnsfw_by_conversation(p, s, role, d,
+				  hook == DNSFW_HOOK_TC_EGRESS) ||
+	    dnsfw_by_address_rule(p, s->role, role, d) ||
 	    /* the self-test knocks at loopback by its own grants */
 	    (stays_here(p, hook) && s->role != DNSFW_ROLE_PROBE &&
 	     by_loopback(p, role, d)) ||
-	    by_grant(p, s->role, d))
+	    dnsfw_by_grant(p, s->role, d))
 		return;
 	by_default(role, d);
 }
@@ -462,12 +475,22 @@ sends_nothing(const struct packet *p, const struct decision *d,
 	       d->reason == DNSFW_WRONG_PORT;
 }
 
-/* Decide, count, remember. Returns whether the packet may leave. @hook is a
- * constant of each caller.
- */
-static __always_inline bool judge(const struct packet *p,
-				  const struct sender *s, struct decision *d,
-				  const enum dnsfw_hook hook)
+STAGE int dnsfw_remember(const struct packet *p, const struct sender *s,
+			 const struct decision *d)
+{
+	if (!p || !s || !d)
+		return 0;
+	if (p->frag == FRAGMENT_FIRST)
+		remember_fragment(p, s);
+	if (begins(d) && has_flow(p))
+		begin_flow(p, s, d);
+	return 0;
+}
+
+static __always_inline bool judge_by(const struct packet *p,
+				     const struct sender *s,
+				     struct decision *d,
+				     const enum dnsfw_hook hook)
 {
 	struct role role = {};
 
@@ -488,11 +511,43 @@ static __always_inline bool judge(const struct packet *p,
 	/* the address hooks know no local port; the packet will follow */
 	if (hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG)
 		return true;
-	if (p->frag == FRAGMENT_FIRST)
-		remember_fragment(p, s);
-	if (begins(d) && has_flow(p))
-		begin_flow(p, s, d);
+	if (p->frag == FRAGMENT_FIRST || begins(d))
+		dnsfw_remember(p, s, d);
 	return true;
+}
+
+#define JUDGE(name, hook)						\
+STAGE int name(const struct packet *p, const struct sender *s,		\
+	       struct decision *d)					\
+{									\
+	return p && s && d && judge_by(p, s, d, hook);			\
+}
+
+JUDGE(dnsfw_judge_connect, DNSFW_HOOK_CONNECT)
+JUDGE(dnsfw_judge_sendmsg, DNSFW_HOOK_SENDMSG)
+JUDGE(dnsfw_judge_cgroup, DNSFW_HOOK_CGROUP_EGRESS)
+JUDGE(dnsfw_judge_tc, DNSFW_HOOK_TC_EGRESS)
+JUDGE(dnsfw_judge_guest, DNSFW_HOOK_TC_GUEST)
+
+/* Decide, count, remember. Returns whether the packet may leave. @hook is a
+ * constant of each caller.
+ */
+static __always_inline bool judge(const struct packet *p,
+				  const struct sender *s, struct decision *d,
+				  const enum dnsfw_hook hook)
+{
+	switch (hook) {
+	case DNSFW_HOOK_CONNECT:
+		return dnsfw_judge_connect(p, s, d);
+	case DNSFW_HOOK_SENDMSG:
+		return dnsfw_judge_sendmsg(p, s, d);
+	case DNSFW_HOOK_CGROUP_EGRESS:
+		return dnsfw_judge_cgroup(p, s, d);
+	case DNSFW_HOOK_TC_EGRESS:
+		return dnsfw_judge_tc(p, s, d);
+	default:
+		return dnsfw_judge_guest(p, s, d);
+	}
 }
 
 #endif

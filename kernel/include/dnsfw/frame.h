@@ -29,12 +29,14 @@ static __always_inline bool was_judged(struct __sk_buff *skb)
 }
 
 /* A frame that leaves, once it is read */
-static __always_inline int leave(struct __sk_buff *skb, const struct packet *p)
+STAGE int dnsfw_leave(struct __sk_buff *skb, const struct packet *p)
 {
 	struct decision d = {};
 	struct sender s = {};
 	bool pass;
 
+	if (!p)
+		return TC_DROP;
 	find_frame_sender(skb, p, &s);
 	pass = judge(p, &s, &d, DNSFW_HOOK_TC_EGRESS);
 	if (d.reason == DNSFW_LISTENER)
@@ -42,23 +44,31 @@ static __always_inline int leave(struct __sk_buff *skb, const struct packet *p)
 	return pass ? TC_NEXT : TC_DROP;
 }
 
-/* A frame that comes in, as egress of the role that sent it */
-static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
+/* A frame that comes in, once it is read, as egress of the role that sent it */
+STAGE int dnsfw_come_in(struct __sk_buff *skb, struct packet *p)
 {
 	struct decision d = {};
-	struct packet p = {};
 	struct sender s = {};
 	bool pass;
 
-	read_packet(skb, &p, from, false);
-	p.forwarded = 1;
-	find_guest(skb, &p, &s);
-	pass = judge(&p, &s, &d, DNSFW_HOOK_TC_GUEST);
+	if (!p)
+		return TC_DROP;
+	p->forwarded = 1;
+	find_guest(skb, p, &s);
+	pass = judge(p, &s, &d, DNSFW_HOOK_TC_GUEST);
 	if (d.reason == DNSFW_LISTENER)
 		skb->mark = s.role;
 	else if (pass && d.reason != DNSFW_UPKEEP)	/* that stays here */
 		skb->mark |= DNSFW_MARK_JUDGED;
 	return pass ? TC_NEXT : TC_DROP;
+}
+
+static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+
+	read_packet(skb, &p, from, false);
+	return dnsfw_come_in(skb, &p);
 }
 
 #endif

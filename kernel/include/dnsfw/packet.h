@@ -98,16 +98,27 @@ struct packet {
 _Static_assert(sizeof(struct packet) % 8 == 0, "forget() goes by words");
 
 /* The verifier follows each set of values that a path through the parser can
- * end with, and multiplies these paths by those of decide(): millions. Turning
- * a word over with a number that it does not know makes it forget; the paths
- * meet, and everything after is walked once. The compiler sees through
- * neither step.
+ * end with, and multiplies these paths by those of decide(): millions. A global
+ * function is walked once, by itself, with arguments that it knows nothing of;
+ * its caller knows nothing of what it wrote (Linux 5.12 for pointers to
+ * memory). It checks its pointers, for anybody might call it.
+ *
+ * BCC has no such functions. There everything is inline, and words that are
+ * turned over with a number that the verifier does not know are forgotten; the
+ * compiler sees through neither step.
  */
+#ifndef DNSFW_BCC
+#define STAGE __attribute__((noinline))
+#else
+#define STAGE static __always_inline
+#endif
+
 #define keep(p) asm volatile("" : : "r"(p) : "memory")
 
 static __always_inline void
 forget(__u64 *words, const __u32 bytes, __u64 unknown)
 {
+#ifdef DNSFW_BCC
 	__u64 word;
 	__u32 i;
 
@@ -119,6 +130,7 @@ forget(__u64 *words, const __u32 bytes, __u64 unknown)
 		words[i] = word ^ unknown;
 	}
 	keep(words);
+#endif
 }
 
 struct tag_header {
@@ -556,6 +568,20 @@ enum {
 	FROM_ETHER = 1,
 };
 
+STAGE int dnsfw_parse_frame(struct __sk_buff *skb, struct packet *p)
+{
+	if (p)
+		p->malformed = parse_frame(skb, p);
+	return 0;
+}
+
+STAGE int dnsfw_parse_packet(struct __sk_buff *skb, struct packet *p)
+{
+	if (p)
+		p->malformed = parse_packet(skb, 0, p);
+	return 0;
+}
+
 /* All of @p that the packet itself says. @from is a constant of the caller;
  * @local: a socket of ours sends or takes it.
  */
@@ -567,8 +593,10 @@ read_packet(struct __sk_buff *skb, struct packet *p, const int from, bool local)
 	p->now = now;
 	p->netns = netns_of(skb, local);
 	p->ifindex = skb->ifindex;
-	p->malformed = from == FROM_ETHER ? parse_frame(skb, p) :
-					    parse_packet(skb, 0, p);
+	if (from == FROM_ETHER)
+		dnsfw_parse_frame(skb, p);
+	else
+		dnsfw_parse_packet(skb, p);
 	forget((__u64 *)p, sizeof(*p), now);
 }
 

@@ -77,20 +77,33 @@ receiver_of(void *ctx, const struct packet *p, const struct sender *s)
 		       RECEIVER_UNKNOWN;
 }
 
-/* Looks before judge(), which has no context, and only where it matters */
-static __always_inline void
-look_over_lo(void *ctx, struct packet *p, const struct sender *s)
+static __always_inline bool
+reaches_own_only(const struct packet *p, const struct sender *s)
 {
 	const struct dnsfw_role *role;
 	__u32 id = s->role;
 
-	if (!is_loopback(&p->dst) || p->malformed || p->frag ||
-	    (p->proto != PROTO_TCP && p->proto != PROTO_UDP))
-		return;
+	if (!is_loopback(&p->dst) || p->malformed || p->frag || !has_flow(p))
+		return false;
 	role = map_get(dnsfw_roles, &id);
-	if (!role || role->loopback != DNSFW_LOOPBACK_OWN)
-		return;
-	p->receiver = forget_one(receiver_of(ctx, p, s), p->now);
+	return role && role->loopback == DNSFW_LOOPBACK_OWN;
+}
+
+/* They look before judge(), which has no context, and only where it matters */
+STAGE int dnsfw_look_over_lo(struct __sk_buff *skb, struct packet *p,
+			     const struct sender *s)
+{
+	if (p && s && reaches_own_only(p, s))
+		p->receiver = forget_one(receiver_of(skb, p, s), p->now);
+	return 0;
+}
+
+STAGE int dnsfw_look_in_call(struct bpf_sock_addr *ctx, struct packet *p,
+			     const struct sender *s)
+{
+	if (p && s && reaches_own_only(p, s))
+		p->receiver = forget_one(receiver_of(ctx, p, s), p->now);
+	return 0;
 }
 
 #endif

@@ -70,14 +70,13 @@ misses(const struct dnsfw_port_range *r, __s64 proto, __s64 port)
 }
 
 /* Ranges past the last used one are zero: IP protocol 0 is never judged */
-static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
+STAGE int dnsfw_covers(__u32 portset, __u32 proto, __u32 port)
 {
 	const struct dnsfw_portset *set;
-	__u32 id = portset;
 	__s64 all = -1;
 	__u32 i;
 
-	set = map_get(dnsfw_portsets, &id);
+	set = map_get(dnsfw_portsets, &portset);
 	if (!set)
 		return false;
 #pragma unroll
@@ -89,6 +88,11 @@ static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
 	for (i = FEW_RANGES; i < DNSFW_PORT_RANGES; i++)
 		all &= misses(&set->ranges[i], proto, port);
 	return all >= 0;
+}
+
+static __always_inline bool covers(__u16 portset, __u8 proto, __u16 port)
+{
+	return dnsfw_covers(portset, proto, port);
 }
 
 static __always_inline bool

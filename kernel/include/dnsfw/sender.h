@@ -104,7 +104,7 @@ record_of(struct __sk_buff *skb, struct bpf_sock *sk)
 }
 
 static __always_inline void
-look_at_sender(struct __sk_buff *skb, const struct packet *p, struct sender *s)
+look_at_socket(struct __sk_buff *skb, const struct packet *p, struct sender *s)
 {
 	struct bpf_sock *sk = skb->sk, *full;
 
@@ -135,6 +135,20 @@ look_at_sender(struct __sk_buff *skb, const struct packet *p, struct sender *s)
 	    (full->family == FAMILY_IP4 || full->family == FAMILY_IP6) &&
 	    bpf_skb_cgroup_id(skb) == ROOT_CGROUP)
 		s->kind = SENDER_KERNEL;
+}
+
+STAGE int dnsfw_look_at_socket(struct __sk_buff *skb, const struct packet *p,
+			       struct sender *s)
+{
+	if (p && s)
+		look_at_socket(skb, p, s);
+	return 0;
+}
+
+static __always_inline void
+look_at_sender(struct __sk_buff *skb, const struct packet *p, struct sender *s)
+{
+	dnsfw_look_at_socket(skb, p, s);
 }
 
 static __always_inline void
