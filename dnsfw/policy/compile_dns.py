@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint, parse_upstream
 from dnsfw.policy.policy import DnsSettings, Endpoint
 from dnsfw.policy.problems import Problems, Wrong, shown
 from dnsfw.policy.syntax import DnsSection
 from dnsfw.policy.syntax_yaml import Document
+
+
+_DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, dev_valid_name
 
 
 def compile_dns(section: DnsSection | None, document: Document, problems: Problems) -> DnsSettings:
@@ -19,7 +24,20 @@ def compile_dns(section: DnsSection | None, document: Document, problems: Proble
         section.refuse,
         section.takeover,
         section.private,
+        section.kernel_answers,
+        _devices(section.xdp or [], document, problems),
     )
+
+
+def _devices(texts: list[str], document: Document, problems: Problems) -> tuple[str, ...]:
+    for index, text in enumerate(texts):
+        if not _DEVICE.fullmatch(text):
+            where = document.place(("dns", "xdp", index))
+            problems.error(where, f"{shown(text)} is no interface", "write its name: 'eth1'")
+        elif text in texts[:index]:
+            where = document.place(("dns", "xdp", index))
+            problems.error(where, f"{shown(text)} stands twice", "take one out")
+    return tuple(dict.fromkeys(texts))
 
 
 def _listen(texts: list[str], document: Document, problems: Problems) -> tuple[Endpoint, ...]:

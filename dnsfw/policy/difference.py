@@ -113,6 +113,8 @@ def _settings(policy: Policy) -> list[tuple[str, str]]:
         ("dns.refuse", dns.refuse),
         ("dns.takeover", str(dns.takeover).lower()),
         ("dns.private", dns.private),
+        ("dns.kernel_answers", "on" if dns.kernel_answers else "off"),
+        ("dns.xdp", ", ".join(dns.xdp)),
         *((f"log.{key}", value) for key, value in _of_log(policy.log)),
     ]
 

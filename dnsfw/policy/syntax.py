@@ -41,6 +41,12 @@ class DnsSection(Section):
     private: Literal["allow", "deny"] = Field(
         default="allow", description="private addresses in answers, under default: allow"
     )
+    kernel_answers: bool = Field(
+        default=True, description="repeated questions are answered inside the kernel"
+    )
+    xdp: list[str] | None = Field(
+        default=None, min_length=1, description="interfaces whose guests are answered by XDP"
+    )
 
 
 class HostSection(Section):

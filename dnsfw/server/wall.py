@@ -97,6 +97,7 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
     """ConfigError for a subject that no hook of this wall could tell: its role would be `host`
     without a word.
     """
+    named: set[str] = set()
     for subject in subjects:
         kind, value = subject.kind, subject.value
         if kind is SubjectKind.VIA and not every_device and value not in config.interfaces:
@@ -104,10 +105,17 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
                 f"the policy judges what leaves by {value} (via), which is not guarded; "
                 f"remedy: --interface {value}"
             )
+        named.update({value} if kind is SubjectKind.INTERFACE else {subject.interface})
         if kind in (SubjectKind.UID, SubjectKind.GID) and config.cgroup is None:
             raise ConfigError(
                 f"{kind.value} {value}: a socket's user is seen by cgroup hooks alone; "
                 "remedy: --cgroup PATH, beside --interface"
+            )
+    for name in config.xdp:
+        if name not in named:
+            raise ConfigError(
+                f"dns.xdp names {name}, where no role has its guests; remedy: "
+                f"subjects: [{{interface: {name}}}] in a role"
             )
 
 

@@ -37,7 +37,7 @@ def test_every_option_arrives(armed: dict[str, Any]) -> None:
     assert done.code == 0
     assert armed["options"] == Options(
         policy="p.yaml", cgroup="/x", interfaces=("eth0", "b"), backend="bcc", degraded=True,
-        run_dir=Path("/nowhere"),
+        run_dir=Path("/nowhere"), answers=False,
     )  # fmt: skip
 
 
