@@ -53,10 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"needs_{kind}: {meaning}")
     # Ended from outside, a run still takes its namespaces and cgroups down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Compiled lists of the tests are not the machine's.
+    # Compiled lists of the tests, and copies of remote ones, are not the machine's.
     cache = tempfile.TemporaryDirectory(prefix="dnsfw-cache-")
     os.environ["DNSFW_CACHE_DIR"] = cache.name
     config.add_cleanup(cache.cleanup)
+    state = tempfile.TemporaryDirectory(prefix="dnsfw-state-")
+    os.environ["DNSFW_STATE_DIR"] = state.name
+    config.add_cleanup(state.cleanup)
     unknown = REQUIRED - set(KINDS) - {"wheel"}
     if unknown:
         raise pytest.UsageError(f"DNSFW_REQUIRE: unknown {', '.join(sorted(unknown))}")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from struct import Struct
 
-from dnsfw.datapath import abi
+from dnsfw.datapath import abi, bpf
 from dnsfw.datapath.bpf import Map
+from dnsfw.datapath.syscall import MapType
+from dnsfw.errors import DatapathError
 from dnsfw.model import RoleId
 
 _FD = Struct("i")
@@ -31,6 +34,18 @@ class OwnSockets:
         A socket that a marked listener accepts is marked too.
         """
         self._own.update(_FD.pack(sock if isinstance(sock, int) else sock.fileno()), _MARK)
+
+
+def own_of(wall: Path) -> OwnSockets | None:
+    """The same of a wall that is only pinned here, for a daemon that has yet to take it over;
+    None where there is no such table, or not for us.
+    """
+    try:
+        fd = bpf.obj_get(wall / "dnsfw_own")
+    except DatapathError:
+        return None
+    table = bpf.Map(fd, _FD.size, len(_MARK), MapType.SK_STORAGE, 0, "dnsfw_own")
+    return OwnSockets({"dnsfw_own": table})
 
 
 def assign_role(socks: Map, sock: socket.socket, role: RoleId, pid: int, netns: int) -> None:

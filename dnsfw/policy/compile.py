@@ -18,10 +18,11 @@ from dnsfw.policy.compile_subjects import compile_subjects
 from dnsfw.policy.conflicts import find_conflicts, find_warnings
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.difference import diff
-from dnsfw.policy.files import case_files, find_policy, read_policy
+from dnsfw.policy.files import find_policy
 from dnsfw.policy.merge import read_parts
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.problems import Problems
+from dnsfw.policy.remote import Texts
 from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns, warn_of_ports
 from dnsfw.policy.role_ids import assign_ids
 from dnsfw.policy.rule import Rule, Ttl
@@ -30,9 +31,9 @@ from dnsfw.policy.syntax_check import Checked, CheckedRole, check_document
 from dnsfw.policy.syntax_roles import RoleSection
 from dnsfw.policy.syntax_rules import RuleSection
 from dnsfw.policy.syntax_yaml import Document, Path
-from dnsfw.policy.texts import read_texts
+from dnsfw.policy.texts import read_texts, renewed
 
-__all__ = ["compile_text", "diff", "find_policy", "load"]
+__all__ = ["compile_text", "diff", "find_policy", "load", "renew"]
 
 _MODES = {"enforce": Mode.ENFORCE, "audit": Mode.AUDIT}
 
@@ -48,15 +49,26 @@ def load(
     """
     sources, problems = Sources(copies or Copies()), Problems()
     texts = read_texts(path, sources, problems)
-    problems.stop_if_any()  # without one of them the others make no policy
-    policy = _compile(texts, known, sources, problems)
+    return _whole(texts, known, sources, problems)
+
+
+def renew(policy: Policy, known: Mapping[str, int] | None, copies: Copies) -> Policy:
+    """The policy of the same texts, with what comes over https as these copies have it."""
+    sources, problems = Sources(copies), Problems()
+    texts = renewed(policy.texts or Texts({}), sources, problems)
+    return _whole(texts, known, sources, problems)
+
+
+def _whole(
+    texts: Texts, known: Mapping[str, int] | None, sources: Sources, problems: Problems
+) -> Policy:
+    problems.stop_if_any()  # without one of the texts the others make no policy
+    policy = _compile(texts.files, known, sources, problems)
     ids = {role.name: role.role for role in policy.roles.values()}
-    for file in case_files(path):
-        cases = read_cases(read_policy(file), str(file), ids)
-        policy = replace(
-            policy, tests=(*policy.tests, *cases), sources=(*policy.sources, str(file))
-        )
-    return policy
+    for file, text in texts.cases.items():
+        cases = read_cases(text, file, ids)
+        policy = replace(policy, tests=(*policy.tests, *cases), sources=(*policy.sources, file))
+    return replace(policy, texts=texts)
 
 
 def compile_text(text: str, file: str = "<text>", known: Mapping[str, int] | None = None) -> Policy:

@@ -30,6 +30,16 @@ def find_policy(explicit: str | Path | None = None) -> Path:
     return shipped() / STARTER
 
 
+def shown_place(path: Path) -> str:
+    """A policy's place as people are told it, in whatever directory they are: a URL or a path."""
+    return url_of(path) or str(path.absolute())
+
+
+def place_again(shown: str) -> Path:
+    """What `shown_place` was told of."""
+    return place_of(shown) if looks_remote(shown) else Path(shown)
+
+
 def shipped() -> Path:
     """Where the policies that come with dnsfw are: in the wheel, or in a checkout."""
     package = Path(__file__).resolve().parents[1]

@@ -39,6 +39,7 @@ from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.questions import Questions
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+from dnsfw.policy.remote import Remote, Texts
 from dnsfw.policy.remote import Remote
 from dnsfw.policy.upstream import Upstream
 
@@ -264,6 +265,8 @@ class Policy:
     revision: int | None = None  # only grows
     numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
     log: LogSettings = field(default_factory=LogSettings)
+    remotes: tuple[Remote, ...] = ()  # what of it comes over https
+    texts: Texts | None = field(default=None, repr=False, compare=False)  # it was read from
 
     remotes: tuple[Remote, ...] = ()  # what of it comes over https
     @property

@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dnsfw.errors import ConfigError
-from dnsfw.policy.problems import Wrong, shown
+from dnsfw.policy.problems import Position, Wrong, shown
 from dnsfw.policy.psl import to_ascii
 
 __all__ = [
-    "LIST", "POLICY", "Demands", "Remote", "Told", "check_url", "judge", "looks_remote",
+    "LIST", "POLICY", "Demands", "Remote", "Texts", "Told", "check_url", "judge", "looks_remote",
     "place_of", "remote", "url_of",
 ]  # fmt: skip
 
@@ -82,6 +82,18 @@ class Remote:
     @property
     def host(self) -> str:
         return urlsplit(self.url).hostname or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a policy was read from: with it a list can be renewed without looking at files that
+    somebody is just editing. Each text by what positions call its file, in the order that counts.
+    """
+
+    files: Mapping[str, str]
+    cases: Mapping[str, str] = field(default_factory=dict)  # of tests, beside it
+    remote: Remote | None = None  # whose text is one of the files
+    where: Position = field(default_factory=lambda: Position(""))  # it is named
 
 
 def looks_remote(text: str) -> bool:

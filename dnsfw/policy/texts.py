@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.policy.compile_dns import compile_dns
 from dnsfw.policy.compile_remote import Sources, policy_source, sources_in
 from dnsfw.policy.copies import Copies
-from dnsfw.policy.files import policy_files, read_policy
+from dnsfw.policy.files import case_files, policy_files, read_policy
 from dnsfw.policy.importers import convert
 from dnsfw.policy.merge import read_parts
+from dnsfw.policy.policy import DnsSettings
 from dnsfw.policy.problems import Position, Problems
-from dnsfw.policy.remote import POLICY, Remote, url_of
+from dnsfw.policy.remote import POLICY, Remote, Texts, url_of
 from dnsfw.policy.syntax_check import check_document
 from dnsfw.policy.syntax_remote import remote_section
-from dnsfw.policy.syntax_yaml import MAX_BYTES
+from dnsfw.policy.syntax_yaml import MAX_BYTES, Document
 
-__all__ = ["read_texts", "sources_of"]
+__all__ = ["read_texts", "renewed", "settings_of", "sources_of"]
 
 _KEY = "remote"
 _MAY_NAME_ONE = re.compile(r"""^\s*[{,]?\s*["']?remote["']?\s*:""", re.M)
 
 
-def read_texts(path: Path, sources: Sources, problems: Problems) -> dict[str, str]:
-    """Each text by what positions call its file, in the order in which they count.
-
-    PolicyError, ConfigError where one cannot be read; a copy that is not there is a problem.
+def read_texts(path: Path, sources: Sources, problems: Problems) -> Texts:
+    """All of them. PolicyError, ConfigError where one cannot be read; a copy that is not there
+    is a problem.
     """
     if (url := url_of(path)) is not None:
-        return _copied(Remote(url, POLICY), Position(url), sources, problems)
+        source, where = Remote(url, POLICY), Position(url)
+        return Texts(_copied(source, where, sources, problems), {}, source, where)
+    cases = {str(file): read_policy(file) for file in case_files(path)}
     text = read_policy(path)
     meant = convert(text, str(path))  # another tool's file is read as what it means
     name = str(path) if meant is text else f"{path} (imported)"
@@ -38,8 +42,17 @@ def read_texts(path: Path, sources: Sources, problems: Problems) -> dict[str, st
     whole = {name: meant} | parts
     found = _pointer(whole, problems)
     if found is None:
-        return whole
-    return {name: meant} | _copied(*found, sources, problems) | parts
+        return Texts(whole, cases)
+    copied = _copied(*found, sources, problems)
+    return Texts({name: meant} | copied | parts, cases, *found)
+
+
+def renewed(texts: Texts, sources: Sources, problems: Problems) -> Texts:
+    """The same files, and what comes over https as its copy is now."""
+    if texts.remote is None:
+        return texts
+    new = _copied(texts.remote, texts.where, sources, problems)
+    return replace(texts, files={**texts.files, **new})
 
 
 def sources_of(path: Path, copies: Copies | None = None) -> tuple[Remote, ...]:
@@ -48,12 +61,24 @@ def sources_of(path: Path, copies: Copies | None = None) -> tuple[Remote, ...]:
     """
     sources, nobody = Sources(copies or Copies()), Problems()
     texts = read_texts(path, sources, nobody)
-    document = read_parts(texts, nobody) if texts else None
+    document = read_parts(texts.files, nobody) if texts.files else None
     checked = check_document(document, nobody) if document else None
     if document is not None and checked is not None:
         for source in sources_in(checked, document):
             sources.meet(source)
     return tuple(sources.met.values())
+
+
+def settings_of(path: Path, copies: Copies | None = None) -> DnsSettings:
+    """The `dns` section as far as it can be read: whom to ask before the policy is whole."""
+    nobody = Problems()
+    texts = read_texts(path, Sources(copies or Copies()), nobody)
+    document = read_parts(texts.files, nobody) if texts.files else None
+    checked = check_document(document, nobody) if document else None
+    if document is None or checked is None:
+        document = Document({}, {(): Position("")}, {})
+        return compile_dns(None, document, nobody)
+    return compile_dns(checked.top.dns, document, nobody)
 
 
 def _pointer(texts: Mapping[str, str], problems: Problems) -> tuple[Remote, Position] | None:

@@ -1,0 +1,270 @@
+"""One download over https, on sockets that somebody else opens: in a thread, to its end.
+
+TLS with the system's (or the operator's own) certificates and the host's name; https only,
+over every redirect; HTTP/1.1 by the standard library, which bounds lines and headers. Body,
+lines and time are bounded here. A body that ends early, a page of HTML and anything that is no
+text are errors: what is on disk stays.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from dnsfw import __version__
+from dnsfw.errors import ConfigError
+from dnsfw.policy.problems import Wrong, printable
+from dnsfw.policy.remote import check_url
+
+__all__ = ["Download", "FetchError", "Request", "Stop", "Way", "fetch"]
+
+REDIRECTS = 5  # as many as curl's own caution suggests for robots
+CONNECT = 10.0  # seconds for one server to take the connection and to prove who it is
+_CHUNK = 1 << 16
+_LONGEST_MARK = 256  # characters of an ETag or a date that are worth keeping
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_OK, _NOT_MODIFIED = 200, 304
+
+
+class FetchError(ConfigError):
+    """It did not come, or is not what it should be; says why."""
+
+
+class Way(Protocol):
+    """Opens connections: past the wall for the daemon, as any program for a command."""
+
+    def connect(self, host: str, port: int, patience: float) -> socket.socket:
+        """A blocking TCP socket. OSError, FetchError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask for, and how much of it at most."""
+
+    url: str
+    size: int
+    lines: int
+    time: float
+    ca: str = ""
+    etag: str = ""
+    modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What came."""
+
+    sha256: str
+    size: int
+    etag: str
+    modified: str
+
+
+@dataclass(slots=True)
+class Stop:
+    """Ends a download from another thread: by its deadline, or when the daemon ends."""
+
+    why: str = ""
+    _held: socket.socket | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self, sock: socket.socket) -> None:
+        """This is the connection to cut. Its double is cut, for TLS keeps a state beside it."""
+        with self._lock:
+            self._let_go()
+            self._held = socket.socket(fileno=os.dup(sock.fileno()))
+        if self.why:
+            self(self.why)
+
+    def __call__(self, why: str) -> None:
+        with self._lock:
+            self.why = self.why or why
+            if self._held is not None:
+                with suppress(OSError):  # it has ended by itself
+                    self._held.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def fetch(request: Request, way: Way, into: Path, stop: Stop) -> Download | None:
+    """The body in a file; None when the server says that nothing has changed. FetchError."""
+    told = f"it took longer than {request.time:g} s"
+    timer = threading.Timer(request.time, stop, (told,))
+    timer.daemon = True
+    timer.start()
+    try:
+        return _Fetch(request, way, stop, time.monotonic() + request.time).run(into)
+    except FetchError:
+        if stop.why:
+            raise FetchError(stop.why) from None
+        raise
+    except (OSError, HTTPException, ValueError) as error:
+        raise FetchError(stop.why or _why(error)) from None
+    finally:
+        timer.cancel()
+        timer.join()  # a thread must not outlive its work: it has our rights
+        stop.release()
+
+
+class _Fetch:
+    """One request and its redirects."""
+
+    def __init__(self, request: Request, way: Way, stop: Stop, deadline: float) -> None:
+        self._request = request
+        self._way = way
+        self._stop = stop
+        self._deadline = deadline
+        try:
+            self._context = ssl.create_default_context(cafile=request.ca or None)
+        except OSError as error:
+            raise FetchError(f"ca: {request.ca}: {error.strerror or error}") from None
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.set_alpn_protocols(["http/1.1"])
+
+    def run(self, into: Path) -> Download | None:
+        url = self._request.url
+        for _ in range(REDIRECTS + 1):
+            connection = self._connect(url)
+            try:
+                response = self._ask(connection, url)
+                if response.status not in _MOVED:
+                    return self._take(response, into)
+                url = _elsewhere(url, response)
+            finally:
+                connection.close()
+        raise FetchError(f"more than {REDIRECTS} redirects")
+
+    def _connect(self, url: str) -> HTTPConnection:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 443
+        sock = self._way.connect(host, port, min(CONNECT, self._left()))
+        try:
+            self._stop.hold(sock)
+            sock.settimeout(min(CONNECT, self._left()))
+            secured = self._context.wrap_socket(
+                sock, server_hostname=host, suppress_ragged_eofs=False
+            )
+        except BaseException:
+            sock.close()
+            raise
+        secured.settimeout(self._left())
+        connection = HTTPConnection(host, port)
+        connection.default_port = 443
+        connection.sock = secured
+        return connection
+
+    def _left(self) -> float:
+        """Seconds; a moment where there are none, for the timer says why."""
+        return max(0.1, self._deadline - time.monotonic())
+
+    def _ask(self, connection: HTTPConnection, url: str) -> HTTPResponse:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {
+            "User-Agent": f"dnsfw/{__version__}", "Accept": "*/*",
+            "Accept-Encoding": "identity",  # what is small here must not be huge there
+            "Connection": "close",
+        }  # fmt: skip
+        if self._request.etag:
+            headers["If-None-Match"] = self._request.etag
+        if self._request.modified:
+            headers["If-Modified-Since"] = self._request.modified
+        connection.request("GET", target, headers=headers)
+        return connection.getresponse()
+
+    def _take(self, response: HTTPResponse, into: Path) -> Download | None:
+        asked = self._request.etag or self._request.modified
+        if response.status == _NOT_MODIFIED and asked:
+            return None
+        if response.status != _OK:
+            raise FetchError(f"the server says {response.status} {printable(response.reason)[:60]}")
+        if response.getheader("Content-Encoding", "identity").strip().lower() != "identity":
+            raise FetchError("the server compresses, which nobody asked for")
+        if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
+            raise FetchError("a page of HTML came, and no text")
+        if response.length is not None and response.length > self._request.size:
+            raise FetchError(self._too_large())
+        with into.open("wb") as file:
+            size, digest = self._body(response, file)
+        etag, modified = response.getheader("ETag", ""), response.getheader("Last-Modified", "")
+        return Download(digest, size, _mark(etag), _mark(modified))
+
+    def _body(self, response: HTTPResponse, file: BinaryIO) -> tuple[int, str]:
+        digest, size, lines, begun = sha256(), 0, 0, False
+        while chunk := response.read(_CHUNK):
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+            if size > self._request.size:
+                raise FetchError(self._too_large())
+            if lines > self._request.lines:
+                raise FetchError(f"more than {self._request.lines} lines (limits: lines)")
+            if b"\0" in chunk:
+                raise FetchError("what came is no text")
+            if not begun and (first := chunk.lstrip(b"\xef\xbb\xbf \t\r\n")):
+                begun = True
+                if first.startswith(b"<"):
+                    raise FetchError("a page of HTML or XML came, and no text")
+            digest.update(chunk)
+            file.write(chunk)
+        if response.length:  # http.client is silent about a body that is too short
+            raise FetchError(f"the connection broke off {response.length} bytes before the end")
+        if self._stop.why:
+            raise FetchError(self._stop.why)
+        if not begun:
+            raise FetchError("what came is empty")
+        return size, digest.hexdigest()
+
+    def _too_large(self) -> str:
+        size = self._request.size
+        shown = f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
+        return f"larger than {shown} (limits: size)"
+
+
+def _elsewhere(url: str, response: HTTPResponse) -> str:
+    where = response.getheader("Location", "")
+    if not where:
+        raise FetchError("a redirect that leads nowhere")
+    try:
+        return check_url(urlsplit(urljoin(url, where))._replace(fragment="").geturl())
+    except (Wrong, ValueError) as wrong:
+        raise FetchError(f"it redirects to what is refused: {wrong}") from None
+
+
+def _mark(text: str) -> str:
+    """An ETag or a date, as it is sent back; nothing that could be more than that."""
+    fits = text.isascii() and text.isprintable() and len(text) <= _LONGEST_MARK
+    return text if fits else ""
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not good: {printable(error.verify_message)}; for a CA of your "
+            "own name its file: `ca:`"
+        )
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+        return "the server broke the connection off"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {printable(error.reason or str(error))}"
+    if isinstance(error, OSError):
+        return printable(error.strerror or str(error))
+    return f"the server does not speak HTTP: {printable(str(error))[:80]}"
