@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from dnsfw.policy.compile_subjects import device_name
 from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint, parse_upstream
 from dnsfw.policy.policy import DnsSettings, Endpoint
 from dnsfw.policy.problems import Problems, Wrong, shown
 from dnsfw.policy.syntax import DnsSection
 from dnsfw.policy.syntax_yaml import Document
-
-
-_DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, dev_valid_name
 
 
 def compile_dns(section: DnsSection | None, document: Document, problems: Problems) -> DnsSettings:
@@ -24,20 +20,24 @@ def compile_dns(section: DnsSection | None, document: Document, problems: Proble
         section.refuse,
         section.takeover,
         section.private,
-        section.kernel_answers,
-        _devices(section.xdp or [], document, problems),
+        kernel_answers=section.kernel_answers == "on",
+        xdp=_devices(section.xdp or [], document, problems),
     )
 
 
 def _devices(texts: list[str], document: Document, problems: Problems) -> tuple[str, ...]:
+    found: list[str] = []
     for index, text in enumerate(texts):
-        if not _DEVICE.fullmatch(text):
-            where = document.place(("dns", "xdp", index))
-            problems.error(where, f"{shown(text)} is no interface", "write its name: 'eth1'")
-        elif text in texts[:index]:
-            where = document.place(("dns", "xdp", index))
+        where = document.place(("dns", "xdp", index))
+        try:
+            name = device_name(text)
+        except Wrong as wrong:
+            problems.wrong(where, wrong)
+            continue
+        if name in found:
             problems.error(where, f"{shown(text)} stands twice", "take one out")
-    return tuple(dict.fromkeys(texts))
+        found.append(name)
+    return tuple(found)
 
 
 def _listen(texts: list[str], document: Document, problems: Problems) -> tuple[Endpoint, ...]:

@@ -99,7 +99,7 @@ def _subject(section: SubjectSection, role: str, ids: Mapping[str, RoleId]) -> S
     value = _READERS[kind](getattr(section, kind.value))
     interface = ""
     if kind is SubjectKind.SOURCE and section.interface is not None:
-        interface = _interface(section.interface)
+        interface = device_name(section.interface)
     base = _base(section.role, role, ids) if kind is SubjectKind.VIA else NO_ROLE
     return Subject(ids[role], kind, value, interface, base)
 
@@ -169,7 +169,7 @@ def _source(text: str) -> str:
     return str(net)
 
 
-def _interface(text: str) -> str:
+def device_name(text: str) -> str:
     # dev_valid_name() in net/core/dev.c
     if text in ("", ".", "..") or re.search(r"[/:\s]", text) or not text.isprintable():
         raise Wrong(f"{shown(text)} is no interface", "write its name: 'eth0'")
@@ -186,8 +186,8 @@ _READERS = {
     SubjectKind.UID: _account,
     SubjectKind.GID: _account,
     SubjectKind.SOURCE: _source,
-    SubjectKind.INTERFACE: _interface,
-    SubjectKind.VIA: _interface,
+    SubjectKind.INTERFACE: device_name,
+    SubjectKind.VIA: device_name,
 }
 
 

@@ -41,8 +41,8 @@ class DnsSection(Section):
     private: Literal["allow", "deny"] = Field(
         default="allow", description="private addresses in answers, under default: allow"
     )
-    kernel_answers: bool = Field(
-        default=True, description="repeated questions are answered inside the kernel"
+    kernel_answers: Literal["on", "off"] = Field(
+        default="on", description="repeated questions are answered inside the kernel"
     )
     xdp: list[str] | None = Field(
         default=None, min_length=1, description="interfaces whose guests are answered by XDP"
