@@ -96,6 +96,7 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     yield from _hooks(state)
     yield from _packets(state)
     yield from _numbers("dns", state["dns"])
+    yield from _kernel(state["kernel_answers"])
     yield from _numbers("server", state["server"])
 
 
@@ -169,6 +170,20 @@ def _packets(state: dict[str, Any]) -> Iterator[str]:
     lines = table(("reason", "allowed", "denied", "audited"), rows).splitlines()
     for index, line in enumerate(lines):
         yield _field("" if index else "packets", line)
+
+
+def _kernel(kernel: dict[str, Any]) -> Iterator[str]:
+    """What was answered without the daemon; what came to it, and why."""
+    if not kernel["on"]:
+        yield _field("in kernel", "off: every question comes to the daemon")
+        return
+    told = [
+        f"answered {kernel['answered']}", f"refused {kernel['refused']}",
+        *(f"passed on ({why}) {count}" for why, count in kernel["passed_on"].items()),
+        f"held {sum(kernel['held'].values())}", f"{-(-kernel['bytes'] // 1024)} kB",
+    ]  # fmt: skip
+    yield from _wrapped("in kernel", told, ", ")
+    yield from (_field("", f"not on {lost}") for lost in kernel["missing"])
 
 
 def _numbers(label: str, numbers: dict[str, Any]) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Book:
     ) -> None:
         """`renew` and `lost` are the engine's. Without `rng` nothing is spread in time."""
         self.table = table
-        self.published = self.evicted = self.unfit = self.failed = 0
+        self.published = self.renewed = self.evicted = self.unfit = self.failed = 0
         self._renew = renew
         self._lost = lost
         self._rng = rng
@@ -180,6 +180,7 @@ class Book:
             if used:
                 self._slot = Nanos(max(self._slot, now - _AGAIN) + SECOND // _RENEWALS)
                 effects = self._renew(_cache_key(key), line.until, now)
+                self.renewed += bool(effects)
             # Once more before the end: that may fail, or the first client is yet to come.
             when = Nanos(now + max((line.until - now) // 2, _AGAIN))
         if effects is None:  # later: and nobody else need have used it by then

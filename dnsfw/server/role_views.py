@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dnsfw.datapath import abi
 from dnsfw.model import HOST, Inbound, Loopback, PortSet, Subject, SubjectKind
 from dnsfw.policy.policy import RolePolicy
+from dnsfw.server.answer_views import by_role
 from dnsfw.server.kernel import Hook
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["role_rows", "subject_text"]
 
 _NOTHING = abi.Counter(0, 0, 0, 0)
+_NO_ANSWERS = abi.RoleAnswers(0, 0, 0)
 _REFUSED = "refused"  # the kinds of the engine's notes that a role's row counts
 _AUDITED = "audited"
 _GUEST = "guest_"  # what the hooks on a guest's device are called
@@ -25,10 +27,12 @@ def role_rows(daemon: Daemon, flows: Mapping[int, int]) -> list[dict[str, Any]]:
     """One row a role, `host` first, then in the order of the file."""
     counters, counts = daemon.kernel.sink.role_counters(), daemon.reporter.counts
     engine, policy, hooks = daemon.service.engine, daemon.reloader.policy, daemon.kernel.hooks()
+    by_kernel = by_role(daemon.kernel)
     rows = []
     for number, role in policy.roles.items():
         mine = [s for s in policy.subjects if s.role == number]
         counter = counters.get(number, _NOTHING)
+        said = by_kernel.get(number, _NO_ANSWERS)
         rows.append({
             "name": role.name,
             "id": int(number),
@@ -40,8 +44,9 @@ def role_rows(daemon: Daemon, flows: Mapping[int, int]) -> list[dict[str, Any]]:
             "loopback": _word(role.access.loopback, role.access.loopback_ports),
             "subjects": [subject_text(subject) for subject in mine],
             "hooks": list(_places(role, mine, hooks)),
-            "queries": engine.asked(number),
-            "refused": counts[number, _REFUSED],
+            "queries": engine.asked(number) + said.answered + said.refused,
+            "refused": counts[number, _REFUSED] + said.refused,
+            "by_kernel": {"answered": said.answered, "refused": said.refused},
             "audited": counts[number, _AUDITED],
             "dropped": daemon.service.rates.dropped[number],
             "grants": engine.held(number),

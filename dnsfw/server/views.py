@@ -12,6 +12,7 @@ from dnsfw import __version__
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Reason
 from dnsfw.model import NO_ROLE, PROBE, SECOND, Flow, Lockdown, PortSet, RoleId, addr_text
+from dnsfw.server.answer_views import answers_view
 from dnsfw.server.audit import audit_text, audited_roles
 from dnsfw.server.escape import safe
 from dnsfw.server.loop import loop_name
@@ -68,6 +69,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "upstreams": [str(endpoint) for endpoint in service.upstreams.targets],
         "packets": _packets(kernel.sink.counters()),
         "dns": dict(service.engine.stats()),
+        "kernel_answers": answers_view(kernel, service.book),
         "server": _server(daemon),
     }
 

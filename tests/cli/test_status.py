@@ -38,6 +38,11 @@ STATE: dict[str, Any] = {
     "packets": {"granted": {"allowed": 12, "denied": 0, "audited": 0, "sampled_out": 0},
                 "never-resolved": {"allowed": 0, "denied": 3, "audited": 0, "sampled_out": 1}},
     "dns": {"queries": 9, "hits": 4, "failed": 0, "cache_answers": 2, "cache_answer_bytes": 90},
+    "kernel_answers": {
+        "on": True, "where": ["lo egress (tcx)"], "missing": [], "answered": 912, "refused": 3,
+        "passed_on": {"miss": 9, "opt": 1}, "held": {"small": 5, "big": 1, "long": 0},
+        "room": {"small": 32768, "big": 2048, "long": 2048}, "bytes": 4608,
+    },
     "server": {"udp_unsent": 0, "faults": 0, "last_fault": ""},
 }  # fmt: skip
 
@@ -64,8 +69,20 @@ packets    reason          allowed  denied  audited
            granted         12       0       0
            never-resolved  0        3       0
 dns        queries 9, hits 4, cache answers 2
+in kernel  answered 912, refused 3, passed on (miss) 9, passed on (opt) 1,
+           held 6, 5 kB
 """
     )
+
+
+def test_answers_of_the_kernel_that_are_off_or_missing_somewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    off = shown(monkeypatch, kernel_answers={"on": False}).out
+    lost = {**STATE["kernel_answers"], "missing": ["eth1 xdp: EBUSY"]}
+
+    assert "in kernel  off: every question comes to the daemon" in off
+    assert "not on eth1 xdp: EBUSY" in shown(monkeypatch, kernel_answers=lost).out
 
 
 WEB: dict[str, Any] = {
