@@ -56,6 +56,8 @@ COMMANDS = {
         "check": "Every mistake of a policy file at once.",
         "test": "The tests of a policy, one line each.",
         "explain": "The verdict on a destination, and the rule that gave it.",
+        "diff": "What changes from one policy to another, and for whom.",
+        "replay": "Everything a log has seen, judged by a policy.",
         "learn": "The smallest policy for what was observed.",
         "import": "Another tool's policy, as one of ours.",
         "export": "The policy in another tool's format.",

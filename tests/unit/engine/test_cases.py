@@ -79,3 +79,8 @@ def test_a_false_one_fails_and_says_why(test: str, why: str) -> None:
 )
 def test_under_default_allow_an_answer_is_judged_too(test: str) -> None:
     assert result(test, default="allow").ok
+
+
+def test_under_default_allow_a_denied_name_on_the_chain_refuses_the_answer() -> None:
+    assert result("{deny: a.example:443, answer: [x.tracker.example, 192.0.2.7]}", "allow").ok
+    assert result("{allow: a.example:443, answer: [cdn.example, 192.0.2.7]}", "allow").ok
