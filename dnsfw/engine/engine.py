@@ -52,7 +52,7 @@ class Engine(Views):
     """Queries, answers and deadlines in; replies, grants and questions out.
 
     `rng` must be `random.SystemRandom` in production. `trusted` are the upstreams whose
-    AD bit is believed: those that only this host can speak for (RFC 4035, section 4.9.3).
+    AD bit is believed (RFC 4035, section 4.9.3); `streams` are never asked over UDP.
     `publishes` where the kernel can give answers itself.
     """
 
@@ -64,6 +64,7 @@ class Engine(Views):
         limits: Limits | None = None,
         *,
         trusted: frozenset[int] = frozenset(),
+        streams: frozenset[int] = frozenset(),
         publishes: bool = False,
     ) -> None:
         limits = limits or Limits()
@@ -74,7 +75,7 @@ class Engine(Views):
         self._front: Front = Front(limits.front)
         self._refuser = Refuser(policy, limits)
         self._lookups = Lookups(upstreams, rng, limits)
-        self._lookups.trusted = trusted
+        self._lookups.trusted, self._lookups.streams = trusted, streams
         self._settler = Settler(self._ledger, self._front, limits.addresses_per_answer)
         self._gate = Gate(self._ledger.written, limits)
         self._closer = Closer(self._ledger, self._lookups, limits)
@@ -260,7 +261,7 @@ class Engine(Views):
 
     def next_deadline(self) -> Nanos | None:
         """When `on_deadline` is wanted next; None while nothing is under way."""
-        times = [self._lookups.table.next_wake(), self._ledger.next_sweep()]
+        times = [self._lookups.next_wake(), self._ledger.next_sweep()]
         if self._lockdown is Lockdown.OFF:
             times += [self._closer.next_due(), self._keeper.next_due()]
         return min((when for when in times if when is not None), default=None)

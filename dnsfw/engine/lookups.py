@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from dnsfw.engine import notes
 from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.effects import Ask, AskId, Client, Effect, Forget, Transport
 from dnsfw.engine.facts import Facts, read_facts
 from dnsfw.engine.limits import CLIENT_PATIENCE, TCP_PATIENCE, TRY_PATIENCE, Limits
 from dnsfw.engine.pending import MAX_JUNK, Pending, Table, Try, Waiter
+from dnsfw.engine.stragglers import Stragglers, blame, read_for
 from dnsfw.engine.upstreams import Upstreams
 from dnsfw.errors import WireError
 from dnsfw.model import Name, Nanos
-from dnsfw.wire.message import CD, Ede, Query, Rcode, Response, echoes, read_response
+from dnsfw.wire.message import CD, Ede, Query, Rcode, Response
 from dnsfw.wire.reply import write_query
 
 _EDE_OPTION = 15  # RFC 8914, section 2
@@ -55,6 +55,8 @@ class Lookups:
         self.upstreams = Upstreams(upstreams)
         self.table = Table(limits)
         self.trusted: frozenset[int] = frozenset()  # upstreams whose AD bit is believed
+        self.streams: frozenset[int] = frozenset()  # never asked over UDP
+        self.stragglers = Stragglers(self.upstreams)
         self.junk = 0
         self.asked = 0
         self._rng = rng
@@ -98,9 +100,9 @@ class Lookups:
         """Take an answer, or ignore it: junk before the real one must not matter."""
         pending = self.table.by_ask(ask)
         if pending is None:
-            return Step()
+            return Step(self.stragglers.answered(ask, wire, now))
         one = pending.tries[ask]
-        response = _read(wire, one)
+        response = read_for(wire, one)
         if response is None:
             return self._junk(pending, one, now)
         if response.tc and one.ask.transport is Transport.UDP:
@@ -111,8 +113,15 @@ class Lookups:
             facts = read_facts(response, pending.name, pending.qtype, pending.key.do, now)
         except WireError:
             return self._broken(pending, one, Ede.INVALID_DATA, now)
-        self.upstreams.worked(one.ask.upstream, now)
+        self.upstreams.worked(one.ask.upstream, one.since, now)
+        for index in pending.broken:
+            self.upstreams.outdone(index, now)
+        self.table.drop(pending, ask)
+        late = self.stragglers.take(pending)
+        for other in late:
+            self.table.drop(pending, other)
         step = self.abandon(pending)
+        step.effects.insert(0, Forget(ask))
         assert step.done is not None
         # AD is the upstream's word: worth what the way to it is worth (RFC 4035, section 4.9.3).
         step.done.facts = replace(facts, ad=facts.ad and one.ask.upstream in self.trusted)
@@ -122,7 +131,7 @@ class Lookups:
         """The way to an upstream is broken: ICMP, a reset, no route."""
         pending = self.table.by_ask(ask)
         if pending is None:
-            return Step()
+            return Step(self.stragglers.failed(ask, why, now))
         one = pending.tries[ask]
         note = self._blame(pending, one, why, now)
         step = self._broken(pending, one, Ede.NETWORK_ERROR, now)
@@ -131,6 +140,8 @@ class Lookups:
 
     def on_deadline(self, now: Nanos) -> Iterator[Step]:
         """Give up on those that waited long enough, ask the next upstream for the others."""
+        if late_ones := self.stragglers.on_deadline(now):
+            yield Step(late_ones)
         for pending in self.table.due(now):
             late = pending.late(now)
             if now >= pending.until or not (pending.waiters or pending.closing):
@@ -141,30 +152,79 @@ class Lookups:
                 continue
             step = Step(done=Done(pending, late) if late else None)
             if now >= pending.next_try:
-                if pending.tries:
-                    last = next(reversed(pending.tries.values()))
-                    step.effects += self._blame(pending, last, "no answer in time", now)
-                step.effects += self._try(pending, now)
+                step.effects += self._go_on(pending, now)
             self.table.schedule(pending)
             yield step
 
+    def next_wake(self) -> Nanos | None:
+        """When `on_deadline` is wanted."""
+        times = (self.table.next_wake(), self.stragglers.next_wake())
+        return min((when for when in times if when is not None), default=None)
+
     # --- trying ---
 
+    def _go_on(self, pending: Pending, now: Nanos) -> list[Effect]:
+        """Its time has come: somebody is slow, or was silent for too long."""
+        effects: list[Effect] = []
+        for one in pending.tries.values():
+            if not one.blamed and one.until <= now:
+                one.blamed = True
+                effects += self._blame(pending, one, "no answer in time", now)
+        waiting = [one.until for one in pending.tries.values() if not one.blamed]
+        if not waiting:
+            pending.hedge_at = None
+            return effects + self._try(pending, now)
+        pending.next_try = min(waiting)
+        if pending.hedge_at is not None and pending.hedge_at <= now:
+            pending.hedge_at = None
+            effects += self._hedge(pending, now)
+        return effects
+
     def _try(self, pending: Pending, now: Nanos) -> list[Effect]:
+        """Ask the next upstream; the first time, one beside it that is to be tried out."""
         upstream = self.upstreams.pick(pending.asked, pending.broken, now)
         if upstream is None:
             pending.next_try = pending.until  # those still open may yet answer
             return []
+        first = not pending.asked
+        effects = self._ask_next(pending, upstream, now)
+        if first:
+            self.upstreams.earn()
+            probe = self.upstreams.probe(upstream, now)
+            if probe is not None:
+                effects += self._ask_next(pending, probe, now)
+            else:
+                self._hedge_later(pending, upstream, now)
+        return effects
+
+    def _hedge_later(self, pending: Pending, upstream: int, now: Nanos) -> None:
+        """Where there is another upstream, it is asked when this one is late."""
+        if len(self.upstreams) > 1:
+            pending.hedge_at = Nanos(now + self.upstreams.hedge_after(upstream))
+            pending.next_try = min(pending.next_try, pending.hedge_at)
+
+    def _hedge(self, pending: Pending, now: Nanos) -> list[Effect]:
+        upstream = self.upstreams.pick(pending.asked, pending.broken, now)
+        if upstream is None or upstream in pending.asked or not self.upstreams.may_hedge():
+            return []
+        return self._ask_next(pending, upstream, now)
+
+    def _ask_next(self, pending: Pending, upstream: int, now: Nanos) -> list[Effect]:
+        stream = upstream in self.streams
+        transport = Transport.TCP if stream else Transport.UDP
         patience = int(TRY_PATIENCE * 1.5 ** len(pending.asked))
+        until = Nanos(now + max(patience, TCP_PATIENCE if stream else 0))
         pending.asked.append(upstream)
-        pending.next_try = Nanos(now + patience)
-        return self._ask(pending, upstream, Transport.UDP, now)
+        effects = self._ask(pending, upstream, transport, now, until)
+        pending.next_try = min(one.until for one in pending.tries.values() if not one.blamed)
+        return effects
 
     def _ask(
-        self, pending: Pending, upstream: int, transport: Transport, now: Nanos
+        self, pending: Pending, upstream: int, transport: Transport, now: Nanos, until: Nanos
     ) -> list[Effect]:
         self._next_ask += 1
         self.asked += 1
+        self.upstreams.asked(upstream)
         key = pending.key
         wire = write_query(
             self._rng.getrandbits(_ID_BITS),
@@ -176,13 +236,13 @@ class Lookups:
         )
         deadline = Nanos(now + CLIENT_PATIENCE)
         ask = Ask(AskId(self._next_ask), upstream, transport, wire, deadline)
-        old = self.table.asked(pending, ask, now)
+        old = self.table.asked(pending, ask, now, until)
         return [*(Forget(one) for one in old), ask]
 
     def _go_on_over_tcp(self, pending: Pending, one: Try, now: Nanos) -> list[Effect]:
         self.table.drop(pending, one.ask.ask)
-        pending.next_try = Nanos(now + TCP_PATIENCE)
-        asked = self._ask(pending, one.ask.upstream, Transport.TCP, now)
+        until = pending.next_try = Nanos(now + TCP_PATIENCE)
+        asked = self._ask(pending, one.ask.upstream, Transport.TCP, now, until)
         self.table.schedule(pending)
         return [Forget(one.ask.ask), *asked]
 
@@ -206,19 +266,7 @@ class Lookups:
         return Step(step.effects + end.effects, end.done)
 
     def _blame(self, pending: Pending, one: Try, why: str, now: Nanos) -> Iterable[Effect]:
-        if not self.upstreams.failed(one.ask.upstream, one.since, now):
-            return ()
-        note = notes.upstream_failed(pending.key.role, pending.name, one.ask.upstream, why)
-        return (note,)
-
-
-def _read(wire: bytes, one: Try) -> Response | None:
-    if not echoes(wire, one.ask.wire):
-        return None
-    try:
-        return read_response(wire)
-    except WireError:
-        return None
+        return blame(self.upstreams, one, pending.key.role, pending.name, why, now)
 
 
 def _why(response: Response) -> Ede:

@@ -37,7 +37,9 @@ class Try:
 
     ask: Ask
     since: Nanos
+    until: Nanos  # silent for longer than this, it counts as a failure
     junk: int = 0
+    blamed: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Pending:
     asked: list[int] = field(default_factory=list)  # upstreams, in order
     broken: set[int] = field(default_factory=set)  # those that said they cannot
     next_try: Nanos = Nanos(0)  # noqa: RUF009 - a NewType is no call
+    hedge_at: Nanos | None = None  # when the next upstream is asked beside a slow one
     ede: Ede = Ede.NO_REACHABLE_AUTHORITY  # what went wrong last
     wake: Nanos = Nanos(0)  # noqa: RUF009
 
@@ -104,9 +107,9 @@ class Table:
     def by_ask(self, ask: AskId) -> Pending | None:
         return self._by_ask.get(ask)
 
-    def asked(self, pending: Pending, ask: Ask, now: Nanos) -> list[AskId]:
+    def asked(self, pending: Pending, ask: Ask, now: Nanos, until: Nanos) -> list[AskId]:
         """Note a try; returns the oldest ones that are one too many."""
-        pending.tries[ask.ask] = Try(ask, now)
+        pending.tries[ask.ask] = Try(ask, now, until)
         self._by_ask[ask.ask] = pending
         old = list(pending.tries)[:-MAX_TRIES]
         for one in old:

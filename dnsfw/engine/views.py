@@ -15,6 +15,7 @@ from dnsfw.engine.places import GrantRow
 from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.replies import Replies
 from dnsfw.engine.settle import Settler
+from dnsfw.engine.upstreams import UpstreamState
 from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
 from dnsfw.policy.policy import Policy
 
@@ -74,6 +75,10 @@ class Views:
         """Who holds an address, or held it last: the latest first."""
         return tuple(name for name, _ in islice(self._ledger.names(role, addr), _NAMES_TOLD))
 
+    def upstreams(self, now: Nanos) -> list[UpstreamState]:
+        """How each of them does."""
+        return self._lookups.upstreams.states(now)
+
     def stats(self) -> dict[str, int]:
         """Counters and sizes, under stable names."""
         again = self._front.replies.hits.total()
@@ -83,6 +88,7 @@ class Views:
             "hits": self._counts["hits"] + again,
             **self._cache.sizes(),
             "asked": self._lookups.asked,
+            "hedges": self._lookups.upstreams.hedges,
             "junk": self._lookups.junk,
             "pending": len(self._lookups.table),
             "front": len(self._front),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dnsfw.policy.compile_upstreams import compile_nat64, compile_upstreams
 from dnsfw.policy.compile_subjects import device_name
-from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint, parse_upstream
+from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint
 from dnsfw.policy.policy import DnsSettings, Endpoint
 from dnsfw.policy.problems import Problems, Wrong, shown
 from dnsfw.policy.syntax import DnsSection
@@ -16,12 +17,13 @@ def compile_dns(section: DnsSection | None, document: Document, problems: Proble
     listen = _listen(section.listen or [DEFAULT_LISTEN], document, problems)
     return DnsSettings(
         listen,
-        _upstreams(section.upstreams or ["system"], listen, document, problems),
+        compile_upstreams(section.upstreams, listen, document, problems),
         section.refuse,
         section.takeover,
         section.private,
         kernel_answers=section.kernel_answers == "on",
         xdp=_devices(section.xdp or [], document, problems),
+        nat64=compile_nat64(section.nat64_prefix, document, problems),
     )
 
 
@@ -52,23 +54,4 @@ def _listen(texts: list[str], document: Document, problems: Problems) -> tuple[E
         if endpoint in found:
             problems.error(where, f"{shown(text)} stands twice", "take one out")
         found.append(endpoint)
-    return tuple(found)
-
-
-def _upstreams(
-    texts: list[str], listen: tuple[Endpoint, ...], document: Document, problems: Problems
-) -> tuple[Endpoint | None, ...]:
-    found: list[Endpoint | None] = []
-    for index, text in enumerate(texts):
-        where = document.place(("dns", "upstreams", index))
-        try:
-            upstream = parse_upstream(text)
-        except Wrong as wrong:
-            problems.wrong(where, wrong)
-            continue
-        if upstream in found:
-            problems.error(where, f"{shown(text)} stands twice", "take one out")
-        if upstream is not None and upstream in listen:
-            problems.error(where, f"{shown(text)} is where dnsfw listens", "name another server")
-        found.append(upstream)
     return tuple(found)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 
-from dnsfw.model import addr_from
+from dnsfw.model import addr_from, addr_text
 from dnsfw.policy.policy import Endpoint
 from dnsfw.policy.ports import LAST_PORT
 from dnsfw.policy.problems import Wrong, shown
+from dnsfw.policy.upstream import Upstream, parse_url
 
 DNS_PORT = 53
 DEFAULT_LISTEN = "127.0.53.53:53"
@@ -34,19 +35,18 @@ def parse_endpoint(text: str, default_port: int = DNS_PORT) -> Endpoint:
     return Endpoint(addr_from(addr), int(port or default_port))
 
 
-def parse_upstream(text: str) -> Endpoint | None:
+def parse_upstream(text: str) -> Upstream | None:
     """Whom to ask; None is `system`: whatever the host's resolver uses. Raises Wrong."""
     if text == SYSTEM:
         return None
     if "://" in text:
-        scheme = text.partition("://")[0]
-        raise Wrong(
-            f"{shown(text)}: {scheme} upstreams are not supported by this version",
-            "write 'system' or an address: '9.9.9.9'",
-        )
+        return parse_url(text)
     try:
-        return parse_endpoint(text)
+        endpoint = parse_endpoint(text)
     except Wrong:
         raise Wrong(
-            f"{shown(text)} is no upstream", "write 'system', '9.9.9.9' or '[2620:fe::fe]:53'"
+            f"{shown(text)} is no upstream",
+            "write 'system', '9.9.9.9', '[2620:fe::fe]:53' or 'tls://9.9.9.9#dns.quad9.net'",
         ) from None
+    address = ip_address(addr_text(endpoint.addr))
+    return Upstream("udp", str(address), endpoint.port, addresses=(address,))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv6Network
 from typing import Literal
 
 from dnsfw.errors import ConfigError
@@ -39,6 +40,7 @@ from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.questions import Questions
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
+from dnsfw.policy.upstream import Upstream
 from dnsfw.policy.remote import Remote, Texts
 from dnsfw.policy.remote import Remote
 from dnsfw.policy.upstream import Upstream
@@ -66,7 +68,7 @@ class DnsSettings:
     """How the proxy listens, asks and refuses. `system` among the upstreams is None."""
 
     listen: tuple[Endpoint, ...]
-    upstreams: tuple[Endpoint | None, ...]
+    upstreams: tuple[Upstream | None, ...]
     refuse: Refusal = "nxdomain"
     takeover: bool = False
     private: PrivateAnswers = "allow"

@@ -15,6 +15,7 @@ from dnsfw.policy.syntax_remote import RemoteSection
 from dnsfw.policy.syntax_roles import Inbound, Loopback, RoleName, RoleSection
 from dnsfw.policy.syntax_rules import RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
+from dnsfw.policy.syntax_upstream import Texts, UpstreamEntry
 
 MAX_ROLES = int(abi.Limit.MAX_ROLES) - int(abi.RoleId.FIRST)  # the kernel's table has no more
 
@@ -31,8 +32,8 @@ class DnsSection(Section):
     """The proxy."""
 
     listen: list[str] | None = Field(default=None, min_length=1, description="addresses with ports")
-    upstreams: list[str] | None = Field(
-        default=None, min_length=1, description="system, or addresses"
+    upstreams: list[UpstreamEntry] | None = Field(
+        default=None, min_length=1, description="system, addresses, tls://… or https://…"
     )
     refuse: Literal["nxdomain", "refused", "nodata", "zero"] = Field(
         default="nxdomain", description="how a refused name is answered"
@@ -40,6 +41,9 @@ class DnsSection(Section):
     takeover: bool = Field(default=False, description="rewrite port-53 queries of guarded sockets")
     private: Literal["allow", "deny"] = Field(
         default="allow", description="private addresses in answers, under default: allow"
+    )
+    nat64_prefix: Texts | None = Field(
+        default=None, description="this network's translation prefixes, as in 2001:db8:64::/96"
     )
     kernel_answers: Literal["on", "off"] = Field(
         default="on", description="repeated questions are answered inside the kernel"

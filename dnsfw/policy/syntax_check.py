@@ -26,6 +26,7 @@ from dnsfw.policy.syntax_remote import LimitsSection, RemoteSection
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
 from dnsfw.policy.syntax_tests import CaseSection
+from dnsfw.policy.syntax_upstream import UpstreamSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
 Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection, CaseSection)
@@ -35,6 +36,7 @@ _MISSING = {
     "version": "write 'version: 1'",
     "default": "write 'default: deny' or 'default: allow'",
     "list": "name its file: '{list: ads.txt, format: hosts}'",
+    "server": "name it: '{server: tls://dns.quad9.net}'",
 }
     "policy": "name it: 'remote: {policy: https://…}'",
     "server": "name it: '{server: tls://dns.quad9.net}'",
@@ -335,6 +337,7 @@ def _section_at(
     | TtlSection
     | GuardSection
     | DnsSection
+    | UpstreamSection
     | LimitsSection
     | RemoteSection
     | HostSection
@@ -355,6 +358,8 @@ def _section_at(
             return GuardSection
         case (*_, "ttl"):
             return TtlSection
+        case ("dns", "upstreams", int()):
+            return UpstreamSection
         case ("dns",):
             return DnsSection
         case (*_, "allow" | "deny" | "remote", "limits"):

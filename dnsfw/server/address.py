@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsfw.errors import ConfigError
+from dnsfw.policy.upstream import Upstream
 
-__all__ = ["DNS_PORT", "Endpoint", "parse_endpoint"]
+__all__ = ["DNS_PORT", "Endpoint", "endpoints", "parse_endpoint", "plain"]
 
 DNS_PORT = 53
 _LAST_PORT = 65535
@@ -42,6 +43,16 @@ class Endpoint:
     @property
     def wildcard(self) -> bool:
         return self.address.is_unspecified
+
+
+def plain(endpoint: Endpoint) -> Upstream:
+    """The upstream at an address, asked over UDP."""
+    return Upstream("udp", str(endpoint.address), endpoint.port, addresses=(endpoint.address,))
+
+
+def endpoints(upstream: Upstream) -> tuple[Endpoint, ...]:
+    """Where an upstream is, as far as that was written down."""
+    return tuple(Endpoint(address, upstream.port) for address in upstream.addresses)
 
 
 def _scope_id(scope: str) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
 from dnsfw.engine.effects import Ask, AskId, Transport
 from dnsfw.errors import ConfigError
 from dnsfw.model import SECOND, Nanos
-from dnsfw.server.address import Endpoint
+from dnsfw.policy.upstream import Upstream, asked
 from dnsfw.server.clock import Now
 from dnsfw.server.upstream import Own, Upstreams
 from dnsfw.wire.codes import HINFO
@@ -24,18 +25,20 @@ from dnsfw.wire.reply import write_query
 __all__ = ["LoopCheck"]
 
 _PATIENCE = 1.0  # seconds; a loop through a resolver on this host takes milliseconds
+_LONGER = 3.0  # with a name to look up and a handshake before the question
 _LABEL = 12  # random octets in hexadecimal: no other query will have them
 
 
 class LoopCheck:
     """Runs once, before `ready`; `heard` is asked of every query meanwhile."""
 
-    def __init__(self, upstreams: tuple[Endpoint, ...]) -> None:
-        self._targets = upstreams
-        self._labels = [secrets.token_hex(_LABEL) for _ in upstreams]
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self._upstreams = upstreams
+        self._targets = asked(upstreams)
+        self._labels = [secrets.token_hex(_LABEL) for _ in self._targets]
         self._needles = [label.encode() for label in self._labels]
-        self._waiting = set(range(len(upstreams)))
-        self._looped: Endpoint | None = None
+        self._waiting = set(range(len(self._targets)))
+        self._looped: Upstream | None = None
         self._done = asyncio.Event()
 
     def heard(self, wire: bytes) -> bool:
@@ -48,16 +51,17 @@ class LoopCheck:
                 return True
         return False
 
-    async def run(self, loop: asyncio.AbstractEventLoop, own: Own, now: Now) -> list[Endpoint]:
+    async def run(self, loop: asyncio.AbstractEventLoop, own: Own, now: Now) -> list[Upstream]:
         """The upstreams that did not answer. ConfigError (exit 2) when one is dnsfw itself."""
-        asks = Upstreams(loop, self._targets, own, self)
-        deadline = Nanos(now() + int(_PATIENCE * SECOND))
+        asks = Upstreams(loop, self._upstreams, own, self)
+        patience = _LONGER if any(t.encrypted for t in self._targets) else _PATIENCE
+        deadline = Nanos(now() + int(patience * SECOND))
         try:
             for index, label in enumerate(self._labels):
                 name = from_text(f"{label}.{label[::-1]}")
                 wire = write_query(secrets.randbits(16), name, HINFO)
                 asks.ask(Ask(AskId(index), index, Transport.UDP, wire, deadline))
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 await self._done.wait()
         except TimeoutError:
             pass

@@ -10,6 +10,7 @@ from pathlib import Path
 from dnsfw.model import addr_text
 from dnsfw.policy.policy import DnsSettings
 from dnsfw.policy.policy import Endpoint as PolicyEndpoint
+from dnsfw.policy.upstream import Upstream
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.resolvconf import SYSTEM
 
@@ -52,11 +53,9 @@ def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:
     return tuple(dict.fromkeys(parse_endpoint(_text(endpoint)) for endpoint in dns.listen))
 
 
-def wanted_upstreams(options: Options, dns: DnsSettings) -> Sequence[str]:
-    """Whom to ask, as text: the command line's, else the policy's."""
-    if options.upstreams:
-        return options.upstreams
-    return [SYSTEM if endpoint is None else _text(endpoint) for endpoint in dns.upstreams]
+def wanted_upstreams(options: Options, dns: DnsSettings) -> Sequence[str | Upstream]:
+    """Whom to ask: the command line's texts, else the policy's; `system` stays a word."""
+    return options.upstreams or [upstream or SYSTEM for upstream in dns.upstreams]
 
 
 def _text(endpoint: PolicyEndpoint) -> str:

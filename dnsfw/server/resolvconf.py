@@ -11,7 +11,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from dnsfw.errors import ConfigError
-from dnsfw.server.address import Endpoint, parse_endpoint
+from dnsfw.policy.problems import Wrong
+from dnsfw.policy.upstream import Upstream, parse_url, unreachable
+from dnsfw.server.address import Endpoint, endpoints, parse_endpoint, plain
 
 __all__ = ["SYSTEM", "find_upstreams", "is_own", "nameservers", "system_upstreams"]
 
@@ -28,39 +30,47 @@ _LONGEST_FILE = 1 << 16
 
 
 def find_upstreams(
-    wanted: Sequence[str],
+    wanted: Sequence[str | Upstream],
     listening: Sequence[Endpoint],
     resolv_conf: Path = RESOLV_CONF,
     behind: Sequence[Path] = BEHIND_A_STUB,
-) -> tuple[Endpoint, ...]:
+) -> tuple[Upstream, ...]:
     """The upstreams to ask, in order, each once. ConfigError when one is us, or none is left."""
-    found: dict[Endpoint, None] = {}
-    for text in wanted:
-        if text == SYSTEM:
-            found |= dict.fromkeys(system_upstreams(resolv_conf, behind, listening))
+    found: dict[Upstream, None] = {}
+    for item in wanted:
+        if item == SYSTEM:
+            servers = system_upstreams(resolv_conf, behind, listening)
+            found |= dict.fromkeys(map(plain, servers))
         else:
-            found[_named(text, listening)] = None
+            found[_named(item, listening)] = None
+    if (wrong := unreachable(tuple(found))) is not None:
+        raise ConfigError(f"upstreams: {wrong.message}; {wrong.remedy}")
     if not found:
         raise ConfigError("no upstream is set; write `dns: {upstreams: [9.9.9.9]}` or --upstream")
     return tuple(found)
 
 
-def _named(text: str, listening: Sequence[Endpoint]) -> Endpoint:
-    if "://" in text:
-        scheme = text.partition("://")[0]
-        raise ConfigError(
-            f"upstream {text!r}: {scheme} is not in this version; "
-            "write an address, as in 9.9.9.9 or [2620:fe::fe]:53"
-        )
-    endpoint = parse_endpoint(text)
-    if endpoint.wildcard:
-        raise ConfigError(f"upstream {text!r} is no host; write its address")
-    if is_own(endpoint, listening):
-        raise ConfigError(
-            f"upstream {endpoint} is dnsfw itself: every query would come back; "
-            "name another resolver"
-        )
-    return endpoint
+def _named(item: str | Upstream, listening: Sequence[Endpoint]) -> Upstream:
+    upstream = item if isinstance(item, Upstream) else _parse(item)
+    for endpoint in endpoints(upstream):
+        if endpoint.wildcard:
+            raise ConfigError(f"upstream {item} is no host; write its address")
+        if is_own(endpoint, listening):
+            raise ConfigError(
+                f"upstream {upstream} is dnsfw itself: every query would come back; "
+                "name another resolver"
+            )
+    return upstream
+
+
+def _parse(text: str) -> Upstream:
+    """An upstream of the command line."""
+    if "://" not in text:
+        return plain(parse_endpoint(text))
+    try:
+        return parse_url(text)
+    except Wrong as wrong:
+        raise ConfigError(f"upstream {wrong.message}; {wrong.remedy}".rstrip("; ")) from None
 
 
 def is_own(endpoint: Endpoint, listening: Iterable[Endpoint]) -> bool:

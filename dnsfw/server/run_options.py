@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from dnsfw.errors import ConfigError, DatapathError
-from dnsfw.server.address import Endpoint
+from dnsfw.policy.upstream import Upstream
+from dnsfw.server.address import plain
 from dnsfw.server.resolvconf import RESOLV_CONF, SYSTEM, find_upstreams, nameservers
 from dnsfw.server.run_child import Account
 from dnsfw.server.run_policy import RunRules
@@ -83,14 +84,15 @@ def report_format(path: str) -> str:
     return form
 
 
-def run_upstreams(wanted: tuple[str, ...], resolv_conf: Path = RESOLV_CONF) -> tuple[Endpoint, ...]:
+def run_upstreams(
+    wanted: tuple[str | Upstream, ...], resolv_conf: Path = RESOLV_CONF
+) -> tuple[Upstream, ...]:
     """Whom to ask. `system` is what resolv.conf names, a stub on loopback too: our own sockets
     are outside of the guarded cgroup, so nothing comes back to us. ConfigError: nobody.
     """
-    named = [text for text in wanted if text != SYSTEM]
-    found = dict.fromkeys(find_upstreams(named, ())) if named else {}
-    if SYSTEM in wanted:
-        found |= dict.fromkeys(nameservers(resolv_conf))
+    servers = [plain(server) for server in nameservers(resolv_conf)] if SYSTEM in wanted else []
+    named = [item for item in wanted if item != SYSTEM]
+    found = dict.fromkeys(find_upstreams([*named, *servers], ())) if named or servers else {}
     if not found:
         raise ConfigError(
             f"no upstream: {resolv_conf} names no nameserver; name one: --upstream 9.9.9.9"

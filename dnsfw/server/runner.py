@@ -28,8 +28,8 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import Mode, Rank, Subject, SubjectKind, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
+from dnsfw.policy.upstream import Upstream
 from dnsfw.server import capabilities
-from dnsfw.server.address import Endpoint
 from dnsfw.server.capabilities import Cap
 from dnsfw.server.clock import boot_now
 from dnsfw.server.escape import safe
@@ -93,7 +93,7 @@ class Runner:
         self,
         options: RunOptions,
         policy: Policy,
-        upstreams: tuple[Endpoint, ...],
+        upstreams: tuple[Upstream, ...],
         tree: Tree,
         pin_dir: Path,
         child: Child,
@@ -348,9 +348,9 @@ def _behind(net: PrivateNet, policy: Policy, child: Child) -> tuple[Policy, tupl
     return replace(policy, subjects=(link,)), notes
 
 
-def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Endpoint, ...]:
+def _whom_to_ask(options: RunOptions, policy: Policy) -> tuple[Upstream, ...]:
     """Nobody, where no name could be allowed: then none is missed."""
-    wanted = options.upstreams or tuple(wanted_upstreams(Options(), policy.dns))
+    wanted = tuple(wanted_upstreams(Options(upstreams=options.upstreams), policy.dns))
     role = policy.roles[RUN]
     names = any(
         isinstance(rule.what, Pattern) and rule.verdict is Verdict.ALLOW for rule in role.rules

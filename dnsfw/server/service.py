@@ -9,8 +9,9 @@ from functools import partial
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.engine import Engine
-from dnsfw.policy.policy import Policy
 from dnsfw.model import Nanos
+from dnsfw.policy.policy import Policy
+from dnsfw.policy.upstream import Upstream, asked, believes
 from dnsfw.server.address import Endpoint
 from dnsfw.server.answers import Book
 from dnsfw.server.clock import Alarm, Now
@@ -62,7 +63,7 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         listeners: Listeners,
         policy: Policy,
-        upstreams: Sequence[Endpoint],
+        upstreams: Sequence[Upstream],
         kernel: Kernel,
         journal: Journal,
         faults: Faults,
@@ -74,12 +75,15 @@ class Service:
         self.listeners = listeners
         self._kernel = kernel
         self.unassigned: tuple[str, ...] = ()  # what `assign` said at the start
-        # Nobody but this host can speak for a resolver on loopback (RFC 4035 §4.9.3).
-        trusted = frozenset(i for i, u in enumerate(upstreams) if u.address.is_loopback)
+        chosen = asked(upstreams)
         self.engine = Engine(
-            policy, len(upstreams), secrets.SystemRandom(), trusted=trusted,
+            policy,
+            len(chosen),
+            secrets.SystemRandom(),
+            trusted=frozenset(i for i, u in enumerate(chosen) if believes(u)),
+            streams=frozenset(i for i, u in enumerate(chosen) if u.scheme != "udp"),
             publishes=kernel.answers is not None,
-        )  # fmt: skip
+        )
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
@@ -159,9 +163,9 @@ class Service:
         for listener in self.listeners:
             await listener.start(self._loop, self.on_query)
 
-    async def check_loop(self) -> list[Endpoint]:
+    async def check_loop(self) -> list[Upstream]:
         """The upstreams that are silent. ConfigError when one of them asks us."""
-        check = LoopCheck(self.upstreams.targets)
+        check = LoopCheck(self.upstreams.written)
         query = self.on_query
         for listener in self.listeners:
             listener.on_query = lambda wire, client: check.heard(wire) or query(wire, client)

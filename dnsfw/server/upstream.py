@@ -1,21 +1,33 @@
-"""Asking upstreams: which carrier takes a question, how many may be open, and who is told."""
+"""Asking upstreams: which carrier takes a question, how many may be open, and who is told.
+
+An upstream that is asked over TLS or HTTPS has no other carrier: there is no way by which
+a question to it could leave in clear.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from dnsfw.engine.effects import Ask, AskId, Transport
 from dnsfw.errors import DatapathError
 from dnsfw.model import Nanos
-from dnsfw.server.address import Endpoint
+from dnsfw.policy.upstream import Upstream, asked, helpers
+from dnsfw.server.address import endpoints
 from dnsfw.server.asks import UdpCarrier
-from dnsfw.server.carrier import Carrier, Ears, Own
-from dnsfw.server.stream import TcpCarrier
+from dnsfw.server.bootstrap import Bootstrap
+from dnsfw.server.carrier import Carrier, Ears, Own, Ways
+from dnsfw.server.connections import Connections
+from dnsfw.server.dial import Dialer
+from dnsfw.server.http1 import Http1
+from dnsfw.server.speech import Framed, Speech
 
 __all__ = ["MAX_ASKS", "Own", "Upstreams"]
 
 MAX_ASKS = 2048  # questions at once; the engine coalesces equal queries before it asks
+_ID_BITS = 16
 
 
 class Upstreams:
@@ -24,30 +36,31 @@ class Upstreams:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        targets: Sequence[Endpoint],
+        upstreams: Sequence[Upstream],
         own: Own,
         ears: Ears,
         max_asks: int = MAX_ASKS,
     ) -> None:
-        self.targets = tuple(targets)
+        """ConfigError: there is nothing to check the certificate of one of them by."""
+        self.written = tuple(upstreams)
+        self.targets = asked(upstreams)  # helpers have no index: no question goes to them
         self.asked = 0
         self.refused = 0  # asks past the limit
+        self._loop = loop
+        self._own = own
         self._ears = ears
         self._max_asks = max_asks
-        self._carriers: list[dict[Transport, Carrier]] = [
-            {
-                Transport.UDP: UdpCarrier(loop, target, own, ears),
-                Transport.TCP: TcpCarrier(loop, target, own, ears),
-            }
-            for target in self.targets
-        ]
+        found = [u for u in (*helpers(upstreams), *self.targets) if u.addresses]
+        self._bootstrap = Bootstrap(loop, found, self._ways)
+        self._carriers = [self._ways(target, ears) for target in self.targets]
         self._open: dict[AskId, tuple[Carrier, Nanos]] = {}  # until Forget, or the deadline
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def carriers(self) -> Iterator[Carrier]:
-        for ways in self._carriers:
+    def carriers(self, index: int | None = None) -> Iterator[Carrier]:
+        """Those of one upstream, or all."""
+        for ways in self._carriers if index is None else (self._carriers[index],):
             yield from ways.values()
 
     def ask(self, effect: Ask) -> None:
@@ -57,7 +70,8 @@ class Upstreams:
             self._ears.ask_failed(effect.ask, "too many questions are open")
             return
         self.asked += 1
-        carrier = self._carriers[effect.upstream][effect.transport]
+        ways = self._carriers[effect.upstream]
+        carrier = ways[effect.transport] if effect.transport in ways else ways[Transport.TCP]
         self._open[effect.ask] = carrier, effect.deadline
         try:
             carrier.ask(effect)
@@ -75,9 +89,38 @@ class Upstreams:
             self.forget(ask)
         for carrier in self.carriers():
             carrier.sweep(now)
+        self._bootstrap.sweep(now)
 
     def close(self) -> None:
         """Let go of every question; the next one may be asked as ever."""
         self._open.clear()
         for carrier in self.carriers():
             carrier.close()
+        self._bootstrap.close()
+
+    def _ways(self, upstream: Upstream, ears: Ears) -> Mapping[Transport, Carrier]:
+        """The carriers of one upstream."""
+        done = Ways()
+        where = partial(self._bootstrap.find, upstream)
+        dialer = Dialer(self._loop, upstream, where, self._own, done)
+        stream = Connections(self._loop, dialer, partial(_speak, upstream), ears, done)
+        if upstream.scheme != "udp":
+            return {Transport.TCP: stream}
+        (target,) = endpoints(upstream)
+        return {
+            Transport.UDP: UdpCarrier(self._loop, target, self._own, ears),
+            Transport.TCP: stream,
+        }
+
+
+def _speak(upstream: Upstream, alpn: str | None) -> Speech:
+    """How to talk to it, by what TLS agreed on."""
+    if upstream.scheme != "https":
+        return Framed(partial(secrets.randbits, _ID_BITS), pad=upstream.encrypted)
+    host = f"[{upstream.name}]" if ":" in upstream.name else upstream.name
+    authority = host if upstream.port == 443 else f"{host}:{upstream.port}"
+    if alpn == "h2":
+        from dnsfw.server.http2 import Http2  # only who asks this way pays for it
+
+        return Http2(authority, upstream.path)
+    return Http1(authority, upstream.path)

@@ -43,7 +43,11 @@ def test_an_upstream_that_fails_is_replaced_at_once_and_rests(stage: Begin) -> N
     assert play.query("api.example.com").expects(Ask).ask.upstream == 1
     play.answer("api.example.com", "192.0.2.7").expects(OpenThenReply)
     play.after(seconds=1).nothing()
-    assert play.query("next.example.com").expects(Ask).ask.upstream == 0
+    used, tried_out = play.query("next.example.com").expects(Ask, Ask).asks
+    assert (used.upstream, tried_out.upstream) == (1, 0)  # nobody waits for the proof
+    play.says(used, rr("next.example.com", "A", "192.0.2.7")).expects(OpenThenReply)
+    play.says(tried_out, rr("next.example.com", "A", "192.0.2.8")).nothing()
+    assert play.query("last.example.com").expects(Ask).ask.upstream == 0
 
 
 def test_servfail_from_all_is_servfail_with_the_upstreams_own_reason(stage: Begin) -> None:

@@ -18,7 +18,7 @@ DNS = compile_text(
 
 def test_the_policy_says_where_to_listen_and_whom_to_ask() -> None:
     assert [str(e) for e in listen_on(Options(), DNS)] == ["127.0.53.1:53", "[::1]:53"]
-    assert list(wanted_upstreams(Options(), DNS)) == [
+    assert [str(one) for one in wanted_upstreams(Options(), DNS)] == [
         "system",
         "192.0.2.1:53",
         "[2001:db8::1]:5353",

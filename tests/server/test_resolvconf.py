@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dnsfw.errors import ConfigError
+from dnsfw.policy.upstream import asked, helpers
 from dnsfw.server.address import parse_endpoint
 from dnsfw.server.resolvconf import find_upstreams
 
@@ -75,8 +76,18 @@ def test_a_resolver_on_another_port_of_this_host_is_fine() -> None:
 
 
 @pytest.mark.parametrize("text", ["tls://dns.example", "https://dns.example/dns-query"])
-def test_encrypted_upstreams_are_not_in_this_version(text: str) -> None:
-    with pytest.raises(ConfigError, match="not in this version"):
+def test_a_name_that_nobody_could_look_up_is_a_mistake_with_its_remedy(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"nobody can look up .*#dns.example"):
+        find_upstreams([text], OURS)
+
+    found = find_upstreams([text, "9.9.9.9"], OURS)
+    assert [str(one) for one in asked(found)] == [text]
+    assert [str(one) for one in helpers(found)] == ["9.9.9.9:53"]
+
+
+@pytest.mark.parametrize("text", ["quic://dns.example", "tls://", "tls://0.0.0.0", "https://a b/"])
+def test_what_is_no_upstream_is_a_mistake(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"tls://9\.9\.9\.9#dns\.quad9\.net"):
         find_upstreams([text], OURS)
 
 

@@ -12,7 +12,7 @@ import pytest
 from dnsfw.engine.effects import Ask, AskId, Transport
 from dnsfw.errors import DatapathError
 from dnsfw.model import Nanos
-from dnsfw.server.address import Endpoint, parse_endpoint
+from dnsfw.server.address import Endpoint, parse_endpoint, plain
 from dnsfw.server.upstream import Upstreams
 from dnsfw.wire.codes import A
 from dnsfw.wire.name import from_text
@@ -50,7 +50,7 @@ async def asking(
     target: Endpoint, max_asks: int = 100
 ) -> AsyncIterator[tuple[Upstreams, Heard, list[int]]]:
     heard, marked = Heard(), []
-    asks = Upstreams(asyncio.get_running_loop(), [target], marked.append, heard, max_asks)
+    asks = Upstreams(asyncio.get_running_loop(), [plain(target)], marked.append, heard, max_asks)
     try:
         yield asks, heard, marked
     finally:
@@ -93,7 +93,7 @@ async def test_row_61_the_socket_is_marked_before_it_connects(transport: Transpo
 
     async with NanoDns() as dns:
         heard = Heard()
-        asks = Upstreams(asyncio.get_running_loop(), [dns.endpoint], mark, heard)
+        asks = Upstreams(asyncio.get_running_loop(), [plain(dns.endpoint)], mark, heard)
         asks.ask(ask(transport=transport))
         await heard.something()
         asks.close()
@@ -107,7 +107,7 @@ async def test_a_socket_that_cannot_be_marked_asks_nobody() -> None:
 
     async with NanoDns() as dns:
         heard = Heard()
-        asks = Upstreams(asyncio.get_running_loop(), [dns.endpoint], refuse, heard)
+        asks = Upstreams(asyncio.get_running_loop(), [plain(dns.endpoint)], refuse, heard)
         asks.ask(ask())
 
         assert heard.failures == [(1, "no such map")]

@@ -10,6 +10,7 @@ A step is called with (server, query, transport) and yields replies as they are 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,11 +34,13 @@ class NanoDns:
     heard: list[tuple[str, str, str]] = field(default_factory=list)  # name, type, transport
     peers: list[Any] = field(default_factory=list)  # the address each query came from
     wires: list[bytes] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None  # its TCP is DNS over TLS
+    connections: int = 0  # over TCP, that there ever were
 
     async def __aenter__(self) -> NanoDns:
         loop = asyncio.get_running_loop()
         self._steps: list[Step] = []
-        self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0)
+        self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0, ssl=self.tls)
         host, port = self._tcp.sockets[0].getsockname()
         self._udp, _ = await loop.create_datagram_endpoint(
             lambda: _Datagrams(self), local_addr=(host, port)
@@ -78,6 +81,7 @@ class NanoDns:
         return step(self, query, transport)
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 (length,) = struct.unpack("!H", await reader.readexactly(2))

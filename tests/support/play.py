@@ -434,12 +434,18 @@ def told_addresses(heard: Response) -> list[tuple[Addr, int]]:
 
 
 def begin(
-    policy: str, *, upstreams: int = 1, limits: Limits | None = None, publishes: bool = False
+    policy: str,
+    *,
+    upstreams: int = 1,
+    limits: Limits | None = None,
+    publishes: bool = False,
+    streams: frozenset[int] = frozenset(),
 ) -> Play:
     """A play under a policy."""
     compiled = compile_text(policy)
     limits = limits or Limits()
-    engine = Engine(compiled, upstreams, FixedRng(), limits, publishes=publishes)
+    rng = FixedRng()
+    engine = Engine(compiled, upstreams, rng, limits, publishes=publishes, streams=streams)
     return Play(compiled, engine, KernelTable(limits.grants))
 
 

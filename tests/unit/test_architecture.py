@@ -31,6 +31,7 @@ DOORS = {
     "click": ["cli/*.py"],
     "cryptography": ["policy/minisign.py"],
     "dnslib": ["cli/query.py"],
+    "h2": ["server/http2.py"],
     "idna": ["policy/pattern.py", "policy/psl.py"],
     "publicsuffixlist": ["policy/pattern.py", "policy/psl.py"],
     "pydantic": ["policy/syntax*.py"],

@@ -12,6 +12,7 @@ from dnsfw.wire.message import Query
 from dnsfw.wire.name import from_text
 
 NOW = Nanos(1000 * SECOND)
+LATER = Nanos(1001 * SECOND)
 
 
 def query(id: int = 1, name: str = "x.net") -> Query:
@@ -34,7 +35,7 @@ def ask(number: int) -> Ask:
 def test_a_question_is_found_by_its_key_and_by_its_asks() -> None:
     table = Table(Limits())
     pending = opened(table)
-    table.asked(pending, ask(7), NOW)
+    table.asked(pending, ask(7), NOW, LATER)
 
     assert table.find(pending.key) is pending and table.by_ask(AskId(7)) is pending
     assert table.find(pending.key, closing=True) is None
@@ -50,7 +51,7 @@ def test_our_own_look_up_and_a_clients_question_are_two() -> None:
 def test_closing_a_question_forgets_its_asks() -> None:
     table = Table(Limits())
     pending = opened(table)
-    table.asked(pending, ask(7), NOW)
+    table.asked(pending, ask(7), NOW, LATER)
     table.schedule(pending)
 
     assert table.close(pending) == [7]
@@ -61,9 +62,9 @@ def test_the_oldest_try_makes_room_for_one_too_many() -> None:
     table = Table(Limits())
     pending = opened(table)
     for number in range(MAX_TRIES):
-        assert table.asked(pending, ask(number), NOW) == []
+        assert table.asked(pending, ask(number), NOW, LATER) == []
 
-    assert table.asked(pending, ask(99), NOW) == [0]
+    assert table.asked(pending, ask(99), NOW, LATER) == [0]
     assert table.by_ask(AskId(0)) is None
 
 

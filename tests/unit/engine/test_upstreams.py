@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dnsfw.engine.limits import TRY_PATIENCE
 from dnsfw.engine.upstreams import Upstreams
 from dnsfw.model import SECOND, Nanos
 
@@ -29,7 +30,12 @@ def test_one_that_failed_rests_and_comes_back() -> None:
 
     assert upstreams.pick([], set(), NOW) == 1
     assert upstreams.pick([], set(), at(0.99)) == 1
-    assert upstreams.pick([], set(), at(1)) == 0
+    assert upstreams.probe(1, at(0.99)) is None
+    assert upstreams.pick([], set(), at(1)) == 1  # nobody waits for the proof
+    assert upstreams.probe(1, at(1)) == 0
+    assert upstreams.probe(1, at(1.5)) is None  # one is enough
+    upstreams.worked(0, at(1), at(1.1))
+    assert upstreams.pick([], set(), at(1.1)) == 0
 
 
 def test_each_failure_in_a_row_rests_twice_as_long_up_to_five_minutes() -> None:
@@ -56,14 +62,14 @@ def test_one_outage_counts_once_however_many_questions_it_hits() -> None:
 def test_an_answer_makes_it_healthy_at_once() -> None:
     upstreams = Upstreams(1)
     upstreams.failed(0, NOW, NOW)
-    upstreams.worked(0, NOW)
+    upstreams.worked(0, NOW, NOW)
 
     assert upstreams.healthy(NOW) == 1
 
 
 def test_a_slow_name_is_not_held_against_an_upstream_that_answered_meanwhile() -> None:
     upstreams = Upstreams(1)
-    upstreams.worked(0, at(0.5))
+    upstreams.worked(0, at(0.4), at(0.5))
 
     assert not upstreams.failed(0, NOW, at(1))
     assert upstreams.healthy(at(1)) == 1
@@ -85,6 +91,70 @@ def test_nobody_is_left_when_all_are_broken_or_there_are_none() -> None:
 
 def test_an_index_of_an_older_list_is_ignored() -> None:
     upstreams = Upstreams(1)
-    upstreams.worked(5, NOW)
+    upstreams.worked(5, NOW, NOW)
 
     assert not upstreams.failed(5, NOW, NOW)
+
+
+def test_a_failed_probe_rests_twice_as_long() -> None:
+    upstreams = Upstreams(2)
+    upstreams.failed(0, NOW, NOW)
+    assert upstreams.probe(1, at(1)) == 0
+    assert upstreams.failed(0, at(1), at(1.8))
+
+    assert upstreams.probe(1, at(3.7)) is None
+    assert upstreams.probe(1, at(3.8)) == 0
+
+
+def test_nothing_is_tried_out_while_nobody_is_known_to_work() -> None:
+    upstreams = Upstreams(2)
+    upstreams.failed(0, NOW, NOW)
+    upstreams.failed(1, NOW, NOW)
+
+    assert upstreams.probe(0, at(2)) is None
+
+
+def test_latency_is_smoothed_as_tcp_does_it() -> None:
+    """RFC 6298, section 2: SRTT + 4 RTTVAR."""
+    upstreams = Upstreams(1)
+    assert upstreams.hedge_after(0) == TRY_PATIENCE  # nothing is known
+
+    upstreams.worked(0, NOW, at(0.040))
+    assert upstreams.hedge_after(0) == 120_000_000  # 40 + 4 * 20
+    for _ in range(60):
+        upstreams.worked(0, NOW, at(0.040))
+    assert 40_000_000 <= upstreams.hedge_after(0) < 42_000_000
+    upstreams.worked(0, NOW, at(0.200))
+    assert 200_000_000 < upstreams.hedge_after(0) < 230_000_000
+    assert upstreams.states(NOW)[0].latency == 60_000_000
+
+
+def test_a_hedge_is_never_sooner_than_a_busy_host_is_late() -> None:
+    upstreams = Upstreams(1)
+    for _ in range(50):
+        upstreams.worked(0, NOW, Nanos(NOW + 1000))
+
+    assert upstreams.hedge_after(0) == 20_000_000
+
+
+def test_hedges_are_a_twentieth_of_the_questions() -> None:
+    upstreams = Upstreams(2)
+    while upstreams.may_hedge():
+        pass
+    hedged = 0
+    for _ in range(1000):
+        upstreams.earn()
+        hedged += upstreams.may_hedge()
+
+    assert hedged == 50
+
+
+def test_one_that_never_can_what_another_can_rests() -> None:
+    upstreams = Upstreams(2)
+    for _ in range(4):
+        upstreams.outdone(0, NOW)
+    assert upstreams.pick([], set(), NOW) == 0
+    upstreams.outdone(0, NOW)
+
+    assert upstreams.pick([], set(), NOW) == 1
+    assert upstreams.states(NOW)[0].rests == SECOND

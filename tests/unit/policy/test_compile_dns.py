@@ -15,7 +15,7 @@ def error(text: str) -> str:
 @pytest.mark.parametrize(
     ("dns", "says"),
     [
-        ("upstreams: [tls://dns.quad9.net]", "tls upstreams are not supported"),
+        ("upstreams: [tls://dns.quad9.net]", "nobody can look up where"),
         ("upstreams: [system, system]", "'system' stands twice"),
         ("listen: ['127.0.0.1:53', 127.0.0.1]", "'127.0.0.1' stands twice"),
         ("upstreams: [127.0.53.53]", "is where dnsfw listens"),
@@ -38,3 +38,17 @@ def test_takeover_is_off_where_nothing_is_said() -> None:
     policy = compile_text("version: 1\ndefault: deny\nroles: {web: {default: deny}}")
 
     assert not any(role.takeover for role in policy.plan().roles)
+
+
+def test_the_kernel_answers_unless_it_is_told_not_to() -> None:
+    policy = "version: 1\ndefault: deny\nrules: [allow: a.com]\n"
+
+    assert compile_text(policy).dns.kernel_answers
+    off = compile_text(policy + "dns: {kernel_answers: off, xdp: [lan0, eth1]}\n").dns
+    assert not off.kernel_answers and off.xdp == ("lan0", "eth1")
+
+
+@pytest.mark.parametrize("names", ["[lan0, lan0]", "['']", "[a/b]", "[lo]", "[abcdefghijklmnop]"])
+def test_what_is_no_interface_is_said(names: str) -> None:
+    with pytest.raises(PolicyError, match="xdp|interface|guests|twice"):
+        compile_text(f"version: 1\ndefault: allow\ndns: {{xdp: {names}}}\n")

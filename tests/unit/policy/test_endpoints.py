@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from dnsfw.model import addr_from
@@ -34,13 +36,16 @@ def test_what_is_no_endpoint_is_wrong(text: str) -> None:
 
 def test_system_is_no_address() -> None:
     assert parse_upstream("system") is None
-    assert parse_upstream("9.9.9.9") == Endpoint(addr_from("9.9.9.9"), 53)
+    found = parse_upstream("9.9.9.9")
+    assert found is not None and not found.encrypted
+    assert (str(found), found.addresses) == ("9.9.9.9:53", (ip_address("9.9.9.9"),))
 
 
 @pytest.mark.parametrize("text", ["tls://dns.quad9.net", "https://dns.quad9.net/dns-query"])
-def test_encrypted_upstreams_are_refused_and_not_taken_for_plain_ones(text: str) -> None:
-    with pytest.raises(Wrong, match="not supported by this version"):
-        parse_upstream(text)
+def test_encrypted_upstreams_are_not_taken_for_plain_ones(text: str) -> None:
+    found = parse_upstream(text)
+
+    assert found is not None and found.encrypted and str(found) == text
 
 
 def test_a_name_is_no_upstream() -> None:
