@@ -40,10 +40,18 @@ class LibbpfBackend:
 
     name = "libbpf"
 
-    def __init__(self, path: Path = OBJECT, without: Collection[str] = ()) -> None:
-        """`without` names programs that will not be attached: they need not be verified."""
+    def __init__(
+        self,
+        path: Path = OBJECT,
+        without: Collection[str] = (),
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        """`without` names programs that will not be attached: they need not be verified.
+        `sizes` are elements of tables that hold more, or fewer, than abi.h says.
+        """
         self._path = path
         self._without = frozenset(without)
+        self._sizes = dict(sizes or {})
 
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         """See `Backend.load`."""
@@ -53,6 +61,8 @@ class LibbpfBackend:
         cookie = netns_cookie_in_skb_hooks()
         with _messages(lib) as messages, _opened(lib, self._path) as obj:
             _set_options(lib, obj, {"dnsfw_has_netns_cookie": int(cookie)})
+            for name in self._sizes.keys() - reuse.keys():
+                _resize(lib, obj, name, self._sizes[name])
             for name, fd in reuse.items():
                 found = lib.bpf_object__find_map_by_name(obj, name.encode())
                 if not found or lib.bpf_map__reuse_fd(found, fd) < 0:
@@ -106,6 +116,12 @@ def _library() -> ctypes.CDLL:
         getattr(lib, name).argtypes = (ctypes.c_void_p,)
     lib.bpf_object__close.restype = None
     return lib
+
+
+def _resize(lib: ctypes.CDLL, obj: int, name: str, elements: int) -> None:
+    found = lib.bpf_object__find_map_by_name(obj, name.encode())
+    if not found or lib.bpf_map__set_max_entries(ctypes.c_void_p(found), elements) < 0:
+        raise DatapathError(f"{name} cannot hold {elements} elements")
 
 
 @contextmanager

@@ -124,3 +124,22 @@ def test_programs_that_nobody_will_attach_are_not_loaded() -> None:
         assert set(MAPS) <= set(made.maps)
     finally:
         made.close()
+
+
+def test_a_million_grants_are_held_and_found() -> None:
+    kernel = LibbpfBackend(sizes={"dnsfw_grants": 1_000_000}).load({})
+    grants = kernel.maps["dnsfw_grants"]
+    slots = bytes(64)
+
+    grants.update_many([
+        (struct.pack(">I", 1) + number.to_bytes(16, "big"), slots) for number in range(1_000_000)
+    ])
+
+    found = [grants.lookup(struct.pack(">I", 1) + n.to_bytes(16, "big")) for n in (0, 999_999)]
+    assert found == [slots, slots]
+    kernel.close()
+
+
+def test_a_table_that_is_not_there_cannot_be_resized() -> None:
+    with pytest.raises(DatapathError, match="dnsfw_grant cannot hold 5"):
+        LibbpfBackend(sizes={"dnsfw_grant": 5}).load({})
