@@ -39,10 +39,8 @@ from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.ports import describe
 from dnsfw.policy.problems import Position, Problem, shown
 from dnsfw.policy.questions import Questions
-from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
-from dnsfw.policy.upstream import Upstream
 from dnsfw.policy.remote import Remote, Texts
-from dnsfw.policy.remote import Remote
+from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 from dnsfw.policy.upstream import Upstream
 
 HOST_NAME = "host"
@@ -75,6 +73,8 @@ class DnsSettings:
     nat64: tuple[IPv6Network, ...] = ()  # translation prefixes of this network, beside RFC 6052's
     kernel_answers: bool = True  # repeated questions are answered by BPF
     xdp: tuple[str, ...] = ()  # devices on which that happens before the host's own stack
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may begin a conversation with a role, and what it reaches on loopback. Ports count
@@ -265,12 +265,11 @@ class Policy:
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
     revision: int | None = None  # only grows
-    numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
-    log: LogSettings = field(default_factory=LogSettings)
     remotes: tuple[Remote, ...] = ()  # what of it comes over https
     texts: Texts | None = field(default=None, repr=False, compare=False)  # it was read from
+    numbers: Mapping[int, RoleId] = field(default_factory=dict)  # of an older enrolment socket
+    log: LogSettings = field(default_factory=LogSettings)
 
-    remotes: tuple[Remote, ...] = ()  # what of it comes over https
     @property
     def host(self) -> RolePolicy:
         return self.roles[HOST]

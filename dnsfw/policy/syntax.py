@@ -51,6 +51,9 @@ class DnsSection(Section):
     xdp: list[str] | None = Field(
         default=None, min_length=1, description="interfaces whose guests are answered by XDP"
     )
+    nat64_prefix: Texts | None = Field(
+        default=None, description="this network's translation prefixes, as in 2001:db8:64::/96"
+    )
 
 
 class HostSection(Section):
@@ -94,13 +97,13 @@ class PolicySection(Section):
     locked: bool = Field(
         default=False, description="no `dnsfw allow`, `deny` or `pause`, for any role"
     )
+    remote: RemoteSection | None = Field(
+        default=None, description="the policy, or its greater part, comes over https"
+    )
     revision: int | None = Field(
         default=None, ge=0, description="only grows: a reload refuses an older one"
     )
 
-    remote: RemoteSection | None = Field(
-        default=None, description="the policy, or its greater part, comes over https"
-    )
 
 # Keys of the language that later versions read, and one that never will: better said than guessed.
 LATER = {

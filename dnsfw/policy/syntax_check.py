@@ -37,9 +37,9 @@ _MISSING = {
     "default": "write 'default: deny' or 'default: allow'",
     "list": "name its file: '{list: ads.txt, format: hosts}'",
     "server": "name it: '{server: tls://dns.quad9.net}'",
-}
     "policy": "name it: 'remote: {policy: https://…}'",
     "server": "name it: '{server: tls://dns.quad9.net}'",
+}
 # What people write who come from other tools.
 _SYNONYMS = {
     "accept": "allow",
@@ -336,10 +336,10 @@ def _section_at(
     | ListSection
     | TtlSection
     | GuardSection
-    | DnsSection
-    | UpstreamSection
     | LimitsSection
     | RemoteSection
+    | DnsSection
+    | UpstreamSection
     | HostSection
     | LogSection
 ]:
@@ -358,16 +358,14 @@ def _section_at(
             return GuardSection
         case (*_, "ttl"):
             return TtlSection
-        case ("dns", "upstreams", int()):
-            return UpstreamSection
-        case ("dns",):
-            return DnsSection
         case (*_, "allow" | "deny" | "remote", "limits"):
             return LimitsSection
         case ("remote",):
             return RemoteSection
         case ("dns", "upstreams", int()):
             return UpstreamSection
+        case ("dns",):
+            return DnsSection
         case ("host",):
             return HostSection
         case ("log",):
