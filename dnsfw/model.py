@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Inbound, Limit, Lockdown, Loopback, Mode, Rank, Reason, Verdict
@@ -134,8 +134,7 @@ def _without(r: PortRange, cut: PortRange) -> Iterator[PortRange]:
         yield PortRange(r.proto, cut.high + 1, r.high)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """One slot of an entry: these ports are open (or closed) until then, by that rule."""
 
     until: Nanos
@@ -144,8 +143,7 @@ class Grant:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """All the grants that one role holds on one address: an element of the kernel's
     `grants` table, always written whole. At most `abi.Limit.SLOTS` grants; none deletes it.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from dnsfw.model import Addr, Entry, Flow, Name, Nanos, Reason, RoleId, RuleId, Verdict
 from dnsfw.wire.reply import Template
@@ -25,8 +25,7 @@ class Transport(Enum):
     TCP = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who asked and how: `route` is the server's own handle for the way back."""
 
     route: Hashable
@@ -35,16 +34,14 @@ class Client:
     address: str = ""  # for notes only
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Send these wire bytes back to the client that asked."""
 
     client: Client
     wire: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """A name that holds an address: what the journal keeps over a crash."""
 
     role: RoleId
@@ -78,8 +75,7 @@ class Withdraw:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class OpenThenReply:
+class OpenThenReply(NamedTuple):
     """Journal the holders, write every entry to the kernel, and only then send the replies,
     and publish what needs these entries.
 
@@ -106,8 +102,7 @@ class Cut:
     flows: tuple[Flow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Send this query to an upstream, from a fresh connected socket with a random port.
 
     Every datagram that comes back before `deadline` goes to `Engine.on_answer`, which
@@ -121,8 +116,7 @@ class Ask:
     deadline: Nanos
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(NamedTuple):
     """Close the sockets of this Ask: it was answered or given up."""
 
     ask: AskId

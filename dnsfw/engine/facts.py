@@ -7,7 +7,7 @@ it, are facts. Everything else in the message is somebody's wish.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dnsfw.engine.limits import CHAIN_MAX, NEGATIVE_MAX_TTL
 from dnsfw.errors import WireError
@@ -24,8 +24,7 @@ _COST = 400  # bytes of Python objects around an answer, and around each record 
 _RECORD_COST = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The answer, cut down to what belongs to its question."""
 
     name: Name
@@ -78,7 +77,7 @@ def read_facts(response: Response, name: Name, qtype: int, do: bool, now: Nanos)
         links=tuple(links),
         records=found,
         proofs=proofs,
-        authority=tuple(replace(r, ttl=min(r.ttl, ttl)) for r in authority),
+        authority=tuple(r._replace(ttl=min(r.ttl, ttl)) for r in authority),
         ttl=ttl,
         born=now,
         ad=response.ad,

@@ -7,7 +7,8 @@ The ledger then says which of them can; `records` builds the reply from those al
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dnsfw.engine.facts import Facts, covered
 from dnsfw.engine.places import Claim
@@ -57,8 +58,7 @@ class Blocked:
     rule: Rule | None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """A name that would hold these addresses."""
 
     name: Name
@@ -145,8 +145,8 @@ def _less(shares: Iterable[Share], link: Judgement) -> list[Share]:
             if other.verdict is Verdict.DENY and other.rule is not None:
                 both = share.ports.intersect(other.ports)
                 if both:
-                    left.append(replace(other, ports=both))
-                    share = replace(share, ports=share.ports.minus(both))
+                    left.append(other._replace(ports=both))
+                    share = share._replace(ports=share.ports.minus(both))
         if share.ports:
             left.append(share)
     return left
@@ -325,4 +325,4 @@ def usable_records(
 
 
 def _capped(record: Record, ttl: int) -> Record:
-    return record if record.ttl <= ttl else replace(record, ttl=ttl)
+    return record if record.ttl <= ttl else record._replace(ttl=ttl)

@@ -8,18 +8,18 @@ nothing that lives makes room for it (promises 1, 2, 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.fair import Room
+from dnsfw.engine.ledger_views import LedgerViews
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.places import (
     NEVER,
     Chain,
     Claim,
     Ghosts,
-    GrantRow,
     Group,
     Holding,
     Key,
@@ -27,14 +27,13 @@ from dnsfw.engine.places import (
     NameIndex,
     Outcome,
     Place,
-    behind,
     regrouped,
     report_sharing,
     write,
 )
 from dnsfw.engine.rule_room import RuleRoom, caps_of
 from dnsfw.engine.slots import Piece, barred, slots_for
-from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
+from dnsfw.model import DEFAULT_RULE, Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
 from dnsfw.policy.policy import Policy
 
 Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
@@ -42,7 +41,7 @@ Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
 _SWEEP = 1024  # places one sweep looks at: a mass expiry must not hold up the answers
 
 
-class Ledger:
+class Ledger(LedgerViews):
     """The truth about every entry of the kernel's grants table."""
 
     def __init__(self, limits: Limits) -> None:
@@ -110,6 +109,8 @@ class Ledger:
         if self._over_cap(role, place, claims, now, out):
             return Left.RULE
         place = self._places.get((role, addr))
+        if place is None and self._hold_first(role, name, addr, claims, chain, out):
+            return None
         before = place.pieces(now) if place else {}
         after = dict(before)
         for piece, until in claims:
@@ -131,6 +132,33 @@ class Ledger:
         write(place, role, addr, grants, out.entries)
         self._watch(place, role, addr)
         return None
+
+    def _hold_first(
+        self,
+        role: RoleId,
+        name: Name,
+        addr: Addr,
+        claims: Sequence[Claim],
+        chain: Chain,
+        out: Outcome,
+    ) -> bool:
+        """The first name on an address, by one rule that opens something: nothing to compare
+        with. False where there is more to it.
+        """
+        (piece, until), *more = claims
+        if more or piece.verdict is Verdict.DENY or piece.rule == DEFAULT_RULE or not piece.ports:
+            return False
+        if not self._index.room.left(role):
+            return False
+        place = Place({piece: Group(until, NEVER, {name: Holding(until, chain)})})
+        self._settle_in(role, addr, place)
+        self._index.link(role, name, addr)
+        self.rule_room.enter(role, place, piece.rule)
+        place.written = (Grant(until, piece.rule, piece.ports, piece.verdict),)
+        out.entries.append(Entry(role, addr, place.written))
+        place.check = until
+        heappush(self._due, (until, role, addr))
+        return True
 
     def _over_cap(
         self, role: RoleId, place: Place | None, claims: Sequence[Claim], now: Nanos, out: Outcome
@@ -363,36 +391,3 @@ class Ledger:
     def in_use(self, keys: Iterable[Key]) -> None:
         """Keep the names of these addresses, though their grants may end: flows go on."""
         self._ghosts.in_use = frozenset(keys)
-
-    def names(self, role: RoleId, addr: Addr) -> Iterator[tuple[Name, Chain]]:
-        """Who holds an address, the latest deadline first, and then who held it."""
-        place = self._places.get((role, addr))
-        seen: set[Name] = set()
-        if place is not None:
-            for name, holding in place.latest():
-                if name not in seen:
-                    seen.add(name)
-                    yield name, holding.chain
-        for name, chain in self._ghosts.names((role, addr)):
-            if name not in seen:
-                yield name, chain
-
-    def remember(self, role: RoleId, name: Name, addrs: Iterable[Addr], chain: Chain) -> None:
-        """A name that was told with addresses it does not hold: for events to say."""
-        for addr in addrs:
-            self._ghosts.add((role, addr), name, chain)
-
-    def addresses(self, role: RoleId, name: Name) -> tuple[Addr, ...]:
-        """Which addresses a name holds; those whose time is over until the next sweep."""
-        return tuple(sorted(self._index.addresses(role, name)))
-
-    def written(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
-        """What the kernel was told of an address; empty when unknown."""
-        place = self._places.get((role, addr))
-        return (place.written or ()) if place else ()
-
-    def rows(self, now: Nanos) -> Iterator[GrantRow]:
-        for (role, addr), place in self._places.items():
-            for grant in place.written or ():
-                if grant.until > now:
-                    yield GrantRow(role, addr, behind(place, grant), grant)

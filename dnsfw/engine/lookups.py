@@ -6,7 +6,7 @@ It decides what to ask and when to give up; what an answer means is the engine's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dnsfw.engine.cache import CacheKey
@@ -124,7 +124,7 @@ class Lookups:
         step.effects.insert(0, Forget(ask))
         assert step.done is not None
         # AD is the upstream's word: worth what the way to it is worth (RFC 4035, section 4.9.3).
-        step.done.facts = replace(facts, ad=facts.ad and one.ask.upstream in self.trusted)
+        step.done.facts = facts._replace(ad=facts.ad and one.ask.upstream in self.trusted)
         return step
 
     def on_failed(self, ask: AskId, why: str, now: Nanos) -> Step:

@@ -49,6 +49,11 @@ class RuleRoom:
             return False
         return self._held[role, rule] >= self._caps.get((role, rule), self._default)
 
+    def enter(self, role: RoleId, place: Place, rule: RuleId) -> None:
+        """A new place, that one rule opens."""
+        self._held[role, rule] += 1
+        place.opened_by = frozenset((rule,))
+
     def recount(self, role: RoleId, place: Place) -> None:
         """Somebody came to a place, or went: count it for the rules that open it now."""
         rules = place.opening_rules()

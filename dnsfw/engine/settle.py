@@ -12,6 +12,7 @@ from dnsfw.engine.facts import Facts
 from dnsfw.engine.filter import Blocked, Ruling, Site, rule_on, usable_records
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import REFUSAL_TTL
+from dnsfw.engine.ordinary import ordinary
 from dnsfw.engine.pending import Waiter
 from dnsfw.engine.places import Left
 from dnsfw.engine.refusals import failure, refusal
@@ -68,7 +69,7 @@ class Settler:
 
         The caller has judged the name itself.
         """
-        ruling = rule_on(facts, policy, self.site)
+        ruling = ordinary(facts, policy, self.site) or rule_on(facts, policy, self.site)
         if isinstance(ruling, Blocked):
             return self._blocked(key, facts, ruling, waiters, now)
         expires = Nanos(facts.born + ruling.ttl * SECOND)

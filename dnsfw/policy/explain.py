@@ -164,7 +164,7 @@ def _notes(role: RolePolicy, best: Share) -> list[str]:
 def _within(shares: Iterable[Share], ports: PortSet) -> tuple[Share, ...]:
     """The shares cut to the ports that were asked for."""
     return tuple(
-        replace(share, ports=mine) for share in shares if (mine := share.ports.intersect(ports))
+        share._replace(ports=mine) for share in shares if (mine := share.ports.intersect(ports))
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2s
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dnsfw.model import Nanos, PortRange, PortSet, Reason, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.pattern import Pattern
@@ -64,8 +64,7 @@ class Rule:
         return everything and self.verdict is Verdict.DENY and not _ALL_TCP.minus(self.ports)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What happens to these ports of a name, and because of what (no rule: the default)."""
 
     ports: PortSet
@@ -74,8 +73,7 @@ class Share:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What a policy says of a name: disjoint shares that together cover every known protocol.
 
     `best` is the share to credit or to blame; its reason is the judgement's.

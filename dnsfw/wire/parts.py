@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from dnsfw.errors import WireError
 from dnsfw.model import Name
@@ -19,8 +19,7 @@ DO = 0x8000
 MAX_OPTIONS = 32  # nobody sends ten; a full message could hold 16,000
 
 
-@dataclass(frozen=True, slots=True)
-class Edns:
+class Edns(NamedTuple):
     """What an OPT record says (RFC 6891)."""
 
     size: int

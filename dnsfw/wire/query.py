@@ -6,7 +6,6 @@ other one, and refuses with all that `reply.write_error` needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple, Protocol
@@ -63,8 +62,7 @@ class Peek(NamedTuple):
         return bool(self.flags & CD)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """A query that passed every check but policy."""
 
     id: int

@@ -149,7 +149,7 @@ def rewrite_svcb(
         params[MANDATORY] = b"".join(kept)
         if not kept:
             del params[MANDATORY]
-    return replace(record, rdata=write_svcb(replace(binding, params=tuple(params.items()))))
+    return record._replace(rdata=write_svcb(replace(binding, params=tuple(params.items()))))
 
 
 def _split(value: bytes, size: int) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from dnsfw.errors import WireError
 from dnsfw.model import Name
@@ -17,8 +18,7 @@ MAX_RDATA = 65_535
 _HIGH_BIT = 0x8000_0000
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record. Names inside the rdata of RFC 1035's types (and those that RFC 3597 §4
     lists) are uncompressed with the sender's case; any other rdata is as it was sent.
     """

@@ -7,18 +7,21 @@ from struct import Struct
 from typing import NamedTuple
 
 from dnsfw.model import Name
-from dnsfw.wire.codes import AA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, Rcode
+from dnsfw.wire.codes import AA, AAAA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, A, Rcode
 from dnsfw.wire.name import from_text
 from dnsfw.wire.parts import HEADER, PAIR, write_opt
 from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
 from dnsfw.wire.record import Record
-from dnsfw.wire.sections import Sections
+from dnsfw.wire.sections import MAX_TTL, TTL_AT, Sections
 
 __all__ = ["Parts", "Template", "soa", "write_error", "write_query", "write_reply"]
 
 EDE_OPTION = 15  # RFC 8914 §2
 MAX_EDE_TEXT = 160  # octets; with the longest question still below 512
 _TTL = Struct(">I")
+_POINTED = Struct(">HHHIH")  # a pointer to the owner, then as in any record
+_TO_QUESTION = 0xC00C
+_OPT, _OPT_DO = write_opt(0, False, MAX_UDP), write_opt(0, True, MAX_UDP)
 _ECHOED = RD | CD
 # Below `invalid.` nothing resolves (RFC 6761 §6.4). Serial, refresh, retry, expire: no secondary.
 _SOA_NAMES = from_text("dnsfw.invalid") + from_text("nobody.invalid")
@@ -110,17 +113,18 @@ class Template:
         ad: bool = False,
         ede: tuple[int, str] | None = None,
     ) -> None:
-        sections = Sections(name)
-        for record in (*answers, *authority):
-            sections.add(record)
-        self._body = bytes(sections.body)
-        self._ttls = tuple(sections.ttls)
+        self._body, self._ttls = _addresses(name, answers, authority) or _sections(
+            name, answers, authority
+        )
         self._counts = len(answers), len(authority)
         flags = QR | RA | (AA if aa else 0)
         self._flags = flags | rcode & RCODE
         # Without OPT only the low bits would go out, and say something else.
         self._bare_flags = flags | (rcode if rcode <= RCODE else Rcode.SERVFAIL)
         self._ad = AD if ad else 0
+        if ede is None and rcode <= RCODE:
+            self._opt, self._opt_do = _OPT, _OPT_DO
+            return
         option = _ede_option(*ede) if ede else b""
         self._opt = write_opt(rcode, False, MAX_UDP, option)
         self._opt_do = write_opt(rcode, True, MAX_UDP, option)
@@ -174,6 +178,34 @@ class Template:
         for at, ttl in self._ttls:
             _TTL.pack_into(body, at, ttl - age if ttl > age else 0)
         return bytes(body)
+
+
+def _addresses(
+    name: Name, answers: Sequence[Record], authority: Sequence[Record]
+) -> tuple[bytes, tuple[tuple[int, int], ...]] | None:
+    """The body of an answer that has nothing but addresses of the name asked for, as
+    `_sections` would write it; None for every other one.
+    """
+    if authority or len(name) == 1:
+        return None
+    body = b""
+    ttls = []
+    for owner, rtype, rclass, ttl, rdata in answers:
+        if (rtype != A and rtype != AAAA) or owner != name or ttl > MAX_TTL:
+            return None
+        ttls.append((len(body) + 2 + TTL_AT, ttl))
+        body += _POINTED.pack(_TO_QUESTION, rtype, rclass, ttl, len(rdata)) + rdata
+    return body, tuple(ttls)
+
+
+def _sections(
+    name: Name, answers: Sequence[Record], authority: Sequence[Record]
+) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """The body of a reply, and where each of its TTLs stands."""
+    sections = Sections(name)
+    for record in (*answers, *authority):
+        sections.add(record)
+    return bytes(sections.body), tuple(sections.ttls)
 
 
 def _ede_option(code: int, text: str) -> bytes:

@@ -8,11 +8,11 @@ from dnsfw.wire.name import POINTER, suffix_starts
 from dnsfw.wire.parts import HEADER, PAIR
 from dnsfw.wire.record import FIXED, LAYOUTS, Record
 
-__all__ = ["Sections"]
+__all__ = ["MAX_TTL", "TTL_AT", "Sections"]
 
 MAX_TTL = 0x7FFF_FFFF  # RFC 2181 §8
 MAX_POINTER = 0x3FFF
-_TTL_AT = 4  # after type and class
+TTL_AT = 4  # after type and class
 # Types whose names every client can read compressed (RFC 3597 §4), as far as they are met.
 _COMPRESSIBLE = frozenset({codes.NS, codes.CNAME, codes.SOA, codes.PTR, codes.MX})
 
@@ -35,7 +35,7 @@ class Sections:
         self._name(record.owner)
         fixed = len(self.body)
         ttl = min(record.ttl, MAX_TTL)
-        self.ttls.append((fixed + _TTL_AT, ttl))
+        self.ttls.append((fixed + TTL_AT, ttl))
         self.body += FIXED.pack(record.rtype, record.rclass, ttl, len(record.rdata))
         if record.rtype not in _COMPRESSIBLE:
             self.body += record.rdata

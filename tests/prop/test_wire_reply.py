@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import dnslib
 from hypothesis import given
@@ -91,7 +90,7 @@ def test_a_reply_is_read_back(
 
 def folded(found: Sequence[Record]) -> list[Record]:
     """Names in rdata may be shown in the case of the question."""
-    return [replace(r, rdata=r.rdata.lower()) for r in found]
+    return [r._replace(rdata=r.rdata.lower()) for r in found]
 
 
 @given(queries(), sections)
@@ -108,7 +107,7 @@ def test_rendering_equals_writing_what_time_has_left(
     query: Query, answers: list[Record], authority: list[Record], age: int, ad: bool
 ) -> None:
     def aged(found: list[Record]) -> list[Record]:
-        return [replace(r, ttl=max(0, r.ttl - age)) for r in found]
+        return [r._replace(ttl=max(0, r.ttl - age)) for r in found]
 
     template = Template(query.name, 0, answers, authority, ad=ad, ede=(3, "old"))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dnsfw.engine.effects import Ask, Close, Holder, OpenThenReply, Reply
 from dnsfw.engine.engine import Engine
 from dnsfw.engine.limits import Limits
@@ -90,7 +88,7 @@ def test_a_deadline_in_the_journal_that_was_never_written_is_not_believed(play: 
     (holder,) = opened(play, "www.example.com", "192.0.2.7", ttl=60)
     (grant,) = play.grants("192.0.2.7")
 
-    restart(play, [replace(holder, until=Nanos(grant.until + 900 * SECOND))]).nothing()
+    restart(play, [holder._replace(until=Nanos(grant.until + 900 * SECOND))]).nothing()
 
     assert play.grants("192.0.2.7") == [grant]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
-
 import pytest
 
 from dnsfw.engine.effects import Ask, AskId, Client, Holder, OpenThenReply, Reply, Transport
@@ -22,7 +20,7 @@ def test_equal_effects_are_equal() -> None:
 def test_an_effect_cannot_be_changed() -> None:
     reply = Reply(CLIENT, b"x")
 
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         reply.wire = b"y"  # type: ignore[misc]
 
 
