@@ -51,9 +51,6 @@ class DnsSection(Section):
     xdp: list[str] | None = Field(
         default=None, min_length=1, description="interfaces whose guests are answered by XDP"
     )
-    nat64_prefix: Texts | None = Field(
-        default=None, description="this network's translation prefixes, as in 2001:db8:64::/96"
-    )
 
 
 class HostSection(Section):
