@@ -76,4 +76,3 @@ SHOW(struct, suffix_head);
 SHOW(struct, meaning);
 SHOW(struct, refusal_key);
 SHOW(struct, asked_event);
-SHOW(struct, refused);

@@ -1087,13 +1087,12 @@ class _AskedEventFields(NamedTuple):
     at: int
     netns: int
     role: int
-    rule: int
+    generation: int
+    outcome: int
     pid: int
-    ifindex: int
     addr: bytes
     port: int
     qtype: int
-    reason: int
     length: int
     comm: bytes
     name: bytes
@@ -1102,31 +1101,12 @@ class _AskedEventFields(NamedTuple):
 class AskedEvent(_AskedEventFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 328
-    LAYOUT: ClassVar[Struct] = Struct("<QQIIII16sHHBB2x16s256s")
+    LAYOUT: ClassVar[Struct] = Struct("<QQIIII16sHHB3x16s256s")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.at, self.netns, self.role, self.rule, self.pid, self.ifindex, self.addr, self.port, self.qtype, self.reason, self.length, self.comm, self.name)
+        return self.LAYOUT.pack(self.at, self.netns, self.role, self.generation, self.outcome, self.pid, self.addr, self.port, self.qtype, self.length, self.comm, self.name)
 
     @classmethod
     def unpack(cls, data: bytes) -> AskedEvent:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12])
-
-
-class _RefusedFields(NamedTuple):
-    refused: int
-    untold: int
-
-
-class Refused(_RefusedFields):
-    __slots__ = ()
-    SIZE: ClassVar[int] = 16
-    LAYOUT: ClassVar[Struct] = Struct("<QQ")
-
-    def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.refused, self.untold)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Refused:
-        v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])

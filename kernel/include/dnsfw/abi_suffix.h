@@ -99,26 +99,18 @@ struct dnsfw_asked_event {
 	__u64 at;		/* CLOCK_BOOTTIME ns */
 	__u64 netns;
 	__u32 role;
-	__u32 rule;
+	__u32 generation;	/* of the table that said so */
+	__u32 outcome;		/* its template: which rule, and why */
 	__u32 pid;		/* 0: not known */
-	__u32 ifindex;
-	__u8 addr[16];		/* whose query it was */
+	__u8 addr[16];		/* who asked */
 	__u16 port;
 	__u16 qtype;
-	__u8 reason;
 	__u8 length;		/* of the name */
-	__u8 pad[2];
+	__u8 pad[3];
 	char comm[16];
 	__u8 name[256];		/* lower-case wire form */
 };
 _Static_assert(sizeof(struct dnsfw_asked_event) == 328,
 	       "dnsfw_asked_event is ABI");
-
-/* refused: per CPU, by role */
-struct dnsfw_refused {
-	__u64 refused;
-	__u64 untold;		/* refusals that sent no event */
-};
-_Static_assert(sizeof(struct dnsfw_refused) == 16, "dnsfw_refused is ABI");
 
 #endif

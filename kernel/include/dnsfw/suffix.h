@@ -11,39 +11,27 @@
 #ifndef DNSFW_SUFFIX_H
 #define DNSFW_SUFFIX_H
 
+#ifndef DNSFW_BCC	/* it has no functions that bpf_loop() could call */
+
 #include "abi_dns.h"
 #include "abi_suffix.h"
 #include "maps.h"
 #include "octets.h"
+#include "packet.h"
 #include "siphash.h"
 
+MAP_OF_ARRAYS(dnsfw_suffixes, dnsfw_suffix_table, struct dnsfw_bucket,
+	      DNSFW_SUFFIX_TABLES);
+
+enum {
+	MOST_LABEL = 63,
+	ROOM = DNSFW_LONG_NAME,
+	TYPE_A = 1,
+	TYPE_PTR = 12,
+	TYPE_AAAA = 28,
+};
+
 #define SUFFIX_CLASS ((1ULL << DNSFW_SUFFIX_CLASS_BITS) - 1)
-
-/* The hash goes on over one label, length octet and all, in words of eight
- * octets. What is odd in it is added to @odd.
- */
-static __always_inline void
-hash_label(struct siphash *h, const __u8 *name, const __u32 room, __u32 at,
-	   __u64 *odd)
-{
-	__u32 left = name[at & (room - 1)] + 1;
-	__u64 skip = 0xff;	/* the length is no octet of the label */
-	__u32 i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < 8; i++) {
-		__u64 word = octets_at(name, room, at + i * 8);
-		__u64 used = left >= 8 ? ~0ULL : (1ULL << (left * 8)) - 1;
-
-		word &= used;
-		siphash_word(h, word);
-		*odd |= odd_octets(word) & used & ~skip;
-		skip = 0;
-		if (left <= 8)
-			break;
-		left -= 8;
-	}
-}
 
 static __always_inline struct dnsfw_bucket *
 suffix_unit(void *table, __u32 unit)
@@ -54,7 +42,10 @@ suffix_unit(void *table, __u32 unit)
 	return found;
 }
 
-/* The slot's class where the fingerprint is among the eight */
+/* The slot's class where the fingerprint is among the eight. Without branches,
+ * of which the verifier would walk every combination: clang must not see that
+ * it asks for equality.
+ */
 static __always_inline __u64
 slot_of(const struct dnsfw_bucket *bucket, __u64 print)
 {
@@ -66,6 +57,7 @@ slot_of(const struct dnsfw_bucket *bucket, __u64 print)
 		__u64 slot = bucket->slots[i];
 		__u64 differs = (slot ^ print) >> DNSFW_SUFFIX_CLASS_BITS;
 
+		asm volatile("" : "+r"(differs));
 		found |= slot & -((differs - 1) >> 63);
 	}
 	return found;
@@ -75,21 +67,20 @@ slot_of(const struct dnsfw_bucket *bucket, __u64 print)
 static __always_inline __u32
 class_of(void *table, const struct siphash *h, __u32 buckets)
 {
-	struct dnsfw_bucket *bucket;
-	__u64 print, place, found = 0;
+	struct dnsfw_bucket *one, *two;
 	__u32 first, step, second;
+	__u64 print, place;
 
 	siphash_end(h, &print, &place);
 	first = (place & 0xffffffff) * buckets >> 32;
 	step = (print >> 32) * buckets >> 32;
-	second = step >= first ? step - first : step + buckets - first;
-	bucket = suffix_unit(table, 1 + first);
-	if (bucket)
-		found = slot_of(bucket, print);
-	bucket = suffix_unit(table, 1 + second);
-	if (bucket)
-		found |= slot_of(bucket, print);
-	return found & SUFFIX_CLASS;
+	second = step - first;
+	second += buckets & -(step < first);
+	one = suffix_unit(table, 1 + first);
+	two = suffix_unit(table, 1 + second);
+	if (!one || !two)
+		return 0;
+	return (slot_of(one, print) | slot_of(two, print)) & SUFFIX_CLASS;
 }
 
 static __always_inline struct dnsfw_meaning *
@@ -136,32 +127,31 @@ column_of(void *table, const struct dnsfw_suffix_head *head, __u32 role)
 	return bytes[role % 64];
 }
 
-/* A walk under way. The verifier goes over a bpf_loop() body once, whatever
- * the number of labels.
+/* A walk under way. The verifier goes over what bpf_loop() calls once, however
+ * many labels and octets there are.
  */
 struct walk {
 	struct siphash hash;
-	__u64 odd;
+	__u64 odd;		/* octets that no ordinary name has */
 	void *table;
 	const struct dnsfw_suffix_head *head;
 	const __u8 *name;
-	__u32 next;		/* where the next label begins, of those to come */
+	__u32 length;
+	__u32 next;		/* where the label begins that comes next, or is hashed */
 	__u32 labels;
 	__u32 column;
 	__u32 outcome;
-	__u8 whole;		/* its root was found */
-	__u8 stopped;
+	__u8 whole;		/* its root was found, where it belongs */
 	__u8 at[DNSFW_SUFFIX_LABELS];
 };
 
-static __always_inline long
-hop(struct walk *w, const __u32 room, __u32 index)
+static long hop(__u32 index, void *walk)
 {
-	__u32 at = w->next & (room - 1);
-	__u32 length = w->name[at];
+	struct walk *w = walk;
+	__u32 at = w->next & (ROOM - 1), length = w->name[at];
 
-	if (!length) {
-		w->whole = 1;
+	if (!length || length > MOST_LABEL) {
+		w->whole = !length && at + 1 == w->length;
 		return 1;
 	}
 	w->at[index & (DNSFW_SUFFIX_LABELS - 1)] = at;
@@ -170,20 +160,38 @@ hop(struct walk *w, const __u32 room, __u32 index)
 	return 0;
 }
 
-static __always_inline long
-step(struct walk *w, const __u32 room, __u32 index)
+/* The hash goes on over one word of a label, whose first octet is its length.
+ * Nothing is counted in @walk: a number that grows is a state more each time.
+ */
+static long hash_word(__u32 index, void *walk)
 {
+	struct walk *w = walk;
+	__u32 at = w->next & (ROOM - 1);
+	__u64 word = octets_at(w->name, ROOM, at + index * 8);
+	__u32 left = w->name[at] + 1 - index * 8;
+	__u64 used = left >= 8 ? ~0ULL : (1ULL << (left * 8)) - 1;
+
+	word &= used;
+	siphash_word(&w->hash, word);
+	w->odd |= odd_octets(word) & used & (index ? ~0ULL : ~0xffULL);
+	return 0;
+}
+
+static long step(__u32 index, void *walk)
+{
+	struct walk *w = walk;
 	__u32 below = (w->labels - 1 - index) & (DNSFW_SUFFIX_LABELS - 1);
 	struct dnsfw_meaning *meaning;
 	__u32 class, said;
 
-	hash_label(&w->hash, w->name, room, w->at[below], &w->odd);
+	w->next = w->at[below];
+	bpf_loop(w->name[w->next & (ROOM - 1)] / 8 + 1, hash_word, w, 0);
 	class = class_of(w->table, &w->hash, w->head->buckets);
 	if (!class)
 		return 0;
 	meaning = meaning_of(w->table, w->head, class, w->column);
 	if (!meaning || stops(meaning, below)) {
-		w->stopped = 1;
+		w->outcome = DNSFW_OUTCOME_PASS;
 		return 1;
 	}
 	said = outcome_at(meaning, below);
@@ -192,56 +200,66 @@ step(struct walk *w, const __u32 room, __u32 index)
 	return 0;
 }
 
-static long hop_short(__u32 index, void *walk)
-{
-	return hop(walk, DNSFW_SHORT_NAME, index);
-}
-
-static long hop_long(__u32 index, void *walk)
-{
-	return hop(walk, DNSFW_LONG_NAME, index);
-}
-
-static long step_short(__u32 index, void *walk)
-{
-	return step(walk, DNSFW_SHORT_NAME, index);
-}
-
-static long step_long(__u32 index, void *walk)
-{
-	return step(walk, DNSFW_LONG_NAME, index);
-}
-
-/* What becomes of a name: a dnsfw_outcome, or the number of a template. @name
- * is folded, made of labels, and zero after its root; @room is the constant
- * size of its place, DNSFW_SHORT_NAME or DNSFW_LONG_NAME.
- */
+/* A dnsfw_outcome, or the number of a template */
 static __always_inline __u32
 walk_suffixes(void *table, const struct dnsfw_suffix_head *head,
-	      const __u8 *name, const __u32 room, __u32 role)
+	      const struct dnsfw_long_key *key)
 {
-	struct walk w = { .table = table, .head = head, .name = name };
+	struct walk w = { .table = table, .head = head, .name = key->name };
 	struct dnsfw_meaning *meaning;
 
-	w.column = column_of(table, head, role);
+	w.length = key->length;
+	w.column = column_of(table, head, key->role);
 	if (!w.column--)
 		return DNSFW_OUTCOME_PASS;
 	meaning = meaning_of(table, head, 0, w.column);
 	if (!meaning)
 		return DNSFW_OUTCOME_PASS;
-	bpf_loop(DNSFW_SUFFIX_LABELS + 1,
-		 room == DNSFW_SHORT_NAME ? hop_short : hop_long, &w, 0);
-	if (!w.whole)
+	bpf_loop(DNSFW_SUFFIX_LABELS + 1, hop, &w, 0);
+	if (!w.whole || w.labels > DNSFW_SUFFIX_LABELS)
 		return DNSFW_OUTCOME_PASS;
 	w.outcome = outcome_at(meaning, w.labels);
 	siphash_begin(&w.hash, head->key0, head->key1);
-	bpf_loop(w.labels, room == DNSFW_SHORT_NAME ? step_short : step_long,
-		 &w, 0);
-	if (w.stopped)
-		return DNSFW_OUTCOME_PASS;
+	bpf_loop(w.labels, step, &w, 0);
 	if (w.outcome == DNSFW_OUTCOME_DEFAULT && w.odd)
 		return DNSFW_OUTCOME_ODD;
 	return w.outcome;
 }
 
+/* The template of a name that is refused: generation << 32 | kind << 16 |
+ * outcome; 0 where Python decides. The key is that of a question, folded; past
+ * the name may lie anything. @number is dnsfw_dns.suffix.
+ */
+STAGE __u64 find_refusal(struct dnsfw_long_key *key, __u32 number)
+{
+	const struct dnsfw_suffix_head *head;
+	__u32 which = number - 1, outcome;
+	__u16 kind = DNSFW_REFUSAL_KIND_ANY, qtype;
+	void *table;
+
+	if (!key)
+		return 0;
+	qtype = key->qtype;
+	/* no question, or about no one type: wire/query.py has words for it */
+	if (!number || !qtype || qtype == 41 || (qtype >= 128 && qtype < 256))
+		return 0;
+	table = map_get(dnsfw_suffixes, &which);
+	if (!table)
+		return 0;
+	head = (const struct dnsfw_suffix_head *)suffix_unit(table, 0);
+	if (!head || head->version != DNSFW_SUFFIX_VERSION)
+		return 0;
+	outcome = walk_suffixes(table, head, key);
+	/* the names of addresses that a role may reach are allowed */
+	if (outcome < (qtype == TYPE_PTR ? DNSFW_OUTCOME_FIRST :
+					   DNSFW_OUTCOME_DEFAULT))
+		return 0;
+	if (head->zero && qtype == TYPE_A)
+		kind = DNSFW_REFUSAL_KIND_A;
+	else if (head->zero && qtype == TYPE_AAAA)
+		kind = DNSFW_REFUSAL_KIND_AAAA;
+	return (__u64)head->generation << 32 | (__u32)kind << 16 | outcome;
+}
+
+#endif /* DNSFW_BCC */
 #endif
