@@ -28,6 +28,9 @@ _KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
 _MAX_REMEMBERED = 1024
 
 
+_new = tuple.__new__  # of a named tuple, without the call in between
+
+
 class _OneBelow:
     """The rules one label below a suffix, when globs or `+.` are among them."""
 
@@ -69,7 +72,8 @@ class _Alone:
     def __init__(self, names: NameList, default: Verdict) -> None:
         self._names = names
         self._default = default
-        self._shape: tuple[Judgement, int] | None = None  # of any entry, and where its best is
+        # Of any entry: its shares, which of them are the entry's own, the answer, the best one.
+        self._shape: tuple[list[Share], list[int], bool, int] | None = None
         self._remembered: dict[bytes, Judgement] = {}
 
     def judge(self, hit: Hit) -> Judgement:
@@ -84,13 +88,15 @@ class _Alone:
     def _made(self, rule: Rule) -> Judgement:
         if self._shape is None:
             first = settle([rule], self._default)
-            self._shape = first, first.shares.index(first.best)
-        shape, best = self._shape
-        shares = tuple(
-            share if share.rule is None else Share(share.ports, share.verdict, rule, share.reason)
-            for share in shape.shares
-        )
-        return Judgement(shares, shape.answered, shares[best])
+            own = [at for at, share in enumerate(first.shares) if share.rule is not None]
+            best = first.shares.index(first.best)
+            self._shape = list(first.shares), own, first.answered, best
+        shape, own, answered, best = self._shape
+        shares = shape.copy()
+        for at in own:
+            ports, verdict, _, reason = shape[at]
+            shares[at] = _new(Share, (ports, verdict, rule, reason))
+        return _new(Judgement, (tuple(shares), answered, shares[best]))
 
 
 class Matcher:
@@ -142,8 +148,9 @@ class Matcher:
         """Entries of lists compete with the rules, by the same order. `hit`: of the first list
         that speaks, which nearly always is the only one to say anything of the name.
         """
-        if self._judge_ruled(name) is self._default and not any(
-            find(name) for find in self._finders[at + 1 :]
+        alone = self._judge_ruled(name) is self._default
+        if alone and (
+            at + 1 == len(self._finders) or not any(f(name) for f in self._finders[at + 1 :])
         ):
             return self._alone[at].judge(hit)
         found = settle(list(self._matching(name)), self._verdict)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dnsfw.model import Name
@@ -20,9 +19,44 @@ _KIND = {
     int(means): (kind, kind.value)
     for means, kind in ((Means.SELF, Kind.EXACT), (Means.BELOW, Kind.BELOW), (TREE, Kind.TREE))
 }
-_OWN = frozenset({"what", "text", "where", "listed"})  # of a rule: what an entry has for itself
-
 __all__ = ["NameList"]
+
+_new = object.__new__
+
+
+class _Entry(Rule):
+    """An entry of a list as a rule, made as far as somebody looks at it.
+
+    A flood asks for names of a list that nobody asked for before. To write out each as a rule
+    takes four times as long as to find it, and hardly anybody reads more than its id.
+    """
+
+    __slots__ = ("_hit", "_list")
+
+    _hit: Hit
+    _list: NameList
+
+    def __getattr__(self, key: str) -> Any:
+        """A slot that is still empty: filled with what is the list's, or the entry's own."""
+        hit, names = self._hit, self._list
+        match key:
+            case "what":
+                kind, written = _KIND[hit.means & _TREE]
+                value: Any = Pattern(kind, hit.suffix, written + to_text(hit.suffix))
+            case "text":
+                value = f"{names.rule.text}: {self.what.text}"
+            case "where":
+                value = Position(names.file, hit.line, 1)
+            case "listed":
+                value = True
+            case _:
+                value = getattr(names.rule, key)
+        object.__setattr__(self, key, value)
+        return value
+
+
+# The frozen class has no setter; its slots have.
+_fill_hit, _fill_list = (_Entry.__dict__[slot].__set__ for slot in _Entry.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +67,6 @@ class NameList:
     table: Table
     file: str
     prefixes: tuple[Rule, ...] = ()  # its addresses, with the rule's own id
-    _same: Mapping[str, Any] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # `replace` finds this out anew for every entry, which takes longer than the entry.
-        same = {f.name: getattr(self.rule, f.name) for f in fields(Rule) if f.name not in _OWN}
-        object.__setattr__(self, "_same", same)
 
     def rule_for(self, name: Name) -> Rule | None:
         """The list's entry for a name, as a rule with its place in the list; None: silent."""
@@ -47,12 +75,7 @@ class NameList:
 
     def rule_of(self, hit: Hit) -> Rule:
         """The entry as a rule of the policy."""
-        kind, written = _KIND[hit.means & _TREE]
-        pattern = Pattern(kind, hit.suffix, written + to_text(hit.suffix))
-        return Rule(
-            what=pattern,
-            text=f"{self.rule.text}: {pattern.text}",
-            where=Position(self.file, hit.line, 1),
-            listed=True,
-            **self._same,
-        )
+        entry = _new(_Entry)
+        _fill_hit(entry, hit)
+        _fill_list(entry, self)
+        return entry

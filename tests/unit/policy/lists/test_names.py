@@ -113,3 +113,18 @@ def test_ranked_shows_rules_and_entries_best_first() -> None:
     ranked = found.ranked(from_text("x.ads.example"))
 
     assert [rule.text for rule in ranked] == ["deny list ads.txt: .ads.example"]
+
+
+def test_an_entry_is_a_rule_like_any_other_however_late_it_is_looked_at() -> None:
+    base = compile_text("version: 1\ndefault: allow\nrules: [{deny: x.invalid, note: n}]").host
+    listed = _list(base.rules[0], [("ads.example", TREE)], "ads.txt")
+
+    rule = listed.rule_for(from_text("a.ads.example"))
+
+    assert rule is not None
+    assert isinstance(rule, Rule)
+    assert (rule.id, rule.note, rule.listed) == (base.rules[0].id, "n", True)
+    assert rule.text == "deny list ads.txt: .ads.example"
+    assert (rule.where.file, rule.where.line) == ("ads.txt", 1)
+    assert replace(rule, note="m").text == rule.text
+    assert hash(rule) == hash(listed.rule_for(from_text("ads.example")))
