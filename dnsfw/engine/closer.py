@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from struct import Struct
 
 from dnsfw.engine import notes
@@ -87,7 +88,8 @@ class Closer:
             self._times.failed(item, now)
             return [], False
         found = [addr for record in facts.records for addr in rdata.addresses(record)]
-        addrs = [a for a in found if kind(a, site.own) is Kind.ORDINARY][: self._most]
+        able = (a for a in found if kind(a, site.own, nat64=site.nat64) is Kind.ORDINARY)
+        addrs = list(islice(able, self._most))
         claims = _denied_pieces(item, policy, facts.ttl, now)
         if not addrs or not claims:
             self._times.found(item, 0, now)

@@ -397,4 +397,4 @@ class Engine(Views):
         self._lookups.table.room.shared = len(policy.roles) > 1
         self._settler.refuse = policy.dns.refuse
         private = policy.dns.private == "allow"
-        self._settler.site = replace(self._settler.site, private=private)
+        self._settler.site = replace(self._settler.site, private=private, nat64=policy.dns.nat64)

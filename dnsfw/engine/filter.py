@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 from typing import NamedTuple
 
 from dnsfw.engine.facts import Facts, covered
@@ -47,6 +48,7 @@ class Site:
     own: frozenset[Addr] = frozenset()  # addresses of this host
     private: bool = True  # `dns.private`: may roles with default allow hear private addresses
     most: int = 128  # addresses of one answer
+    nat64: tuple[IPv6Network, ...] = ()  # translation prefixes of this network
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,8 @@ class _Builder:
 
     def _refused(self, addr: Addr, shares: Iterable[Share], ipv6: bool) -> Reason | None:
         """Why an address may not be in the answer; None when it may."""
-        if (found := kind(addr, self._site.own, ipv6=ipv6)) is Kind.SPECIAL:
+        site = self._site
+        if (found := kind(addr, site.own, ipv6=ipv6, nat64=site.nat64)) is Kind.SPECIAL:
             return Reason.FILTERED
         policy = self._policy
         if self._audit or policy.allows_private(addr):
@@ -266,7 +269,7 @@ class _Builder:
             able = _private(able)
             if not able:
                 return Reason.FILTERED
-        inner = embedded(addr)
+        inner = embedded(addr, site.nat64)
         for form in (addr, inner) if inner else (addr,):
             # The kernel asks address rules first: what they close must not be told.
             if not any(policy.reachable(form, _counting(share)) for share in able):
@@ -276,7 +279,8 @@ class _Builder:
 
 def needs_leave(addr: Addr, policy: RolePolicy, site: Site) -> bool:
     """Whether an address is private in a role that does not hear of those by itself."""
-    return not _hears_private(policy, site) and kind(addr, site.own) is Kind.PRIVATE
+    found = kind(addr, site.own, nat64=site.nat64)
+    return found is Kind.PRIVATE and not _hears_private(policy, site)
 
 
 def _hears_private(policy: RolePolicy, site: Site) -> bool:

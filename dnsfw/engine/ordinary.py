@@ -58,7 +58,7 @@ def ordinary(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | None:
         addr = Addr(record.rdata if ipv6 else _MAPPED + record.rdata)
         if kind(addr, site.own, ipv6=ipv6) is not Kind.ORDINARY or policy.addr_shares(addr):
             return None
-        if ipv6 and embedded(addr) is not None:
+        if ipv6 and embedded(addr, site.nat64) is not None:
             return None
         addrs.append(addr)
     ttl, born = min(facts.ttl, meaning.longest), facts.born

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from dnsfw.model import Addr, addr_from
@@ -15,6 +16,9 @@ _NAT64_LOCAL = bytes.fromhex("0064ff9b0001")  # RFC 8215: any length from /48 on
 _6TO4 = bytes.fromhex("2002")
 _TEREDO = bytes.fromhex("20010000")
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))  # RFC 5214, section 6.1
+
+
+Nat64 = tuple[IPv6Network, ...]
 
 
 class Kind(Enum):
@@ -44,10 +48,30 @@ _LOWS = [low for low, _, _ in _SPANS]
 _METADATA = frozenset(prefix.addr for prefix in METADATA)
 
 
-def embedded(addr: Addr) -> Addr | None:
+@lru_cache(maxsize=64)
+def _head(net: IPv6Network) -> bytes:
+    return net.network_address.packed[: net.prefixlen // 8]
+
+
+def translated(addr: Addr, nat64: Nat64) -> Addr | None:
+    """What this network's translators make of an address. The policy names their prefixes:
+    what ipv4only.arpa says of them (RFC 7050) is an answer like any, and no reason to trust one.
+    """
+    for net in nat64:
+        head = _head(net)
+        if addr.startswith(head):  # RFC 6052, section 2.2: octet 8 is skipped
+            size = len(head)
+            inner = addr[size:8] + addr[9:] if size <= 8 else addr[size:]
+            return Addr(_MAPPED + inner[:4])
+    return None
+
+
+def embedded(addr: Addr, nat64: Nat64 = ()) -> Addr | None:
     """The IPv4 address that a translator or a tunnel would take out of an IPv6 one."""
     if addr.startswith(_MAPPED):  # IPv4 itself, which most are
         return None
+    if nat64 and (found := translated(addr, nat64)) is not None:
+        return found
     inner: bytes | None = None
     if addr.startswith(_NAT64):
         inner = addr[12:]
@@ -63,12 +87,16 @@ def embedded(addr: Addr) -> Addr | None:
     return Addr(_MAPPED + inner) if inner is not None else None
 
 
-def kind(addr: Addr, own: frozenset[Addr] = frozenset(), *, ipv6: bool = False) -> Kind:
+def kind(
+    addr: Addr, own: frozenset[Addr] = frozenset(), *, ipv6: bool = False, nat64: Nat64 = ()
+) -> Kind:
     """The kind of an address; `own` are this host's, `ipv6` says it came in an AAAA record.
 
     An IPv4 address in a disguise is special as soon as it is not ordinary: nobody has an
     honest reason to send 10.0.0.1 as ::ffff:10.0.0.1 or 64:ff9b::a00:1.
     """
+    if nat64 and (inner := translated(addr, nat64)) is not None:
+        return Kind.ORDINARY if kind(inner, own) is Kind.ORDINARY else Kind.SPECIAL
     found = Kind.PRIVATE if addr in _METADATA or addr in own else _listed(addr)
     if found is Kind.SPECIAL:
         return found

@@ -122,6 +122,20 @@ def test_row_122_ordinary_addresses_pass_in_any_form(play: Play, addr: str) -> N
     assert play.lets(addr)
 
 
+def test_row_122_a_translator_of_this_network_hides_no_address_of_the_site(stage: Begin) -> None:
+    """Without the key nobody can know that 2001:db8:64::/96 is a disguise."""
+    text = ALLOW_EXAMPLE.replace("dns: {", "dns: {nat64_prefix: '2001:db8:64::/96', ")
+    play = stage(text.replace("rules:", "rules:\n  - deny: 203.0.113.0/24"))
+    for inside, told in (("a00:1", 0), ("7f00:1", 0), ("cb00:7109", 0), ("c000:207", 1)):
+        play.query("www.example.com", "AAAA")
+        addr = f"2001:db8:64::{inside}"
+        scene = play.answer("www.example.com", addr, rtype="AAAA", ttl=0)
+        assert len(scene.reply.addresses) == told, addr
+        assert play.lets(addr) is bool(told)
+        play.after(seconds=40)
+    play.forget()
+
+
 def test_an_address_that_a_rule_denies_is_not_told(stage: Begin) -> None:
     """Promise 1: the kernel asks address rules first. NAT64 does not get around it."""
     play = stage(ALLOW_EXAMPLE.replace("rules:", "rules:\n  - deny: 203.0.113.0/24"))

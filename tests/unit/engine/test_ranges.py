@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import pytest
 
@@ -81,3 +81,35 @@ def test_loopback_is_127_and_1() -> None:
     assert is_loopback(addr_from("127.9.9.9")) and is_loopback(addr_from("::1"))
     assert not is_loopback(addr_from("128.0.0.1"))
     assert not is_loopback(Addr(IPv6Address("::2").packed))
+
+
+def at_length(size: int, v4: bytes) -> bytes:
+    """RFC 6052, section 2.2: 2001:db8:…/size with an IPv4 address in it."""
+    head = bytes.fromhex("20010db8012203440000000000000000")[: size // 8]
+    if size == 96:
+        return head + v4
+    bits = head + v4
+    return (bits[:8] + b"\0" + bits[8:]).ljust(16, b"\0")
+
+
+@pytest.mark.parametrize("size", [32, 40, 48, 56, 64, 96])
+def test_row_122_what_a_translator_of_this_network_makes_of_an_address_is_judged(
+    size: int,
+) -> None:
+    """The vectors are those of RFC 6052, section 2.4, with other addresses."""
+    net = IPv6Network((at_length(size, bytes(4)), size))
+    for text, expected in (("10.0.0.1", Kind.SPECIAL), ("127.0.0.1", Kind.SPECIAL),
+                           ("192.0.2.33", Kind.ORDINARY)):  # fmt: skip
+        addr = Addr(at_length(size, ip_address(text).packed))
+
+        assert embedded(addr, (net,)) == addr_from(text)
+        assert kind(addr, nat64=(net,)) is expected
+    assert kind(Addr(at_length(size, ip_address("10.0.0.1").packed))) is Kind.ORDINARY  # unknown
+
+
+def test_row_122_a_prefix_of_the_site_itself_says_what_is_inside() -> None:
+    net = IPv6Network("fd00:64::/96")
+
+    assert kind(addr_from("fd00:64::c000:207"), nat64=(net,)) is Kind.ORDINARY
+    assert kind(addr_from("fd00:64::a00:1"), nat64=(net,)) is Kind.SPECIAL
+    assert kind(addr_from("fd00:65::1"), nat64=(net,)) is Kind.PRIVATE
