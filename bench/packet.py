@@ -1,11 +1,11 @@
 """How many nanoseconds does a packet cost in each hook?
 
 First by BPF_PROG_TEST_RUN: the programs alone, the same frame again and again (everything
-hot), with 10, 1,000 and 100,000 grants in the table; an empty program says what the test
-run itself costs. Then for real: UDP datagrams to 4,096 granted addresses through a veth
-in a namespace of our own, with nothing attached, with each hook, with all of them, and
-with an nftables set of the same 100,000 addresses. The socket hooks cannot be run by
-BPF_PROG_TEST_RUN; the second part is theirs too.
+hot), with 10, 1,000, 100,000 and a million grants in the table; an empty program says what
+the test run itself costs. Then for real: UDP datagrams to 4,096 granted addresses through a
+veth in a namespace of our own, with nothing attached, with each hook, with all of them, and
+with an nftables set and an ipset of the same million addresses. The socket hooks cannot be
+run by BPF_PROG_TEST_RUN; the second part is theirs too. Last the time to write the million.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from dnsfw.model import (
 )
 from tests.support.netlab import Cgroup, Lab, Netns, sh
 
-SIZES = (10, 1_000, 100_000)
+SIZES = (10, 1_000, 100_000, 1_000_000)
 REPEAT = 20_000  # runs of one test: 5 ms
 FIRSTS = 500  # different first packets in a round, each run once
 DESTINATIONS = 4_096  # addresses that a send loop goes round
@@ -67,7 +67,7 @@ SEND = 0.15  # seconds of sending in a round
 _PROBES = 50  # datagrams that show a filter at work, far above the noise of a quiet link
 HOUR = 3600 * SECOND
 
-_GRANTED = IPv4Address("198.18.0.0")  # RFC 2544: networks for measuring; 100,000 from here
+_GRANTED = IPv4Address("198.18.0.0")  # RFC 2544: a network for measuring, and what lies behind it
 _FIXED = IPv4Address("203.0.113.7")
 _UNKNOWN = IPv4Address("192.0.2.1")
 _SOURCE = IPv4Address("10.9.0.1")
@@ -80,22 +80,28 @@ _PORT = 4433
 
 def main() -> None:
     options = arguments(__doc__)
-    need("nft", "ip", root=True)
+    need("nft", "ip", "ipset", "iptables-restore", root=True)
     report = Report("packet", nft=program_version("nft", "--version"))
     with ExitStack() as stack:
         lab = stack.enter_context(Lab("bench packet"))
-        loaded = LibbpfBackend().load({})
+        loaded = LibbpfBackend(sizes={"dnsfw_grants": SIZES[-1]}).load({})
         stack.callback(loaded.close)
         stack.enter_context(pinned(max(os.sched_getaffinity(0))))
         fill = Filler(loaded)
         for size in SIZES:
             fill.up_to(size)
             report.tables.append(_test_runs(loaded, size, options.rounds))
-        sends = _sends(lab, loaded, options.rounds)
-        report.tables.append(sends)
-        report.tables.append(
-            over(sends, "nothing attached", "what that adds to a send", "nft set")
-        )
+        for size in SIZES:
+            fresh = LibbpfBackend(sizes={"dnsfw_grants": SIZES[-1]}).load({})
+            stack.callback(fresh.close)
+            fill = Filler(fresh)
+            fill.up_to(max(size, 10))
+            sends = _sends(lab, fresh, size, options.rounds)
+            report.tables.append(sends)
+            report.tables.append(
+                over(sends, "nothing attached", f"what that adds to a send, {size:,} open",
+                     "nft set")
+            )
     report.publish(options)
 
 
@@ -230,17 +236,19 @@ def echo(source: IPv4Address, to: IPv4Address) -> bytes:
 # --- a real send ---
 
 
-def _sends(lab: Lab, loaded: Loaded, rounds: int) -> Table:
-    netns, far = lab.namespace("near"), lab.namespace("far")
+def _sends(lab: Lab, loaded: Loaded, size: int, rounds: int) -> Table:
+    netns, far = lab.namespace(f"near{size}"), lab.namespace(f"far{size}")
     lab.link(netns, far)
     netns.ip(f"addr add {_SOURCE}/24 dev eth0")
     netns.ip(f"neigh add {_GATEWAY} lladdr {_NOBODY} dev eth0 nud permanent")
     netns.ip(f"route add default via {_GATEWAY}")
-    cgroup = lab.cgroup()
+    cgroup = lab.cgroup(str(size))
     sender = socket_in(netns, cgroup)
     lab.closing(sender.close)
-    _nft_tables(lab, netns)
-    destinations = [(str(_GRANTED + i * 24), _PORT) for i in range(DESTINATIONS)]
+    _nft_tables(lab, netns, size)
+    _ipset(lab, netns, size)
+    count = min(DESTINATIONS, size)
+    destinations = [(str(_GRANTED + i * (size // count)), _PORT) for i in range(count)]
     send = burst(sender.fileno(), destinations, bytes(32))
 
     def round_with(attached: Callable[[], ExitStack]) -> Callable[[], float]:
@@ -262,10 +270,11 @@ def _sends(lab: Lab, loaded: Loaded, rounds: int) -> Table:
         Contender("all hooks of dnsfw", round_with(partial(hook, list(_PLACES))), "nft set"),
         Contender("nft set", round_with(partial(_nft, netns, "plain"))),
         Contender("nft conntrack and set", round_with(partial(_nft, netns, "tracked"))),
+        Contender("iptables and ipset", round_with(partial(_iptables, netns)), "nft set"),
     ]
     return contest(
-        f"a datagram to one of {DESTINATIONS:,} addresses, {SIZES[-1]:,} open", "ns",
-        contenders, rounds,
+        f"a datagram to one of {count:,} addresses, {size:,} open", "ns",
+        contenders, rounds, twice="nothing attached",
     )
 
 
@@ -318,13 +327,13 @@ def _received(netns: Netns) -> int:
     return int(json.loads(done.stdout)[0]["stats64"]["rx"]["packets"])
 
 
-def _nft_tables(lab: Lab, netns: Netns) -> None:
+def _nft_tables(lab: Lab, netns: Netns, size: int) -> None:
     """Two tables that sleep: the set alone, and the set behind connection tracking."""
-    elements = ",".join(str(_GRANTED + i) for i in range(SIZES[-1]))
+    elements = ",".join(str(_GRANTED + i) for i in range(size))
     for name, first in (("plain", ""), ("tracked", "ct state established,related accept;")):
         text = f"""table ip {name} {{
             flags dormant
-            set open {{ type ipv4_addr; elements = {{ {elements} }} }}
+            set open {{ type ipv4_addr; flags timeout; timeout 1h; elements = {{ {elements} }} }}
             chain out {{ type filter hook output priority 0; policy drop;
                 {first} ip daddr @open accept; }}
         }}"""
@@ -339,6 +348,24 @@ def _nft(netns: Netns, table: str) -> ExitStack:
     in_netns = ("nsenter", f"--net={netns.path}", "nft")
     sh(*in_netns, "add", "table", "ip", table)
     stack.callback(sh, *in_netns, "add", "table", "ip", table, "{ flags dormant; }")
+    return stack
+
+
+def _ipset(lab: Lab, netns: Netns, size: int) -> None:
+    lines = [f"create open hash:ip maxelem {size} timeout 3600"]
+    lines += [f"add open {_GRANTED + i}" for i in range(size)]
+    file = lab.file("open.ipset", "\n".join(lines) + "\n")
+    with file.open() as source:
+        sh("nsenter", f"--net={netns.path}", "ipset", "restore", stdin=source)
+
+
+def _iptables(netns: Netns) -> ExitStack:
+    """The rule that asks the set, until the end of the with block."""
+    stack = ExitStack()
+    rule = ("OUTPUT", "-m", "set", "!", "--match-set", "open", "dst", "-j", "DROP")
+    in_netns = ("nsenter", f"--net={netns.path}", "iptables", "-w")
+    sh(*in_netns, "-I", *rule)
+    stack.callback(sh, *in_netns, "-D", *rule)
     return stack
 
 
