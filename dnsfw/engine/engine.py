@@ -42,7 +42,7 @@ from dnsfw.engine.slots import Piece
 from dnsfw.engine.views import Views
 from dnsfw.model import SECOND, Addr, Entry, Flow, Lockdown, Mode, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy
-from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query
+from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query, whole
 from dnsfw.wire.reply import Template, write_error
 
 _NO_ROOM = "too many questions in flight"
@@ -106,7 +106,7 @@ class Engine(Views):
         if asked is not None and (known := self._known(asked, client, now, wire)) is not None:
             return known
         try:
-            query = read_query(wire)
+            query = read_query(wire) if asked is None else whole(asked)
         except Refuse as error:
             self._counts["malformed"] += 1
             said = write_error(error)

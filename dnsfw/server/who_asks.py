@@ -73,8 +73,7 @@ class WhoAsks:
 
     def _look(self, client: Client) -> Who:
         address, transport = client.address, client.transport.value
-        ends = _ends(client.route)
-        if ends is None or not self._may_look():
+        if not self._may_look() or (ends := _ends(client.route)) is None:
             return Who(address, transport)
         owner = self._owners.find(_PROTOCOLS[client.transport], *ends)
         if owner is None:

@@ -45,7 +45,7 @@ from dnsfw.wire.codes import (
 )
 from dnsfw.wire.name import ROOT, skip_name
 from dnsfw.wire.parts import HEADER, PAIR, Edns, read_additional, read_question
-from dnsfw.wire.query import MAX_UDP, Asked, Peek, Query, Refuse, peek, read_query
+from dnsfw.wire.query import MAX_UDP, Asked, Peek, Query, Refuse, peek, read_query, whole
 from dnsfw.wire.record import Record, read_record
 
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "peek",
     "read_query",
     "read_response",
+    "whole",
 ]
 
 _BARE_RCODES = frozenset({Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED})

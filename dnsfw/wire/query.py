@@ -16,7 +16,17 @@ from dnsfw.wire.codes import AD, ANY, CD, IN, NXNAME, OPCODE, OPT, QR, RD, TC, R
 from dnsfw.wire.name import MAX_LABEL, MAX_NAME
 from dnsfw.wire.parts import DO, HEADER, PAIR, Edns, read_additional, read_question
 
-__all__ = ["MAX_UDP", "MIN_UDP", "Asked", "Peek", "Query", "Refuse", "peek", "read_query"]
+__all__ = [
+    "MAX_UDP",
+    "MIN_UDP",
+    "Asked",
+    "Peek",
+    "Query",
+    "Refuse",
+    "peek",
+    "read_query",
+    "whole",
+]
 
 MIN_UDP = 512  # what every client takes (RFC 1035 §4.2.1)
 MAX_UDP = 1232  # never fragments on a 1280-octet path (RFC 9715)
@@ -166,6 +176,14 @@ def peek(wire: bytes) -> Peek | None:
         return None
     limit = MIN_UDP if size < MIN_UDP else size if size < MAX_UDP else MAX_UDP
     return Peek(id_, flags, key, question, True, bits == DO, limit)
+
+
+def whole(peeked: Peek) -> Query:
+    """What `read_query` makes of a plain query, except that a size is one we would honour."""
+    name, qtype = Name(peeked.key[: -PAIR.size]), peeked.key[-PAIR.size :]
+    edns = Edns(peeked.limit, peeked.do) if peeked.opt else None
+    kind = int.from_bytes(qtype[:2], "big")
+    return Query(peeked.id, peeked.flags, name, kind, IN, peeked.question, edns)
 
 
 def read_query(wire: bytes) -> Query:

@@ -4,7 +4,7 @@ import pytest
 
 from dnsfw.wire.codes import Rcode
 from dnsfw.wire.parts import Edns
-from dnsfw.wire.query import Query, Refuse, peek, read_query
+from dnsfw.wire.query import Query, Refuse, peek, read_query, whole
 from tests.support.rawdns import LONGEST, WWW, message, opt, query, question, record
 
 COOKIE = b"\0\x0a\0\x08" + b"12345678"
@@ -229,3 +229,18 @@ def test_type_65_and_type_97_have_different_keys() -> None:
 )
 def test_what_is_not_plain_is_left_to_the_full_reader(why: str, wire: bytes) -> None:
     assert peek(wire) is None
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [query(), query(MIXED), query(flags=0x0130), query(LONGEST), query(WWW, opt(ttl=0x8000))],
+    ids=["plain", "mixed case", "flags", "the longest", "with DO"],
+)
+def test_a_peeked_query_becomes_the_one_that_is_read(wire: bytes) -> None:
+    peeked, read = peek(wire), read_query(wire)
+
+    assert peeked is not None
+    assert whole(peeked)._replace(edns=None) == read._replace(edns=None)
+    assert (whole(peeked).limit, whole(peeked).do, whole(peeked).opt) == (
+        read.limit, read.do, read.opt,
+    )
