@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ from dnsfw.cli.process_facts import Seen
 from dnsfw.cli.role_view import subject_json, subject_text
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.subjects import ORDER, Assignment, why_lost
+
+_WIDTH = 70  # beside the label, within 80 columns
 
 
 def assignment_lines(policy: Policy, seen: Seen, found: Assignment) -> Iterator[str]:
@@ -23,7 +26,9 @@ def assignment_lines(policy: Policy, seen: Seen, found: Assignment) -> Iterator[
         yield f"  not    {subject_text(policy, subject)}: {policy.role_names[subject.role]}"
         yield f"         {policy.places[subject]}"
         yield f"         {why_lost(found, subject)}"
-    yield f"  order  {' > '.join(ORDER)}"
+    first, *more = textwrap.wrap(" > ".join(ORDER), _WIDTH, break_on_hyphens=False)
+    yield f"  order  {first}"
+    yield from (f"         {line}" for line in more)
     facts = seen.facts
     yield f"  is     cgroup {facts.cgroup}"
     yield f"         executable {seen.program or 'unknown'}"

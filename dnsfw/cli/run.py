@@ -15,7 +15,8 @@ import click
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--policy", metavar="FILE",
-    help="[default, without --allow, --deny, --default and --audit: as for `up`]",
+    help="The rules of this file; those of --allow and --deny add to them.  [default, without "
+    "--allow, --deny, --default and --audit: as for `up`]",
 )  # fmt: skip
 @click.option(
     "--allow", metavar="DEST", multiple=True,

@@ -8,21 +8,12 @@ from typing import Any
 import click
 
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
+from dnsfw.cli.left_wall import left_wall
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 from dnsfw.errors import DatapathError
-from dnsfw.server.armed import is_armed
-from dnsfw.server.removal import wall_stands
 
 _LABEL = 11
 _WIDTH = 80
-_LEFT = (
-    "the daemon does not run; the wall it left stands and opens nothing new. "
-    "`sudo dnsfw up` (with the same options) takes it over, `sudo dnsfw down` removes it"
-)
-_ARMED = (
-    "armed, no daemon: address rules hold and names stay closed. "
-    "`sudo dnsfw up` (with the same options) takes over, `sudo dnsfw down` removes the wall"
-)
 
 
 @click.command("status", short_help="What is guarded, how, and what it counted.")
@@ -37,13 +28,11 @@ def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
     """What is guarded, how, and what it counted. Exit 3 when dnsfw does not run."""
     try:
         state = Client(run_dir).ask("status")
-    except NoDaemon as error:
-        left = wall_stands()
-        armed = left and is_armed(Client(run_dir).path.parent)
+    except NoDaemon:
         if as_json:
+            left, armed, _ = left_wall(Client(run_dir).path.parent)
             print_json({"running": False, "wall_stands": left, "armed": armed})
-        told = _ARMED if armed else _LEFT
-        raise (DatapathError(told) if left else error) from None
+        raise
     state.pop("ok")
     if as_json:
         print_json({"running": True, "wall_stands": True, **state})
@@ -72,6 +61,8 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield _field("STALE", "the file was not loaded; the policy before it is in force:")
         yield from (_field("", line) for line in state["policy_stale"].splitlines())
     yield from temporary_lines(state["temporary"])
+    if "log" in state:  # not of a daemon of before
+        yield from log_lines(state["log"])
     if state["trial"] is not None:
         left = duration(state["trial"])
         yield _field("TRIAL", f"undone in {left} unless `dnsfw confirm` comes")
@@ -108,6 +99,22 @@ def temporary_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         why = f": {row['reason']}" if row["reason"] else ""
         told = f"{text}, {role}, {duration(row['seconds'])} left, by uid {row['by']}{why}"
         yield from _wrapped("PAUSED" if row["word"] == "pause" else "temporary", told.split())
+
+
+def log_lines(log: dict[str, Any]) -> Iterator[str]:
+    """What is kept of who asked for what, and loudly why it is not."""
+    names, history = log["names"], log["history"]
+    if names is not None:
+        hashed = ", hashed" if names["hash"] else ""
+        lost = f", {names['lost']} lost" if names["lost"] else ""
+        told = f"{names['names']} names in {names['directory']}{hashed}, "
+        yield from _wrapped("log", f"{told}{counts(names['written'], 'line')}{lost}".split())
+    if history is not None:
+        lost = f", {history['lost']} lost" if history["lost"] else ""
+        yield from _wrapped("history", f"{history['file']}{lost}".split())
+    for wrong in dict.fromkeys([log["wrong"], *(w["wrong"] for w in (names, history) if w)]):
+        if wrong:
+            yield from _wrapped("NO LOG", wrong.split())
 
 
 def _field(label: str, text: str) -> str:

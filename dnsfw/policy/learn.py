@@ -57,7 +57,8 @@ class Lesson:
 
     what: str
     is_name: bool
-    ranges: set[tuple[int, int]] = field(default_factory=set)  # (protocol number, port)
+    used: set[tuple[int, int]] = field(default_factory=set)  # (protocol number, port)
+    tried: set[tuple[int, int]] = field(default_factory=set)  # of these nothing was ever sent
     count: int = 0  # attempts
     queries: int = 0  # for the name alone
     passed: bool = False  # observed under mode audit
@@ -70,7 +71,8 @@ class Lesson:
     def add(self, row: Mapping[str, Any]) -> None:
         number = PROTOCOLS.get(row["protocol"])
         if number is not None and (row["port"] or number not in HAVE_PORTS):
-            self.ranges.add((number, row["port"] if number in HAVE_PORTS else 0))
+            pair = (number, row["port"] if number in HAVE_PORTS else 0)
+            (self.used if row["sent"] else self.tried).add(pair)
         if row["protocol"]:
             self.count += row["count"]
         else:
@@ -82,6 +84,14 @@ class Lesson:
             self.commands[row["command"]] = None
         self.addresses.update(dict.fromkeys(row["addresses"]))
         self.reasons[row["reason"]] = None
+
+    @property
+    def ranges(self) -> set[tuple[int, int]]:
+        """What a rule must open. A UDP socket that was only connected, where TCP was used on
+        the same port, is how getaddrinfo sorts addresses (RFC 6724): nobody misses it.
+        """
+        tcp = PROTOCOLS["tcp"]
+        return self.used | {(n, port) for n, port in self.tried if (tcp, port) not in self.used}
 
     @property
     def private(self) -> bool:
@@ -191,8 +201,10 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
     texts = {key: row.get(key, "") for key in ("name", "protocol", "reason", "command", "verdict")}
     numbers = {key: row.get(key, 0) for key in ("port", "count", "first", "last")}
     addresses = row.get("addresses", [])
+    sent = row.get("sent", True)  # reports of before say nothing of it
     good = (
-        all(isinstance(text, str) for text in texts.values())
+        isinstance(sent, bool)
+        and all(isinstance(text, str) for text in texts.values())
         and all(isinstance(n, int) and not isinstance(n, bool) for n in numbers.values())
         and isinstance(addresses, list)
         and all(isinstance(address, str) and _is_address(address) for address in addresses)
@@ -201,7 +213,8 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
     if not good:
         raise ConfigError(f"a row of the report is damaged: {printable(repr(row)[:_LONGEST])}")
     cut = {key: printable(text[:_LONGEST]) for key, text in texts.items()}
-    return {**cut, "name": texts["name"][:_LONGEST_NAME], **numbers, "addresses": addresses}
+    more = {"name": texts["name"][:_LONGEST_NAME], "addresses": addresses, "sent": sent}
+    return {**cut, **numbers, **more}
 
 
 def _is_address(text: str) -> bool:

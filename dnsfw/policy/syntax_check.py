@@ -153,9 +153,8 @@ def _roles(value: Any, document: Document, problems: Problems) -> tuple[CheckedR
 
 def _role(name: str, raw: Any, document: Document, problems: Problems) -> CheckedRole | None:
     at: Path = ("roles", name)
-    if wrong := _bad_name(name):
+    if wrong := _bad_name(name):  # and what is wrong inside is told all the same
         problems.error(document.key_place(at), *wrong)
-        return None
     inner = dict(raw) if isinstance(raw, dict) else raw
     rules: tuple[tuple[int, RuleSection], ...] = ()
     subjects: tuple[tuple[int, SubjectSection], ...] = ()

@@ -28,6 +28,7 @@ _NOTED = frozenset({"refused", "audited", "filtered"})
 # The address hooks see an attempt, in the process that makes it; what the packet hooks see
 # of the same attempt afterwards (`mode: audit` lets it pass) is not a second one.
 _ATTEMPTS = frozenset({abi.Hook.CONNECT, abi.Hook.SENDMSG, abi.Hook.BIND})
+_UDP = 17  # connect() of it sends nothing: getaddrinfo only asks for a source address (RFC 6724)
 
 Names = Callable[[RoleId, Addr], Iterable[Name]]  # who holds an address, or held it last
 
@@ -58,6 +59,7 @@ class _Row:
     count: int = 1
     named: bool = False
     attempted: bool = False  # an address hook saw it
+    sent: bool = False  # something left, or would have: not a bare connect() of UDP
     addresses: dict[str, None] = field(default_factory=dict)
 
 
@@ -97,7 +99,7 @@ class Observed:
         if not asker.command:  # only the first of many queries is looked at
             key = self._known(key)
         row = self._row(key, note.verdict, note.rule, asker.pid)
-        row.named = True
+        row.named = row.sent = True
         if asker.command:
             self._remember(key)
         if note.addr is not None:
@@ -118,10 +120,12 @@ class Observed:
         attempt = event.hook in _ATTEMPTS
         if known is not None and known.attempted and not attempt:
             known.last = self._wall_clock()
+            known.sent = True
             return
         row = self._row(key, event.verdict, event.rule, event.pid)
         row.named = name is not None
         row.attempted = row.attempted or attempt
+        row.sent = row.sent or event.hook != abi.Hook.CONNECT or event.proto != _UDP
         _add(row.addresses, text)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -184,4 +188,5 @@ def _plain(key: _Key, row: _Row) -> dict[str, Any]:
         "last": int(row.last),
         "pid": row.pid,
         "command": key.command,
+        "sent": row.sent,
     }

@@ -240,3 +240,16 @@ def test_row_55_a_wall_that_was_armed_is_told_from_one_that_lost_its_daemon(
     assert (left.code, armed.code) == (3, 3)
     assert "the daemon does not run" in left.err
     assert "armed, no daemon" in armed.err
+
+
+def test_what_is_kept_of_who_asked_and_why_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"names": "all", "directory": "/var/log/dnsfw", "hash": True, "written": 1, "lost": 2,
+             "wrong": "No space left on device"}  # fmt: skip
+    history = {"file": "/var/log/dnsfw/history.sqlite", "lost": 0, "wrong": ""}
+    out = shown(monkeypatch, log={"names": names, "history": history, "wrong": ""}).out
+    off = shown(monkeypatch, log={"names": None, "history": None, "wrong": ""}).out
+
+    assert "log        all names in /var/log/dnsfw, hashed, 1 line, 2 lost\n" in out
+    assert "history    /var/log/dnsfw/history.sqlite\n" in out
+    assert "NO LOG     No space left on device\n" in out
+    assert off == shown(monkeypatch).out

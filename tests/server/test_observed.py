@@ -57,7 +57,7 @@ def test_equal_refusals_are_one_row_with_a_count_and_two_times() -> None:
     assert row == {
         "role": "host", "verdict": "deny", "name": "", "addresses": ["203.0.113.9"], "port": 443,
         "protocol": "tcp", "reason": "never-resolved", "rule": "", "count": 2, "first": 1000,
-        "last": 1060, "pid": 8, "command": "curl",
+        "last": 1060, "pid": 8, "command": "curl", "sent": True,
     }  # fmt: skip
 
 
@@ -164,3 +164,14 @@ def test_a_flood_of_one_program_leaves_the_rows_of_others() -> None:
     commands = [row["command"] for row in observed.rows()]
     assert (commands.count("pip"), commands.count("evil")) == (3, 7)
     assert observed.left_out == 93
+
+
+def test_a_udp_socket_that_is_only_connected_has_sent_nothing() -> None:
+    desk = Desk()
+    desk.event("203.0.113.9", proto=17, verdict=Verdict.ALLOW)
+    desk.event("203.0.113.8", proto=6)
+    desk.event("203.0.113.7", proto=17, hook=Hook.SENDMSG)
+
+    assert [row["sent"] for row in desk.rows] == [False, True, True]
+    desk.event("203.0.113.9", proto=17, verdict=Verdict.ALLOW, hook=Hook.CGROUP_EGRESS)
+    assert desk.rows[0]["sent"]

@@ -193,3 +193,13 @@ def test_a_file_that_is_no_report_is_a_mistake(text: str) -> None:
 def test_a_damaged_row_is_a_mistake(damage: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="damaged"):
         learn([{**row("www.example.com"), **damage}])
+
+
+def test_a_udp_socket_that_was_only_connected_is_not_worth_a_rule_beside_tcp() -> None:
+    tcp, udp = row("pypi.org"), row("pypi.org", protocol="udp", sent=False)
+    quic = row("pypi.org", protocol="udp", sent=True)
+
+    assert rules_of(tcp, udp) == rules_of(udp, tcp) == ["allow pypi.org:443/tcp"]
+    assert rules_of(tcp, udp, quic) == ["allow pypi.org:443"]
+    assert rules_of(udp) == ["allow pypi.org:443/udp"], "all that is known of it"
+    assert rules_of(row("pypi.org", 80), udp) == ["allow pypi.org:80/tcp", "allow pypi.org:443/udp"]

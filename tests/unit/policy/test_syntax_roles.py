@@ -118,3 +118,13 @@ def test_the_schema_describes_roles_and_subjects() -> None:
     assert words["enum"] == ["deny", "tcp", "all"]
     assert (port["type"], port["maximum"]) == ("integer", 65535)
     assert ports["type"] == "array"
+
+
+def test_a_wrong_name_of_a_role_does_not_hide_what_is_wrong_inside() -> None:
+    inside = "{default: dney, inbund: tcp, rules: [{alow: x.com}, {allow: 'a..b'}]}"
+    for name in ("Web", "host", "none"):
+        told = "\n".join(errors(f"roles: {{{name}: {inside}}}"))
+
+        assert "role" in told or "dnsfw's own word" in told
+        for what in ("'dney'", "'inbund'", "'alow'", "'a..b'"):
+            assert what in told
