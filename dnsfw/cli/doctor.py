@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import json_option, print_json
+from dnsfw.cli.upstream_view import upstream_checks
 from dnsfw.errors import DnsfwError
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ def doctor(ctx: click.Context, as_json: bool, run_dir: str | None) -> None:
     """
     from dnsfw.datapath.doctor import examine  # BPF system calls: not for `--help`
 
-    checks = examine(_listening(run_dir))
+    state = _state(run_dir)
+    checks = (
+        *examine(tuple(state.get("listen", ()))),
+        *upstream_checks(state.get("upstream_rows", [])),
+    )
     if as_json:
         print_json([
             {
@@ -47,12 +52,12 @@ def doctor(ctx: click.Context, as_json: bool, run_dir: str | None) -> None:
     ctx.exit(_HOST if any(check.vital and not check.ok for check in checks) else 0)
 
 
-def _listening(run_dir: str | None) -> tuple[str, ...]:
-    """Where a daemon answers that runs here; without one any loopback address may be meant."""
+def _state(run_dir: str | None) -> dict[str, Any]:
+    """Of a daemon that runs here; without one any loopback address may be where it answers."""
     try:
-        return tuple(Client(run_dir).ask("status")["listen"])
-    except (DnsfwError, KeyError):
-        return ()
+        return Client(run_dir).ask("status")
+    except DnsfwError:
+        return {}
 
 
 def _lines(check: Check) -> Iterator[str]:

@@ -10,6 +10,7 @@ import click
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.left_wall import left_wall
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
+from dnsfw.cli.upstream_view import upstream_lines
 from dnsfw.errors import DatapathError
 
 _LABEL = 11
@@ -77,7 +78,11 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         told = f"{often}, last {duration(tamper['seconds_ago'])} ago: {tamper['last']}"
         yield from _wrapped("TAMPER", told.split())
     yield from _wrapped("listening", state["listen"], ", ")
-    yield from _wrapped("upstreams", state["upstreams"], ", ")
+    lines = [line.split() for line in upstream_lines(state.get("upstream_rows", []))]
+    for number, words in enumerate(lines):
+        yield from _wrapped("" if number else "upstreams", words)
+    if not lines:
+        yield from _wrapped("upstreams", state["upstreams"], ", ")
     if (takeover := state["takeover"])["namespaces"]:
         where = counts(takeover["namespaces"], "network namespace")
         lost = takeover["given_up"]

@@ -97,7 +97,8 @@ def why_not(error: BaseException) -> str:
         told = getattr(error, "verify_message", "") or str(error.args[0])
         return f"its certificate does not prove who it is: {told.strip().rstrip('.').lower()}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {(getattr(error, 'reason', None) or 'the handshake failed').lower().replace('_', ' ')}"
+        reason = getattr(error, "reason", None) or "the handshake failed"
+        return f"TLS: {reason.lower().replace('_', ' ')}"
     if isinstance(error, TimeoutError):
         return "no connection in time"
     if isinstance(error, OSError):

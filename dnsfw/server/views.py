@@ -20,6 +20,7 @@ from dnsfw.server.reporter import protocol_text, reason_text
 from dnsfw.server.role_views import role_rows
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import UdpListener
+from dnsfw.server.upstream_views import upstream_rows
 from dnsfw.wire.name import to_text
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "roles": role_rows(daemon, flows or {}),
         "hooks": [asdict(hook) for hook in hooks],
         "listen": [str(endpoint) for endpoint in service.listeners.endpoints],
-        "upstreams": [str(endpoint) for endpoint in service.upstreams.targets],
+        "upstreams": [str(upstream) for upstream in service.upstreams.targets],
+        "upstream_rows": upstream_rows(service.upstreams, service.engine.upstreams(daemon.now())),
         "packets": _packets(kernel.sink.counters()),
         "dns": dict(service.engine.stats()),
         "kernel_answers": answers_view(kernel, service.book),
