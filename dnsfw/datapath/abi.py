@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Abi(IntEnum):
-    VERSION = 2
+    VERSION = 3
 
 
 class Limit(IntEnum):
@@ -20,7 +20,8 @@ class Limit(IntEnum):
     MAX_PORTSETS = 4096
     MAX_GRANTS = 262144
     MAX_FIXED = 65536
-    MAX_FLOWS = 131072
+    MAX_FLOWS = 65536
+    MAX_FLOWS_IN = 32768
     MAX_FRAGS = 4096
     MAX_LISTENERS = 4096
     MAX_NETNS = 256

@@ -69,7 +69,7 @@ def memory_maps(grants: int = Limit.MAX_GRANTS) -> dict[str, MemoryMap]:
         "dnsfw_fixed": MemoryMap(Limit.MAX_FIXED),
         "dnsfw_roles": MemoryMap(Limit.MAX_ROLES, abi.Role.SIZE),
         "dnsfw_flows": MemoryMap(Limit.MAX_FLOWS),
-        "dnsfw_flows_in": MemoryMap(Limit.MAX_FLOWS),
+        "dnsfw_flows_in": MemoryMap(Limit.MAX_FLOWS_IN),
         "dnsfw_listeners": MemoryMap(Limit.MAX_LISTENERS),
         "dnsfw_settings": MemoryMap(1, abi.Settings.SIZE),
         "dnsfw_counters": MemoryMap(Reason.REASON_COUNT, abi.Counter.SIZE),

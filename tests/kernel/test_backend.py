@@ -46,7 +46,7 @@ LIMITS = {
     "dnsfw_rules": (MapType.HASH, abi.Limit.MAX_RULES),
     "dnsfw_fixed": (MapType.LPM_TRIE, abi.Limit.MAX_FIXED),
     "dnsfw_flows": (MapType.LRU_HASH, abi.Limit.MAX_FLOWS),
-    "dnsfw_flows_in": (MapType.LRU_HASH, abi.Limit.MAX_FLOWS),
+    "dnsfw_flows_in": (MapType.LRU_HASH, abi.Limit.MAX_FLOWS_IN),
     "dnsfw_frags": (MapType.LRU_HASH, abi.Limit.MAX_FRAGS),
     "dnsfw_roles": (MapType.ARRAY, abi.Limit.MAX_ROLES),
     "dnsfw_portsets": (MapType.ARRAY, abi.Limit.MAX_PORTSETS),

@@ -13,7 +13,7 @@
 
 /* Raised when a pinned map of an older build can no longer be adopted. */
 enum dnsfw_abi {
-	DNSFW_ABI_VERSION = 2,
+	DNSFW_ABI_VERSION = 3,
 };
 
 enum dnsfw_limit {
@@ -25,7 +25,8 @@ enum dnsfw_limit {
 	DNSFW_MAX_PORTSETS = 4096,
 	DNSFW_MAX_GRANTS = 262144,
 	DNSFW_MAX_FIXED = 65536,
-	DNSFW_MAX_FLOWS = 131072,
+	DNSFW_MAX_FLOWS = 65536,	/* LRU tables are whole from the start: 9 MB */
+	DNSFW_MAX_FLOWS_IN = 32768,
 	DNSFW_MAX_FRAGS = 4096,
 	DNSFW_MAX_LISTENERS = 4096,	/* a namespace has a dozen */
 	DNSFW_MAX_NETNS = 256,		/* in which dnsfw has doors */

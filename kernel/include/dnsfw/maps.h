@@ -136,7 +136,7 @@ MAP_HASH(dnsfw_grants, struct dnsfw_grant_key, struct dnsfw_grant,
 MAP_LRU(dnsfw_flows, struct dnsfw_flow_key, struct dnsfw_flow,
 	DNSFW_MAX_FLOWS);
 MAP_LRU(dnsfw_flows_in, struct dnsfw_flow_key, struct dnsfw_flow,
-	DNSFW_MAX_FLOWS);
+	DNSFW_MAX_FLOWS_IN);
 MAP_LRU(dnsfw_frags, struct dnsfw_frag_key, __u64, DNSFW_MAX_FRAGS);
 
 /* whose a socket, or a forwarded packet, is; written by the daemon */
