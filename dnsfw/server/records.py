@@ -133,7 +133,9 @@ class Records:
     # reporter.Listener
 
     def note(self, note: Note) -> None:
-        """Notes with a reply come by the performer."""
+        """A refusal with a reply of ours has come by the performer; the kernel's have none."""
+        if self.names is not None and note.kind == "refused" and self._performer.heard is None:
+            self.names.note(note)
 
     def event(self, event: abi.Event) -> None:
         own = event.role == abi.RoleId.PROBE or event.hook == abi.Hook.SOCK_CREATE

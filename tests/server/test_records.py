@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dnsfw.engine.effects import Note
 from dnsfw.policy.compile_log import LogSettings
 from dnsfw.server.options import DEFAULT_RUN_DIR
 from dnsfw.server.records import log_directory
+from dnsfw.wire.name import from_text
 from tests.support.nanodns import NanoDns
 from tests.support.running import Running, running
 from tests.support.until import until
@@ -168,3 +171,14 @@ def test_where_the_log_belongs(
         monkeypatch.setenv("LOGS_DIRECTORY", environment)
 
     assert log_directory(settings, Path(run_dir)) == Path(where)
+
+
+async def test_a_refusal_that_the_kernel_gave_is_a_line_too(tmp_path: Path) -> None:
+    async with running(tmp_path, policy=POLICY + "log: {names: refused}\n") as run:
+        await run.query("evil.example")
+        (seen,) = run.daemon.reporter.history._events.values()
+        assert isinstance(seen.what, Note)
+        run.daemon.reporter.note(replace(seen.what, name=from_text("by.kernel.example")))
+        await until(lambda: len(lines(run)) >= 2)
+
+    assert [line["name"] for line in lines(run)] == ["evil.example", "by.kernel.example"]
