@@ -217,6 +217,8 @@ class AnswerTable:
             for raw, row in self._tables[kind.table].items():
                 head = AnswerHead.unpack(row[: AnswerHead.SIZE])
                 key = _read_key(raw)
+                if not key.role:  # a template of refusals.py
+                    continue
                 live, until = head.epoch == epoch, Nanos(head.until)
                 refusal = bool(head.refusal)
                 yield Published(key, Size(kind.table), head.hits, until, refusal, live)
@@ -225,8 +227,13 @@ class AnswerTable:
         """Withdraw, and free the room."""
         self.withdraw()
         for table in self._tables.values():
-            for raw in [raw for raw, _ in table.items()]:
+            for raw in [raw for raw, _ in table.items() if _read_key(raw).role]:
                 table.delete(raw)
+
+    def templates(self) -> list[AnswerKey]:
+        """The replies that are no answers to a question of anybody (`refusals`)."""
+        keys = (_read_key(raw) for raw, _ in self._tables[_SMALL.table].items())
+        return [key for key in keys if not key.role]
 
     def counters(self) -> dict[Fall, int]:
         """What became of the queries that the kernel looked at."""

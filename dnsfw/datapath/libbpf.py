@@ -17,7 +17,7 @@ from dnsfw.datapath.backend import Backend, Loaded, check
 from dnsfw.datapath.bpf import AttachType, Map, Program, ProgType
 from dnsfw.errors import DatapathError
 
-__all__ = ["OBJECT", "LibbpfBackend", "netns_cookie_in_skb_hooks"]
+__all__ = ["OBJECT", "LibbpfBackend", "load_apart", "netns_cookie_in_skb_hooks"]
 
 OBJECT = Path(__file__).with_name("dnsfw.bpf.o")
 _SONAME = "libbpf.so.1"
@@ -63,17 +63,31 @@ class LibbpfBackend:
             _set_options(lib, obj, {"dnsfw_has_netns_cookie": int(cookie)})
             for name in self._sizes.keys() - reuse.keys():
                 _resize(lib, obj, name, self._sizes[name])
-            for name, fd in reuse.items():
-                found = lib.bpf_object__find_map_by_name(obj, name.encode())
-                if not found or lib.bpf_map__reuse_fd(found, fd) < 0:
-                    raise DatapathError(f"the pinned {name} does not fit this version")
             _leave_out(lib, obj, self._without)
-            if (failed := lib.bpf_object__load(obj)) < 0:
-                tail = "\n".join("".join(messages).splitlines()[-_LOG_LINES:])
-                raise bpf.BpfError("load of the kernel programs", -failed, tail)
+            _load(lib, obj, reuse, messages)
             maps = dict(_maps(lib, obj))
             programs = dict(_programs(lib, obj, self._without))
         return check(Loaded(maps, programs, cookie), self._without)
+
+
+def load_apart(path: Path, reuse: Mapping[str, int]) -> Loaded:
+    """An object that is no part of the wall, all of it. DatapathError as `Backend.load`."""
+    if not path.exists():
+        raise DatapathError(f"{path} is missing: run `make -C kernel`")
+    lib = _library()
+    with _messages(lib) as messages, _opened(lib, path) as obj:
+        _load(lib, obj, reuse, messages)
+        return Loaded(dict(_maps(lib, obj)), dict(_programs(lib, obj, frozenset())), False)
+
+
+def _load(lib: ctypes.CDLL, obj: int, reuse: Mapping[str, int], messages: list[str]) -> None:
+    for name, fd in reuse.items():
+        found = lib.bpf_object__find_map_by_name(obj, name.encode())
+        if not found or lib.bpf_map__reuse_fd(found, fd) < 0:
+            raise DatapathError(f"the pinned {name} does not fit this version")
+    if (failed := lib.bpf_object__load(obj)) < 0:
+        tail = "\n".join("".join(messages).splitlines()[-_LOG_LINES:])
+        raise bpf.BpfError("load of the kernel programs", -failed, tail)
 
 
 def _library() -> ctypes.CDLL:
@@ -198,7 +212,7 @@ def _programs(
         kind = ProgType(lib.bpf_program__type(found))
         expected = lib.bpf_program__expected_attach_type(found)
         # The attach call of these two says where.
-        elsewhere = kind in (ProgType.SCHED_CLS, ProgType.SOCKET_FILTER)
+        elsewhere = kind in (ProgType.SCHED_CLS, ProgType.SOCKET_FILTER, ProgType.SYSCALL)
         attach = None if elsewhere else AttachType(expected)
         yield name, bpf.program_of(_keep(lib.bpf_program__fd(found)), name, attach)
 

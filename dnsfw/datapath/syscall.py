@@ -25,6 +25,7 @@ _ENOTSUPP = 524  # the kernel's own: not in errno(3)
 
 
 class Cmd(IntEnum):
+    MAP_CREATE = 0
     MAP_LOOKUP = 1
     MAP_UPDATE = 2
     MAP_DELETE = 3
@@ -46,9 +47,11 @@ class Cmd(IntEnum):
 class MapType(IntEnum):
     HASH = 1
     ARRAY = 2
+    PROG_ARRAY = 3
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     LPM_TRIE = 11
+    ARRAY_OF_MAPS = 12
     SK_STORAGE = 24
     RINGBUF = 27
 
@@ -56,9 +59,11 @@ class MapType(IntEnum):
 class ProgType(IntEnum):
     SOCKET_FILTER = 1
     SCHED_CLS = 3
+    XDP = 6
     CGROUP_SKB = 8
     CGROUP_SOCK = 9
     CGROUP_SOCK_ADDR = 18
+    SYSCALL = 31
 
 
 class AttachType(IntEnum):
@@ -75,6 +80,7 @@ class AttachType(IntEnum):
     CGROUP_UDP6_RECVMSG = 20
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
+    XDP = 37
     TCX_INGRESS = 46
     TCX_EGRESS = 47
 

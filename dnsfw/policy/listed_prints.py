@@ -15,13 +15,13 @@ from struct import Struct
 from typing import Protocol
 
 from dnsfw.model import abi
-from dnsfw.policy.buckets import UNIT, Buckets, buckets_for
+from dnsfw.policy.buckets import SLOTS, UNIT, Buckets, buckets_for
 from dnsfw.policy.lists.table import Table
 from dnsfw.policy.siphash import Key, begin, end, more
 
 __all__ = [
     "FIRST_CLASS", "PASS", "STOP", "Builder", "Damaged", "Listed", "Member", "PlainBuilder",
-    "build", "empty", "wanted",
+    "build", "empty", "spill", "wanted",
 ]  # fmt: skip
 
 STOP = 1  # the class of suffixes at and below which Python decides, for every role
@@ -75,6 +75,12 @@ class PlainBuilder:
             mark = end(states[-1])
             new += self._buckets.put(mark, join(self._buckets.find(mark)))
         return new
+
+
+def spill(table: memoryview, mark: tuple[int, int], join: Join) -> None:
+    """Put a new suffix into a whole table, head and all, where its buckets have no room."""
+    with table[UNIT:] as body, body.cast("Q") as slots:
+        Buckets(slots, len(slots) // SLOTS).put(mark, join(0))
 
 
 class _Classes:
