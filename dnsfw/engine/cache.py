@@ -11,14 +11,13 @@ together, and who has the most makes room: junk pushes out nobody else's answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from cachetools import TLRUCache
-
 from dnsfw.engine.effects import Note
 from dnsfw.engine.facts import Facts
+from dnsfw.engine.kept import Kept
 from dnsfw.engine.limits import FAILURE_MIN, QUESTION_FAILURE_MAX, Limits
 from dnsfw.engine.replies import Replies
 from dnsfw.model import Nanos, RoleId
@@ -57,99 +56,79 @@ Value = TypeVar("Value")
 class _Store(Generic[Value]):
     """A bounded table with one part a role; the largest part gives way."""
 
-    def __init__(
-        self,
-        size: int,
-        until: Callable[[Value], int],
-        clock: Callable[[], int],
-        cost: Callable[[Value], int] | None = None,
-    ) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self._until = until
-        self._clock = clock
-        self._cost = cost
-        self._parts: dict[RoleId, TLRUCache[CacheKey, Value]] = {}
+        self._parts: dict[RoleId, Kept[CacheKey, Value]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._parts.values()))
 
     @property
     def used(self) -> int:
-        return int(sum(part.currsize for part in self._parts.values()))
+        return sum(part.cost for part in self._parts.values())
 
-    def get(self, key: CacheKey) -> Value | None:
+    def get(self, key: CacheKey, now: Nanos) -> Value | None:
         part = self._parts.get(key.role)
-        return None if part is None else part.get(key)
+        return None if part is None else part.get(key, now)
 
     def pop(self, key: CacheKey) -> None:
         if (part := self._parts.get(key.role)) is not None:
-            part.pop(key, None)
+            part.pop(key)
 
-    def put(self, key: CacheKey, value: Value) -> None:
+    def put(self, key: CacheKey, value: Value, until: Nanos, cost: int, now: Nanos) -> None:
         part = self._parts.get(key.role)
         if part is None:
-            part = self._parts[key.role] = TLRUCache(
-                self.size, lambda _key, held, _now: self._until(held), self._clock, self._cost
-            )
-        part[key] = value
+            part = self._parts[key.role] = Kept(self.size)
+        part.put(key, value, until, cost, now)
         if len(self._parts) > 1 and self.used > self.size:
-            self._make_room()
+            self._make_room(now)
 
     def keep(self, roles: Container[RoleId]) -> None:
         """Forget what roles knew that are no more."""
         self._parts = {role: part for role, part in self._parts.items() if role in roles}
 
-    def _make_room(self) -> None:
+    def _make_room(self, now: Nanos) -> None:
         for part in self._parts.values():
-            part.expire()
+            part.expire(now)
         while self.used > self.size:
-            max(self._parts.values(), key=lambda part: part.currsize).popitem()
+            max(self._parts.values(), key=lambda part: part.cost).drop()
 
 
 class Cache:
     """Positive facts, negative facts and failures, each bounded by itself."""
 
     def __init__(self, limits: Limits) -> None:
-        self._now = Nanos(0)
-        self._positive = self._facts(limits.answer_bytes)
-        self._negative = self._facts(limits.negative_bytes)
-        self._failures: _Store[_Failure] = _Store(
-            limits.failures, lambda failure: failure.until + failure.step, self._clock
-        )
-
-    def _facts(self, size: int) -> _Store[Facts]:
-        return _Store(size, lambda facts: facts.expires, self._clock, lambda facts: facts.cost)
-
-    def _clock(self) -> int:
-        return self._now
+        self._positive: _Store[Facts] = _Store(limits.answer_bytes)
+        self._negative: _Store[Facts] = _Store(limits.negative_bytes)
+        self._failures: _Store[_Failure] = _Store(limits.failures)
 
     def get(self, key: CacheKey, now: Nanos) -> Facts | None:
-        self._now = now
-        return self._positive.get(key) or self._negative.get(key)
+        return self._positive.get(key, now) or self._negative.get(key, now)
 
     def put(self, key: CacheKey, facts: Facts, now: Nanos) -> None:
-        self._now = now
         self._failures.pop(key)
-        self._positive.pop(key)
-        self._negative.pop(key)
-        store = self._negative if facts.negative else self._positive
-        if now < facts.expires and facts.cost <= store.size // _LARGEST_SHARE:
-            store.put(key, facts)
+        negative = facts.negative
+        (self._positive if negative else self._negative).pop(key)
+        store, cost = self._negative if negative else self._positive, facts.cost
+        if cost <= store.size // _LARGEST_SHARE:
+            store.put(key, facts, facts.expires, cost, now)
+        else:
+            store.pop(key)
 
     def failure(self, key: CacheKey, now: Nanos) -> Ede | None:
         """How the question failed, so recently that nobody is asked again (RFC 9520)."""
-        self._now = now
-        failure = self._failures.get(key)
+        failure = self._failures.get(key, now)
         return failure.ede if failure is not None and now < failure.until else None
 
     def remember_failure(self, key: CacheKey, ede: Ede, now: Nanos) -> None:
         """Each failure in a row is remembered twice as long as the one before it."""
-        self._now = now
-        last = self._failures.get(key)
+        last = self._failures.get(key, now)
         if last is not None and now < last.until:
             return  # the same failure, told to one more client
         step = min(2 * last.step, QUESTION_FAILURE_MAX) if last else FAILURE_MIN
-        self._failures.put(key, _Failure(Nanos(now + step), step, ede))
+        # Kept for as long again, so that another one in a row is known to be that.
+        held = _Failure(Nanos(now + step), step, ede)
+        self._failures.put(key, held, Nanos(now + 2 * step), 1, now)
 
     def keep(self, roles: Container[RoleId]) -> None:
         """Forget what was told to roles that are no more."""
