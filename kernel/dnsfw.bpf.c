@@ -2,6 +2,7 @@
 /* Every program of dnsfw in one object: they share the tables. The packet's
  * path through them is drawn in README.md; one file a hook.
  */
+#include "answers.bpf.h"
 #include "asker.bpf.h"
 #include "bind.bpf.h"
 #include "cgroup_egress.bpf.h"
@@ -12,6 +13,7 @@
 #include "tc_guest.bpf.h"
 #include "tc_ingress.bpf.h"
 #include "tc_lo.bpf.h"
+#include "xdp.bpf.h"
 
 #ifndef DNSFW_BCC
 char LICENSE[] SEC("license") = "GPL";

@@ -38,6 +38,8 @@ static __always_inline int judge_edge_out(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
 
+	if (is_answer(skb))
+		return TC_NEXT;
 	read_packet(skb, &p, from, !skb->ingress_ifindex);
 	if (!skb->ingress_ifindex && dnsfw_leave(skb, &p) == TC_DROP)
 		return TC_DROP;

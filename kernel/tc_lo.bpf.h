@@ -30,7 +30,9 @@ int dnsfw_tc_lo(struct __sk_buff *skb)
 	if (lies_over_lo(&p, &s) &&
 	    refuse(&p, &s, DNSFW_SPOOFED, DNSFW_HOOK_TC_EGRESS))
 		return TC_DROP;
-	if (!p.malformed && to_listener(&p))
+	if (!p.malformed && to_listener(&p)) {
 		skb->mark = s.role;
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_LO);
+	}
 	return TC_NEXT;
 }

@@ -40,6 +40,13 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_settings": (4, abi.Settings.SIZE),
     "dnsfw_own": (4, 4),
     "dnsfw_socks": (4, abi.Sock.SIZE),
+    "dnsfw_dns": (4, abi.Dns.SIZE),
+    "dnsfw_answers": (abi.NameKey.SIZE, abi.Answer.SIZE),
+    "dnsfw_answers_big": (abi.NameKey.SIZE, abi.AnswerBig.SIZE),
+    "dnsfw_answers_long": (abi.LongKey.SIZE, abi.AnswerBig.SIZE),
+    "dnsfw_stages": (4, 4),
+    "dnsfw_falls": (4, 8),
+    "dnsfw_role_answers": (4, abi.RoleAnswers.SIZE),
     "dnsfw_events": (0, 0),
     "dnsfw_counters": (4, abi.Counter.SIZE),
     "dnsfw_role_counters": (4, abi.Counter.SIZE),
@@ -74,12 +81,20 @@ PROGRAMS = (
     "dnsfw_bind6",
     "dnsfw_asker",
     "dnsfw_share",
+    "dnsfw_answer_lo",
+    "dnsfw_answer_in",
+    "dnsfw_answer_in_l3",
+    "dnsfw_answer_inside",
+    "dnsfw_answer_xdp",
 )
 
 
 # Those of devices: the verifier needs two thirds of its time for them.
 DEVICE_PROGRAMS = tuple(
-    name for name in PROGRAMS if name.startswith(("dnsfw_tc_", "dnsfw_guest_", "dnsfw_edge_"))
+    name
+    for name in PROGRAMS
+    if name.startswith(("dnsfw_tc_", "dnsfw_guest_", "dnsfw_edge_", "dnsfw_answer_"))
+    and name != "dnsfw_answer_lo"
 )
 
 

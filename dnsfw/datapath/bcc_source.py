@@ -17,15 +17,19 @@ from dnsfw.errors import DatapathError
 _MAIN = "dnsfw.bpf.c"
 _NO_PREALLOC = "BPF_F_NO_PREALLOC"
 _INHERITED = "BPF_F_NO_PREALLOC | BPF_F_CLONE"
+_ARRAYS = {"ARRAY": "array", "SHARED": "array", "PERCPU": "percpu_array"}
+_FLAGS = {"HASH": _NO_PREALLOC, "LPM": _NO_PREALLOC, "SHARED": "BPF_F_MMAPABLE"}
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 # BCC's own prelude has these, and the kernel's <linux/bpf.h> is not the one for programs.
 _SYSTEM_INCLUDE = re.compile(r"^#include <(linux/bpf|bpf/bpf_helpers|stdbool)\.h>$", re.MULTILINE)
 _PROGRAM = re.compile(r'^PROG\("([^"]+)"\)\s*int (\w+)\(', re.MULTILINE)
-_TABLE = re.compile(r"^MAP_(HASH|LRU|LPM|ARRAY|PERCPU|SOCKET|RING)\(([^)]*)\);", re.MULTILINE)
+_KINDS = "HASH|LRU|LPM|ARRAY|SHARED|PERCPU|STAGES|SOCKET|RING"
+_TABLE = re.compile(rf"^MAP_({_KINDS})\(([^)]*)\);", re.MULTILINE)
 _CALLS = (
     (re.compile(r"\bmap_get\((\w+),\s*"), r"\1.lookup("),
     (re.compile(r"\bmap_put\((\w+),\s*"), r"\1.update("),
     (re.compile(r"\bmap_del\((\w+),\s*"), r"\1.delete("),
+    (re.compile(r"\bstage_call\((\w+),\s*"), r"\1.call("),
     (re.compile(r"\bsocket_get\((\w+),\s*([^()]*)\)"), r"\1.sk_storage_get(\2, 0, 0)"),
     (re.compile(r"\bsocket_make\((\w+),\s*([^()]*)\)"), r"\1.sk_storage_get(\2, 0, 1)"),
     (re.compile(r"\bring_reserve\((\w+),\s*"), r"\1.ringbuf_reserve("),
@@ -49,6 +53,7 @@ _SECTIONS: Mapping[str, tuple[ProgType, AttachType | None]] = {
     "cgroup_skb/ingress": (ProgType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),
     "socket": (ProgType.SOCKET_FILTER, None),
     "tc": (ProgType.SCHED_CLS, None),
+    "xdp": (ProgType.XDP, AttachType.XDP),
 }
 # BCC's BPF_RINGBUF_OUTPUT, which takes no path of a pinned one.
 _RING = """\
@@ -120,11 +125,12 @@ def _table(kind: str, arguments: list[str], pinned: Mapping[str, Path]) -> str:
         return _RING.format(name=name, pin=pin, size=int(Limit.EVENTS_BYTES))
     if kind == "SOCKET":
         return f'BPF_F_TABLE("sk_storage{pin}", int, {arguments[1]}, {name}, 0, {_INHERITED});'
-    if kind in {"ARRAY", "PERCPU"}:
-        bcc = "array" if kind == "ARRAY" else "percpu_array"
-        key, value, size = "__u32", arguments[1], arguments[2]
+    if kind == "STAGES":
+        return f'BPF_F_TABLE("prog{pin}", __u32, __u32, {name}, {arguments[1]}, 0);'
+    if kind in _ARRAYS:
+        bcc, key, value, size = _ARRAYS[kind], "__u32", arguments[1], arguments[2]
     else:
         bcc = {"HASH": "hash", "LRU": "lru_hash", "LPM": "lpm_trie"}[kind]
         _, key, value, size = arguments
-    flags = _NO_PREALLOC if kind in {"HASH", "LPM"} else "0"
+    flags = _FLAGS.get(kind, "0")
     return f'BPF_F_TABLE("{bcc}{pin}", {key}, {value}, {name}, {size}, {flags});'

@@ -28,6 +28,15 @@ static __always_inline bool was_judged(struct __sk_buff *skb)
 			   role_of_device(skb->ifindex)));
 }
 
+/* A reply that answer_guest() made, on its way back: it belongs to a query that
+ * was judged. No guest brings this bit along: links between namespaces wipe
+ * marks.
+ */
+static __always_inline bool is_answer(struct __sk_buff *skb)
+{
+	return skb->mark & DNSFW_MARK_ANSWERED;
+}
+
 /* A frame that leaves, once it is read */
 STAGE int dnsfw_leave(struct __sk_buff *skb, const struct packet *p)
 {

@@ -20,6 +20,9 @@
  *                                      with F = BPF_F_NO_PREALLOC
  *   MAP_ARRAY(n, V, max)               BPF_TABLE("array", __u32, V, n, max)
  *   MAP_PERCPU(n, V, max)              BPF_TABLE("percpu_array", __u32, V, ..)
+ *   MAP_SHARED(n, V, max)              BPF_F_TABLE("array", __u32, V, n, max,
+ *                                      BPF_F_MMAPABLE)
+ *   MAP_STAGES(n, max)                 BPF_PROG_ARRAY(n, max)
  *   MAP_SOCKET(n, V)                   BPF_F_TABLE("sk_storage", int, V, n, 0,
  *                                      BPF_F_NO_PREALLOC | BPF_F_CLONE)
  *   MAP_RING(n, bytes)                 BPF_RINGBUF_OUTPUT(n, bytes / 4096)
@@ -30,6 +33,7 @@
  *   map_get(n, k)                      n.lookup(k)
  *   map_put(n, k, v)                   n.update(k, v)
  *   map_del(n, k)                      n.delete(k)
+ *   stage_call(n, ctx, i)              n.call(ctx, i)
  *   socket_get(n, sk)                  n.sk_storage_get(sk, 0, 0)
  *   socket_make(n, sk)                 n.sk_storage_get(sk, 0, 1)
  *   inner_get(p, k)                    bpf_map_lookup_elem(p, k): of the array
@@ -72,6 +76,10 @@
 	MAP_OF(BPF_MAP_TYPE_ARRAY, name, __u32, V, max, 0)
 #define MAP_PERCPU(name, V, max)					\
 	MAP_OF(BPF_MAP_TYPE_PERCPU_ARRAY, name, __u32, V, max, 0)
+#define MAP_SHARED(name, V, max)					\
+	MAP_OF(BPF_MAP_TYPE_ARRAY, name, __u32, V, max, BPF_F_MMAPABLE)
+#define MAP_STAGES(name, max)						\
+	MAP_OF(BPF_MAP_TYPE_PROG_ARRAY, name, __u32, __u32, max, 0)
 #define MAP_SOCKET(name, V)						\
 	MAP_OF(BPF_MAP_TYPE_SK_STORAGE, name, int, V, 0,		\
 	       BPF_F_NO_PREALLOC | BPF_F_CLONE)
@@ -100,6 +108,7 @@
 #define map_get(name, key) bpf_map_lookup_elem(&name, key)
 #define map_put(name, key, value) bpf_map_update_elem(&name, key, value, BPF_ANY)
 #define map_del(name, key) bpf_map_delete_elem(&name, key)
+#define stage_call(name, ctx, i) bpf_tail_call(ctx, &name, i)
 #define socket_get(name, sk) bpf_sk_storage_get(&name, sk, 0, 0)
 #define socket_make(name, sk)						\
 	bpf_sk_storage_get(&name, sk, 0, BPF_SK_STORAGE_GET_F_CREATE)
@@ -113,6 +122,7 @@
 #endif /* DNSFW_BCC */
 
 #include "abi.h"
+#include "abi_dns.h"
 
 #ifndef DNSFW_BCC
 #define HAS_NETNS_COOKIE dnsfw_has_netns_cookie
@@ -160,6 +170,18 @@ MAP_SOCKET(dnsfw_taken, struct dnsfw_taken);
 MAP_LRU(dnsfw_askers, __u64, __u32, DNSFW_MAX_ASKERS);
 /* the roles whose sockets asked in other namespaces: cookie | role << 56 */
 MAP_LRU(dnsfw_asked, __u64, __u8, DNSFW_MAX_ASKERS);
+
+/* answers that the kernel gives; written by the daemon */
+MAP_SHARED(dnsfw_dns, struct dnsfw_dns, 1);
+MAP_HASH(dnsfw_answers, struct dnsfw_name_key, struct dnsfw_answer,
+	 DNSFW_MAX_ANSWERS);
+MAP_HASH(dnsfw_answers_big, struct dnsfw_name_key, struct dnsfw_answer_big,
+	 DNSFW_MAX_ANSWERS_BIG);
+MAP_HASH(dnsfw_answers_long, struct dnsfw_long_key, struct dnsfw_answer_big,
+	 DNSFW_MAX_ANSWERS_LONG);
+MAP_STAGES(dnsfw_stages, DNSFW_MAX_STAGES);
+MAP_PERCPU(dnsfw_falls, __u64, DNSFW_FALL_COUNT);
+MAP_PERCPU(dnsfw_role_answers, struct dnsfw_role_answers, DNSFW_MAX_ROLES);
 
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);

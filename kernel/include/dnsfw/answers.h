@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* From a query on the desk to its reply in the same place. The daemon wrote the
+ * reply's bytes (datapath/answers.py); here they get the query's id, question
+ * and flags, TTLs of now, an OPT if the query had one, and headers with their
+ * checksums: what wire/reply.py's Template.render makes.
+ */
+#ifndef DNSFW_ANSWERS_H
+#define DNSFW_ANSWERS_H
+
+#include "dns.h"
+
+enum {
+	OPT_MASK = 255,		/* an OPT with the longest Extended DNS Error */
+	HOPS = 64,		/* a reply's TTL, as Linux sends */
+	DONT_FRAGMENT = 0x4000,
+	NOT_OURS = DNSFW_FALL_COUNT,
+};
+
+/* A copy of an entry, made on the desk, that no writer disturbed: data goes
+ * behind the question. @most and @room are constants of the table.
+ */
+static __always_inline enum dnsfw_fall
+copy_answer(struct desk *d, const struct query *q,
+	    const struct dnsfw_answer_head *head, const __u16 *ttl_at,
+	    const __u8 *data, const __u32 most, const __u32 room)
+{
+	__u64 end = within(q->end, QUESTION_END_MASK), ttls, bytes, i;
+	const word64 *from = (const word64 *)head;
+	__u64 sum = q->seal, factor = q->factor, seal = from[0], word;
+	word64 *to = (word64 *)&d->head;
+
+#pragma unroll
+	for (i = 2; i < sizeof(*head) / 8; i++) {
+		word = from[i];
+		to[i] = word;
+		seal_word(sum, factor, word);
+	}
+	ttls = d->head.ttls;
+	from = (const word64 *)ttl_at;
+	to = (word64 *)d->ttl_at;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < most / 4; i++) {
+		plain(i);
+		if (i * 4 >= ttls)
+			break;
+		word = from[i];
+		to[i] = word;
+		seal_word(sum, factor, word);
+	}
+	bytes = d->head.tail + d->head.opt;
+	from = (const word64 *)data;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < room / 8; i++) {
+		plain(i);
+		if (i * 8 >= bytes)
+			break;
+		word = from[i];
+		at64(d->frame + end + i * 8) = word;
+		seal_word(sum, factor, word);
+	}
+	keep(d);	/* every way out of the loops goes on as one */
+	return sum == seal ? DNSFW_ANSWERED : DNSFW_FALL_CHANGED;
+}
+
+/* What the policy refuses without having been asked before: then the desk's key
+ * is that of a template, sealed.
+ */
+static __always_inline bool
+refuse_by_suffix(struct desk *d, struct query *q, const struct dnsfw_dns *dns)
+{
+	return false;
+}
+
+static __always_inline enum dnsfw_fall
+find_long(struct desk *d, const struct query *q)
+{
+	struct dnsfw_answer_big *big;
+
+	big = map_get(dnsfw_answers_long, &d->key);
+	if (!big)
+		return DNSFW_FALL_MISS;
+	big->head.hits++;
+	return copy_answer(d, q, &big->head, big->ttl_at, big->data,
+			   DNSFW_BIG_TTLS, DNSFW_BIG_DATA);
+}
+
+/* A short name's; most entries are small */
+static __always_inline enum dnsfw_fall
+find_short(struct desk *d, const struct query *q)
+{
+	struct dnsfw_name_key *key = (struct dnsfw_name_key *)&d->key;
+	struct dnsfw_answer_big *big;
+	struct dnsfw_answer *small;
+
+	small = map_get(dnsfw_answers, key);
+	if (small) {
+		small->head.hits++;
+		return copy_answer(d, q, &small->head, small->ttl_at,
+				   small->data, DNSFW_SMALL_TTLS,
+				   DNSFW_SMALL_DATA);
+	}
+	big = map_get(dnsfw_answers_big, key);
+	if (!big)
+		return DNSFW_FALL_MISS;
+	big->head.hits++;
+	return copy_answer(d, q, &big->head, big->ttl_at, big->data,
+			   DNSFW_BIG_TTLS, DNSFW_BIG_DATA);
+}
+
+static __always_inline enum dnsfw_fall
+find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
+	    __u64 now)
+{
+	enum dnsfw_fall found;
+
+	found = q->name <= DNSFW_SHORT_NAME ? find_short(d, q) :
+					      find_long(d, q);
+	if (found == DNSFW_FALL_MISS && dns->refusals &&
+	    refuse_by_suffix(d, q, dns))
+		found = find_short(d, q);
+	if (found)
+		return found;
+	keep(d);
+	if (now >= d->head.until)
+		return DNSFW_FALL_EXPIRED;
+	if (d->head.epoch != dns->epoch)
+		return DNSFW_FALL_EPOCH;
+	return DNSFW_ANSWERED;
+}
+
+/* The TTLs of @seconds later, none below 0 */
+static __always_inline void
+age_ttls(struct desk *d, __u64 end, __u32 seconds)
+{
+	__u64 ttls = d->head.ttls, at, i;
+	__u32 ttl;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < DNSFW_BIG_TTLS; i++) {
+		plain(i);
+		if (i >= ttls)
+			break;
+		at = d->ttl_at[i];
+		if (at > DNSFW_BIG_DATA - 4)
+			break;
+		ttl = host32(at32(d->frame + end + at));
+		ttl = ttl > seconds ? ttl - seconds : 0;
+		at32(d->frame + end + at) = host32(ttl);
+	}
+}
+
+/* Truncated: the OPT moves to where the records were, forward word by word,
+ * which is right because they are longer than a word.
+ */
+static __always_inline void
+drop_records(struct desk *d, __u64 end, __u64 tail)
+{
+	__u64 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < (OPT_MASK + 1) / 8; i++) {
+		plain(i);
+		at64(d->frame + end + i * 8) =
+			at64(d->frame + end + tail + i * 8);
+	}
+}
+
+/* What stands behind the question becomes the reply's; returns the message's
+ * bytes.
+ */
+static __always_inline __u32
+finish_message(struct desk *d, const struct query *q, __u64 now)
+{
+	__u64 answers = d->head.answers, authority = d->head.authority;
+	__u64 end = within(q->end, QUESTION_END_MASK), tail, opt;
+	__u64 dns = within(q->dns, HEAD_MASK), question = end - dns;
+	__u8 *head = d->frame + dns;
+	__u16 flags;
+
+	tail = within(d->head.tail, REPLY_MASK);
+	opt = q->opt ? within(d->head.opt, OPT_MASK) : 0;
+	flags = (q->opt ? d->head.flags : d->head.bare_flags) |
+		(q->flags & (DNS_RD | DNS_CD));
+	if (d->head.ad && (q->dnssec || (q->flags & DNS_AD)))
+		flags |= DNS_AD;
+	if (question + tail + opt > q->limit) {
+		flags |= DNS_TC;
+		drop_records(d, end, tail);
+		answers = authority = tail = 0;
+	} else if (d->head.ttls && now > d->head.born) {
+		/* rounded up: a client must not keep it past its end */
+		age_ttls(d, end, (now - d->head.born + SECOND - 1) / SECOND);
+	}
+	if (q->dnssec)
+		d->frame[end + tail + 7] |= OPT_DO;
+	at16(head + 2) = host16(flags);
+	at16(head + 6) = host16(answers);
+	at16(head + 8) = host16(authority);
+	return question + tail + opt;
+}
+
+static __always_inline __u64 add_words(__u64 sum, __u64 word)
+{
+	return sum + (word & 0xffffffff) + (word >> 32);
+}
+
+static __always_inline __u16 fold_sum(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Of @bytes from @at on, to be folded. Past them lie at least 8 zeros. */
+static __always_inline __u64
+sum_of(const struct desk *d, __u64 at, __u64 bytes)
+{
+	__u64 sum = 0, i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < (UDP_BYTES + DNSFW_MAX_REPLY + 7) / 8; i++) {
+		plain(i);
+		if (i * 8 >= bytes)
+			break;
+		sum = add_words(sum, at64(d->frame + at + i * 8));
+	}
+	return sum;
+}
+
+/* The pseudo header of RFC 768 and RFC 8200, 8.1. IPv4's mapped form adds an
+ * ffff, which is nothing in this arithmetic.
+ */
+static __always_inline __u64
+pseudo_sum(const struct query *q, __u32 bytes)
+{
+	const word64 *a = (const word64 *)&q->src, *b = (const word64 *)&q->dst;
+	__u64 sum = host16(PROTO_UDP) + (__u64)host16(bytes);
+
+	sum = add_words(add_words(sum, a[0]), a[1]);
+	return add_words(add_words(sum, b[0]), b[1]);
+}
+
+static __always_inline void write_ip4(struct ip4_header *h, __u32 bytes)
+{
+	__u32 src = h->src;
+	const word64 *words = (const word64 *)h;
+
+	h->version_words = 0x45;
+	h->tos = 0;
+	h->bytes = host16(bytes);
+	h->id = 0;	/* never fragmented: RFC 6864, 4.1 */
+	h->frag = host16(DONT_FRAGMENT);
+	h->ttl = HOPS;
+	h->proto = PROTO_UDP;
+	h->check = 0;
+	h->src = h->dst;
+	h->dst = src;
+	keep(h);
+	h->check = ~fold_sum(add_words(add_words(h->dst, words[0]), words[1]));
+}
+
+static __always_inline void
+write_ip6(struct ip6_header *h, const struct query *q, __u32 bytes)
+{
+	h->version_flow = host32(6 << 28);
+	h->payload = host16(bytes);
+	h->next = PROTO_UDP;
+	h->hops = HOPS;
+	h->src = q->dst;
+	h->dst = q->src;
+}
+
+/* Who asked is the one who is told */
+static __always_inline void swap_ether(struct desk *d)
+{
+	__u32 far = at32(d->frame), near = at32(d->frame + 6);
+	__u16 end = at16(d->frame + 4);
+
+	at32(d->frame) = near;
+	at16(d->frame + 4) = at16(d->frame + 10);
+	at32(d->frame + 6) = far;
+	at16(d->frame + 10) = end;
+}
+
+/* Headers around a message of @bytes; returns those of the frame. @ip is a
+ * constant.
+ */
+static __always_inline __u32
+finish_frame(struct desk *d, const struct query *q, __u64 bytes,
+	     const __u32 ip)
+{
+	__u64 at = within(q->dns - UDP_BYTES, HEAD_MASK);
+	__u64 dns = at + UDP_BYTES, udp = bytes + UDP_BYTES;
+	word16 *h = (word16 *)(d->frame + at);
+	__u64 sum = pseudo_sum(q, udp);
+	__u16 check;
+
+	if (ip)
+		swap_ether(d);
+	keep(d);
+	if (q->family == 4)
+		write_ip4((struct ip4_header *)(d->frame + ip),
+			  udp + IP4_BYTES);
+	else
+		write_ip6((struct ip6_header *)(d->frame + ip), q, udp);
+	keep(d);
+	h[0] = host16(q->dport);
+	h[1] = host16(q->sport);
+	h[2] = host16(udp);
+	h[3] = 0;
+	at64(d->frame + dns + bytes) = 0;
+	if (q->partial) {
+		h[3] = fold_sum(sum);
+		return dns + bytes;
+	}
+	check = ~fold_sum(sum + sum_of(d, at, udp));
+	h[3] = check ? check : 0xffff;
+	return dns + bytes;
+}
+
+/* A listener of ours has the address; a wildcard's are those of this host.
+ * @here: this address is one.
+ */
+static __always_inline bool is_listener(const struct query *q, bool here)
+{
+	struct dnsfw_listener_key key = {};
+
+	key.netns = q->netns;
+	key.addr = q->dst;
+	key.port = q->dport;
+	if (map_get(dnsfw_listeners, &key))
+		return true;
+	if (!here)
+		return false;
+	__builtin_memset(&key.addr, 0, sizeof(key.addr));
+	return map_get(dnsfw_listeners, &key) != 0;
+}
+
+/* From a wire, as comes_to_listener() */
+static __always_inline bool comes_to_us(const struct query *q)
+{
+	const struct dnsfw_settings *set = settings();
+
+	return set && q->dport == set->dns_port && !is_loopback(&q->dst) &&
+	       is_listener(q, is_local(q->netns, &q->dst));
+}
+
+/* 0.0.0.0/8, 127.0.0.0/8, groups; ::/16, groups */
+static __always_inline bool answers_nobody(const struct query *q)
+{
+	__u8 first = q->family == 4 ? q->src.b[12] : q->src.b[0];
+
+	if (q->family == 4)
+		return !first || first == 127 || first >= 224;
+	return first == 0xff || (!first && !q->src.b[1]);
+}
+
+/* From a wire: a frame of one sender, whole. A sender whose own device or peer
+ * completes checksums (veth) has only begun this one, and gets a reply with one
+ * that is begun, too.
+ */
+static __always_inline enum dnsfw_fall
+may_reply(struct desk *d, struct query *q, const __u32 ip)
+{
+	__u64 pseudo, at, bytes;
+
+	if ((ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q))
+		return DNSFW_FALL_SOURCE;
+	if (!q->check)
+		return q->family == 4 ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;
+	at = within(q->dns - UDP_BYTES, HEAD_MASK);
+	bytes = within(q->bytes, QUERY_MASK) + UDP_BYTES;
+	pseudo = pseudo_sum(q, bytes);
+	at64(d->frame + at + bytes) = 0;
+	if (fold_sum(pseudo + sum_of(d, at, bytes)) == 0xffff)
+		return DNSFW_ANSWERED;
+	q->partial = q->check == fold_sum(pseudo);
+	keep(d);
+	return q->partial ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;
+}
+
+/* The role may ask: somebody set it, and nothing is locked down */
+static __always_inline enum dnsfw_fall may_ask(__u32 role)
+{
+	const struct dnsfw_role *row;
+
+	row = map_get(dnsfw_roles, &role);
+	if (!row || !role || !row->configured)
+		return DNSFW_FALL_ROLE;
+	return row->lockdown ? DNSFW_FALL_LOCKDOWN : DNSFW_ANSWERED;
+}
+
+/* What became of a query to us */
+static __always_inline void
+count_answer(__u32 role, __u32 fall)
+{
+	struct dnsfw_role_answers *mine;
+	__u64 *count;
+
+	if (fall == NOT_OURS)
+		return;
+	count = map_get(dnsfw_falls, &fall);
+	if (count)
+		*count += 1;
+	mine = map_get(dnsfw_role_answers, &role);
+	if (!mine)
+		return;
+	if (fall == DNSFW_ANSWERED)
+		mine->answered++;
+	else if (fall == DNSFW_REFUSED)
+		mine->refused++;
+	else
+		mine->fell++;
+}
+
+/* The query on the desk is to us and @q->role's. Its reply takes its place, and
+ * *@length becomes the frame's. @ip, a constant: where the IP header begins.
+ */
+static __always_inline enum dnsfw_fall
+answer_query(struct desk *d, struct query *q, const __u32 ip, __u32 *length)
+{
+	const struct dnsfw_dns *dns;
+	enum dnsfw_fall fall;
+	__u64 bytes, now;
+
+	dns = dns_settings();
+	if (!dns || !dns->answers)
+		return DNSFW_FALL_OFF;
+	fall = may_ask(q->role);
+	if (fall)
+		return fall;
+	fall = read_query(d, q, dns->seal_seed);
+	if (fall)
+		return fall;
+	now = bpf_ktime_get_boot_ns();
+	fall = find_answer(d, q, dns, now);
+	if (fall)
+		return fall;
+	bytes = finish_message(d, q, now);
+	keep(d);
+	bytes = within(bytes, REPLY_MASK);
+	*length = finish_frame(d, q, bytes, ip);
+	return d->head.refusal ? DNSFW_REFUSED : DNSFW_ANSWERED;
+}
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A query that the kernel may answer: the plain one that everybody sends. It is
+ * read from a copy of its frame, on this CPU's desk, and its reply is written
+ * in its place. Whatever is unusual is Python's.
+ *
+ * The desk is one for each CPU, which is safe because TC and XDP run with
+ * bottom halves off: no program of this kind interrupts another.
+ */
+#ifndef DNSFW_DNS_H
+#define DNSFW_DNS_H
+
+#include "report.h"
+
+enum {
+	ETHER_BYTES = 14,
+	IP4_BYTES = 20,
+	IP6_BYTES = 40,
+	UDP_BYTES = 8,
+	DNS_BYTES = 12,
+	PAIR_BYTES = 4,		/* type and class */
+	MOST_HEAD = ETHER_BYTES + IP6_BYTES + UDP_BYTES,
+	LEAST_QUERY = DNS_BYTES + 1 + PAIR_BYTES,
+	MOST_QUERY = DNS_BYTES + DNSFW_MAX_NAME + PAIR_BYTES + DNSFW_OPT_BYTES,
+	LEAST_FRAME = IP4_BYTES + UDP_BYTES + LEAST_QUERY,
+	MOST_FRAME = MOST_HEAD + MOST_QUERY,
+	MOST_QUESTION_END = MOST_HEAD + MOST_QUERY - DNSFW_OPT_BYTES,
+	HEAD_MASK = 63,
+	QUERY_MASK = 511,
+	QUESTION_END_MASK = 511,
+	REPLY_MASK = 2047,
+	DESK_BYTES = 3072,
+};
+
+enum {
+	DNS_AD = 0x0020,
+	DNS_CD = 0x0010,
+	DNS_RD = 0x0100,
+	DNS_TC = 0x0200,
+	CLASS_IN = 1,
+	OPT_DO = 0x80,		/* in the octet that it stands in */
+};
+
+/* What is known of the query. It lies on the desk, of which the verifier knows
+ * nothing: paths that differ in it meet again.
+ */
+struct query {
+	__u64 netns;
+	struct dnsfw_addr src;
+	struct dnsfw_addr dst;
+	__u64 seal;		/* of the key, so far */
+	__u64 factor;
+	__u32 role;
+	__u16 dns;		/* where in the frame the message begins */
+	__u16 end;		/* of the question */
+	__u16 bytes;		/* of the message */
+	__u16 qtype;
+	__u16 sport;
+	__u16 dport;
+	__u16 check;
+	__u16 flags;
+	__u16 limit;
+	__u8 name;		/* bytes of it */
+	__u8 family;
+	__u8 opt;
+	__u8 dnssec;		/* DO */
+	__u8 partial;		/* its checksum is of the pseudo header alone */
+	__u8 pad;
+};
+
+struct desk {
+	__u8 frame[DESK_BYTES];
+	struct query query;
+	struct dnsfw_long_key key;	/* begins like dnsfw_name_key */
+	struct dnsfw_answer_head head;
+	__u16 ttl_at[DNSFW_BIG_TTLS];
+};
+/* what a loop writes past an end must stay on the desk, too */
+_Static_assert(HEAD_MASK >= MOST_HEAD && QUERY_MASK >= MOST_QUERY, "masks");
+_Static_assert(QUESTION_END_MASK >= MOST_QUESTION_END, "a mask");
+_Static_assert(REPLY_MASK >= DNSFW_MAX_REPLY, "a mask");
+_Static_assert(DESK_BYTES >= QUESTION_END_MASK + REPLY_MASK + 264,
+	       "records, and an OPT that is moved");
+_Static_assert(DESK_BYTES >= HEAD_MASK + REPLY_MASK + 8, "a reply");
+
+MAP_PERCPU(dnsfw_desks, struct desk, 1);
+
+static __always_inline struct desk *desk_of_cpu(void)
+{
+	__u32 zero = 0;
+
+	return map_get(dnsfw_desks, &zero);
+}
+
+static __always_inline const struct dnsfw_dns *dns_settings(void)
+{
+	__u32 zero = 0;
+
+	return map_get(dnsfw_dns, &zero);
+}
+
+/* The frame as numbers: beside bytes, structs and each other */
+typedef __u64 __attribute__((__may_alias__)) word64;
+typedef __u32 __attribute__((__may_alias__)) word32;
+typedef __u16 __attribute__((__may_alias__)) word16;
+#define at64(p) (*(word64 *)(p))
+#define at32(p) (*(word32 *)(p))
+#define at16(p) (*(word16 *)(p))
+
+/* A loop's number as it stands: no pointer that moves in its place, of which the
+ * verifier would not know where it ends.
+ */
+#define plain(i) asm volatile("" : "+r"(i))
+
+/* A bound that the verifier sees and the compiler does not. @mask is all ones,
+ * and no less than the value.
+ */
+static __always_inline __u64 within(__u64 value, const __u64 mask)
+{
+	asm volatile("" : "+r"(value));
+	return value & mask;
+}
+
+/* The same for both ends. The compiler must not make one comparison of the two,
+ * from which the verifier learns nothing.
+ */
+static __always_inline bool
+is_between(__u64 *value, const __u64 least, const __u64 most)
+{
+	__u64 seen = *value;
+
+	asm volatile("" : "+r"(seen));
+	if (seen < least)
+		return false;
+	asm volatile("" : "+r"(seen));
+	if (seen > most)
+		return false;
+	asm volatile("" : "+r"(seen));
+	*value = seen;
+	return true;
+}
+
+/* IPv4 without options, not a fragment, all there */
+static __always_inline bool
+read_ip4(const struct desk *d, __u32 length, const __u32 at, struct query *q)
+{
+	const struct ip4_header *h = (const struct ip4_header *)(d->frame + at);
+	__u32 bytes = host16(h->bytes);
+
+	if (h->version_words != 0x45 || h->proto != PROTO_UDP ||
+	    (h->frag & host16(0xbfff)) || bytes > length - at)
+		return false;
+	map_ip4(&q->src, h->src);
+	map_ip4(&q->dst, h->dst);
+	q->family = 4;
+	q->bytes = bytes - IP4_BYTES;
+	return bytes >= IP4_BYTES + UDP_BYTES + LEAST_QUERY;
+}
+
+static __always_inline bool
+read_ip6(const struct desk *d, __u32 length, const __u32 at, struct query *q)
+{
+	const struct ip6_header *h = (const struct ip6_header *)(d->frame + at);
+	__u32 bytes = host16(h->payload);
+
+	if (host32(h->version_flow) >> 28 != 6 || h->next != PROTO_UDP ||
+	    bytes > length - at - IP6_BYTES || length < at + IP6_BYTES)
+		return false;
+	q->src = h->src;
+	q->dst = h->dst;
+	q->family = 6;
+	q->bytes = bytes;
+	return bytes >= UDP_BYTES + LEAST_QUERY && !is_mapped(&q->src) &&
+	       !is_mapped(&q->dst);
+}
+
+struct udp_header {
+	__u16 sport;
+	__u16 dport;
+	__u16 bytes;
+	__u16 check;
+};
+
+/* Leaves q->bytes as those of the message */
+static __always_inline bool
+read_udp(const struct desk *d, const __u32 at, struct query *q)
+{
+	const struct udp_header *h = (const struct udp_header *)(d->frame + at);
+
+	q->sport = host16(h->sport);
+	q->dport = host16(h->dport);
+	q->check = h->check;
+	q->dns = at + UDP_BYTES;
+	if (host16(h->bytes) != q->bytes)
+		return false;
+	q->bytes -= UDP_BYTES;
+	return q->bytes <= MOST_QUERY && q->sport;
+}
+
+/* Of the IP header at @ip, without extensions */
+static __always_inline __u8 proto_of(const struct desk *d, const __u32 ip)
+{
+	return d->frame[ip] >> 4 == 4 ? d->frame[ip + 9] : d->frame[ip + 6];
+}
+
+/* A datagram of @length bytes on the desk; @ip is where its IP header begins, a
+ * constant of the caller. False where it is none that we read.
+ */
+static __always_inline bool
+read_datagram(const struct desk *d, __u32 length, const __u32 ip,
+	      struct query *q)
+{
+	q->partial = 0;
+	if (d->frame[ip] >> 4 == 4)
+		return (!ip || at16(d->frame + 12) ==
+				       host16(TYPE_IP4)) &&
+		       read_ip4(d, length, ip, q) &&
+		       read_udp(d, ip + IP4_BYTES, q);
+	return (!ip ||
+		at16(d->frame + 12) == host16(TYPE_IP6)) &&
+	       read_ip6(d, length, ip, q) && read_udp(d, ip + IP6_BYTES, q);
+}
+
+/* ASCII capitals of eight octets become small. Octets that say how long a label
+ * is are below 'A', so a whole name folds blindly.
+ */
+static __always_inline __u64 fold(__u64 word)
+{
+	const __u64 ones = 0x0101010101010101ULL;
+	__u64 low = word & (0x7f * ones);
+	__u64 from_a = low + (0x80 - 'A') * ones;
+	__u64 past_z = low + (0x7f - 'Z') * ones;
+
+	return word | ((~word & (from_a ^ past_z) & (0x80 * ones)) >> 2);
+}
+
+/* One word more under the seal; abi_dns.h says how */
+#define seal_word(sum, factor, word)					\
+	do {								\
+		(sum) += ((word) ^ ((word) >> 32)) * (factor);		\
+		(factor) += 2 * DNSFW_SEAL_STEP;			\
+	} while (0)
+
+/* The name, folded, into the key, zero to its end; then the key is sealed.
+ * @room, a constant, is 64 or 256.
+ */
+static __always_inline void
+fold_name(struct desk *d, struct query *q, __u64 name_at, __u64 pair_at,
+	  const __u32 room)
+{
+	__u64 sum = 0, factor = q->factor, word;
+	word64 *key = (word64 *)d->key.name;
+	__u64 i;
+	__u32 pair;
+
+	/* what follows the name makes place for zeros while it is copied */
+	pair = at32(d->frame + pair_at);
+	if (room == DNSFW_SHORT_NAME) {
+#pragma unroll
+		for (i = 0; i < DNSFW_SHORT_NAME / 8; i++)
+			at64(d->frame + pair_at + i * 8) = 0;
+	} else {
+#pragma clang loop unroll(disable)
+		for (i = 0; i < (DNSFW_LONG_NAME - DNSFW_SHORT_NAME) / 8; i++) {
+			plain(i);
+			at64(d->frame + pair_at + i * 8) = 0;
+		}
+	}
+	word = at64(&d->key);
+	seal_word(sum, factor, word);
+	if (room == DNSFW_SHORT_NAME) {
+#pragma unroll
+		for (i = 0; i < DNSFW_SHORT_NAME / 8; i++) {
+			word = fold(at64(d->frame + name_at + i * 8));
+			key[i] = word;
+			seal_word(sum, factor, word);
+		}
+	} else {
+#pragma clang loop unroll(disable)
+		for (i = 0; i < DNSFW_LONG_NAME / 8; i++) {
+			plain(i);
+			word = fold(at64(d->frame + name_at + i * 8));
+			key[i] = word;
+			seal_word(sum, factor, word);
+		}
+	}
+	at32(d->frame + pair_at) = pair;
+	q->seal = sum;
+	q->factor = factor;
+	keep(d);
+}
+
+/* An OPT of version 0 without options, as wire/query.py's peek takes it */
+static __always_inline bool
+read_opt(const struct desk *d, struct query *q, __u64 at)
+{
+	const __u8 *opt = d->frame + at;
+	__u16 size;
+
+	if (opt[0] || at16(opt + 1) != host16(41) ||
+	    at16(opt + 5) || (opt[7] & 0x7f) || opt[8] ||
+	    at16(opt + 9))
+		return false;
+	size = host16(at16(opt + 3));
+	q->opt = 1;
+	q->dnssec = opt[7] >> 7;
+	q->limit = size < DNSFW_MIN_REPLY ? DNSFW_MIN_REPLY :
+		   size > DNSFW_MAX_REPLY ? DNSFW_MAX_REPLY :
+					    size;
+	return true;
+}
+
+/* What the message asks, into @q and the desk's key. The name's length follows
+ * from the message's: that it is made of labels shows when it equals one that
+ * is.
+ */
+static __always_inline enum dnsfw_fall
+read_query(struct desk *d, struct query *q, __u64 seed)
+{
+	const __u8 *head;
+	__u64 dns, name, pair_at, name_at;
+	__u16 additional;
+
+	keep(d);
+	dns = within(q->dns, HEAD_MASK);
+	head = d->frame + dns;
+	q->flags = host16(at16(head + 2));
+	additional = at16(head + 10);
+	if ((q->flags & ~(DNS_AD | DNS_CD)) != DNS_RD ||
+	    at16(head + 4) != host16(1) ||
+	    at32(head + 6) || (additional & ~host16(1)))
+		return DNSFW_FALL_HEADER;
+	name = q->bytes - DNS_BYTES - PAIR_BYTES;
+	if (additional)
+		name -= DNSFW_OPT_BYTES;
+	if (name - 1 > DNSFW_MAX_NAME - 1)
+		return DNSFW_FALL_NAME;
+	name = within(name, DNSFW_MAX_NAME);
+	name_at = dns + DNS_BYTES;
+	pair_at = name_at + name;
+	q->end = pair_at + PAIR_BYTES;
+	if (at16(d->frame + pair_at + 2) != host16(CLASS_IN))
+		return DNSFW_FALL_CLASS;
+	q->qtype = host16(at16(d->frame + pair_at));
+	q->limit = DNSFW_MIN_REPLY;
+	q->opt = 0;
+	q->dnssec = 0;
+	if (additional && !read_opt(d, q, pair_at + PAIR_BYTES))
+		return DNSFW_FALL_OPT;
+	q->name = name;
+	q->factor = seed;
+	d->key.role = q->role;
+	d->key.qtype = q->qtype;
+	keep(d);
+	d->key.flags = (q->dnssec ? DNSFW_KEY_DO : 0) |
+		       (q->flags & DNS_CD ? DNSFW_KEY_CD : 0);
+	d->key.length = name;
+	keep(d);
+	if (name <= DNSFW_SHORT_NAME)
+		fold_name(d, q, name_at, pair_at, DNSFW_SHORT_NAME);
+	else
+		fold_name(d, q, name_at, pair_at, DNSFW_LONG_NAME);
+	return DNSFW_ANSWERED;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* On a gateway's network card, before there is a socket buffer. The role is
+ * that of the device or of the source behind it, as for what is forwarded; a
+ * device without a row answers nobody. Everything else passes on, to the hooks
+ * that judge.
+ */
+#include "include/dnsfw/answers.h"
+
+enum {
+	XDP_GO_ON = 2,		/* XDP_PASS */
+	XDP_BACK = 3,		/* XDP_TX */
+};
+
+/* Few frames are queries: one look at the bytes in place */
+static __always_inline bool may_be_datagram(struct xdp_md *ctx, __u32 length)
+{
+	const __u8 *frame = (const __u8 *)(long)ctx->data;
+	const __u8 *end = (const __u8 *)(long)ctx->data_end;
+
+	if (length < ETHER_BYTES + LEAST_FRAME || length > MOST_FRAME ||
+	    frame + ETHER_BYTES + IP4_BYTES > end)
+		return false;
+	return frame[ETHER_BYTES + 9] == PROTO_UDP ||
+	       frame[ETHER_BYTES + 6] == PROTO_UDP;
+}
+
+static __always_inline bool
+take_xdp(struct xdp_md *ctx, struct desk *d, __u64 length, struct query *q)
+{
+	if (!is_between(&length, LEAST_FRAME, MOST_FRAME) ||
+	    bpf_xdp_load_bytes(ctx, 0, d->frame, length) < 0)
+		return false;
+	return read_datagram(d, length, ETHER_BYTES, q);
+}
+
+static __always_inline enum dnsfw_fall
+give_xdp(struct xdp_md *ctx, struct desk *d, __u64 before, __u64 length)
+{
+	if (length != before &&
+	    bpf_xdp_adjust_tail(ctx, (int)(length - before)) < 0)
+		return DNSFW_FALL_FAILED;
+	if (!is_between(&length, LEAST_FRAME, DESK_BYTES) ||
+	    bpf_xdp_store_bytes(ctx, 0, d->frame, length) < 0)
+		return DNSFW_FALL_FAILED;
+	return DNSFW_ANSWERED;
+}
+
+/* The host's own address as a source: its listeners would answer themselves */
+static __always_inline __u32
+role_of_frame(const struct query *q, __u32 ifindex)
+{
+	if (!(uses() & DNSFW_USES_DEVICES) || !role_of_device(ifindex) ||
+	    is_local(q->netns, &q->src))
+		return DNSFW_ROLE_NONE;
+	return role_of_address(&q->src, ifindex);
+}
+
+PROG("xdp")
+int dnsfw_answer_xdp(struct xdp_md *ctx)
+{
+	__u32 length = ctx->data_end - ctx->data, after = 0;
+	enum dnsfw_fall fall;
+	struct query *q;
+	struct desk *d;
+
+	if (!may_be_datagram(ctx, length))
+		return XDP_GO_ON;
+	d = desk_of_cpu();
+	if (!d)
+		return XDP_GO_ON;
+	q = &d->query;
+	if (!take_xdp(ctx, d, length, q))
+		return XDP_GO_ON;
+	q->netns = device_netns();
+	if (!comes_to_us(q))
+		return XDP_GO_ON;
+	q->role = role_of_frame(q, ctx->ingress_ifindex);
+	fall = may_reply(d, q, ETHER_BYTES);
+	q->partial = 0;		/* nobody completes it from here on */
+	if (!fall)
+		fall = answer_query(d, q, ETHER_BYTES, &after);
+	if (fall <= DNSFW_REFUSED && give_xdp(ctx, d, length, after))
+		fall = DNSFW_FALL_FAILED;
+	count_answer(q->role, fall);
+	if (fall > DNSFW_REFUSED)
+		return XDP_GO_ON;
+	count_reason(DNSFW_LISTENER);
+	return XDP_BACK;
+}
