@@ -9,31 +9,40 @@ import click
 
 from dnsfw.cli.absent import absent
 from dnsfw.cli.list_view import list_json, list_lines
+from dnsfw.cli.remote_view import fetch_for, remote_json, remote_line
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.cli.role_view import role_json, role_line
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import HOST
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.policy import Policy
+from dnsfw.policy.remote import url_of
 
 
 @click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.option(
+    "--fetch", is_flag=True,
+    help="Fetch first what the files take from https; without it the copies on disk are read.",
+)  # fmt: skip
 @json_option
 @click.pass_context
-def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
+def check(ctx: click.Context, files: tuple[str, ...], fetch: bool, as_json: bool) -> None:
     """Check policy files: all errors at once, with line, column and remedy.
 
     Without FILE the policy that `up` would use is checked. Warnings (rules that
     never decide, denials that swallow everything) do not fail the check; nor do
     notes on users, units and interfaces that this host has not.
 
+    FILE may be a URL. What comes over https is read from its copy: root's are those that the
+    daemon uses, and `sudo dnsfw check --fetch` makes them before the first start.
+
     Exit status: 0 all good, 1 a policy is wrong, 2 a file cannot be read.
     """
     worst = 0
     rows = []
-    for path in [Path(file) for file in files] or [find_policy()]:
-        status, row, policy = _check(path)
+    for path in [find_policy(file) for file in files or [None]]:
+        status, row, policy = _check(path, fetch)
         worst = max(worst, status)
         rows.append(row)
         if not as_json:
@@ -43,11 +52,12 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     ctx.exit(worst)
 
 
-def _check(path: Path) -> tuple[int, dict[str, Any], Policy | None]:
+def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]:
     row: dict[str, Any] = {
-        "file": str(path), "ok": False, "errors": [], "warnings": [], "notes": []
+        "file": url_of(path) or str(path), "ok": False, "errors": [], "warnings": [], "notes": []
     }  # fmt: skip
     try:
+        missed = fetch_for(path) if fetch else []
         policy = load(path)
     except PolicyError as error:
         row["errors"] = str(error).splitlines()
@@ -58,10 +68,11 @@ def _check(path: Path) -> tuple[int, dict[str, Any], Policy | None]:
     row["sources"] = list(policy.sources)
     host = role_json(policy, policy.host)
     row["ok"] = True
-    row["warnings"] = [str(warning) for warning in policy.warnings]
+    row["warnings"] = [*missed, *(str(warning) for warning in policy.warnings)]
     row["notes"] = absent(policy)
     row.update({key: host[key] for key in ("default", "mode", "allow_rules", "deny_rules")})
     row["roles"] = [role_json(policy, role) for role in policy.roles.values()]
+    row["remotes"] = [remote_json(source) for source in policy.remotes]
     row["lists"] = [list_json(role, one) for role in policy.roles.values() for one in role.lists]
     return 0, row, policy
 
@@ -79,6 +90,8 @@ def _show(row: dict[str, Any], policy: Policy | None) -> None:
     click.echo(f"{row['file']}: ok: {role_line(policy, policy.host)}")
     for source in policy.sources[1:]:
         click.echo(f"  then {source}")
+    for remote in row["remotes"]:
+        click.echo(f"  {remote_line(remote)}")
     for role in policy.roles.values():
         if role.role != HOST:
             click.echo(f"  role {role.name}: {role_line(policy, role)}")

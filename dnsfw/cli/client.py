@@ -58,9 +58,9 @@ class Client:
     def __init__(self, directory: str | None) -> None:
         self.path = run_dir(directory) / CONTROL_NAME
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+    def ask(self, do: str, patience: float = _PATIENCE, **request: Any) -> dict[str, Any]:
         """The last line of the reply. NoDaemon; ConfigError or DatapathError as the daemon says."""
-        *_, last = self._lines(do, request, _PATIENCE)
+        *_, last = self._lines(do, request, patience)
         return last
 
     def rows(

@@ -8,19 +8,25 @@ from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.errors import ConfigError, PolicyError
 
+_PATIENCE = 900.0  # seconds: downloads have two minutes each, and lists of a million names
+
 
 @click.command("reload", short_help="Put the policy file in force and print what changes.")
+@click.option(
+    "--fetch", is_flag=True, help="Look for newer content of everything that comes over https."
+)
 @json_option
 @run_dir_option
-def reload(as_json: bool, run_dir: str | None) -> None:
+def reload(fetch: bool, as_json: bool, run_dir: str | None) -> None:
     """Put the policy file in force and print what changes.
 
     A file with mistakes changes nothing: they are listed, the policy before it stays in
     force, and the exit code is 2. What the new policy refuses is closed and cut when this
-    returns.
+    returns. A list or a policy at a URL that was not there before is fetched first; those
+    that were are left to their timetable, unless you say --fetch.
     """
     try:
-        done = Client(run_dir).ask("reload")
+        done = Client(run_dir).ask("reload", patience=_PATIENCE, fetch=fetch)
     except ConfigError as error:
         kept = "nothing has changed: the policy before it stays in force"
         raise PolicyError(f"{error}\n{kept}") from None

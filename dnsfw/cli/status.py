@@ -9,6 +9,7 @@ import click
 
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.left_wall import left_wall
+from dnsfw.cli.remote_view import status_words
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 from dnsfw.cli.upstream_view import upstream_lines
 from dnsfw.errors import DatapathError
@@ -64,6 +65,7 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     yield from temporary_lines(state["temporary"])
     if "log" in state:  # not of a daemon of before
         yield from log_lines(state["log"])
+    yield from remote_lines(state["remotes"])
     if state["trial"] is not None:
         left = duration(state["trial"])
         yield _field("TRIAL", f"undone in {left} unless `dnsfw confirm` comes")
@@ -104,6 +106,13 @@ def temporary_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         why = f": {row['reason']}" if row["reason"] else ""
         told = f"{text}, {role}, {duration(row['seconds'])} left, by uid {row['by']}{why}"
         yield from _wrapped("PAUSED" if row["word"] == "pause" else "temporary", told.split())
+
+
+def remote_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each source over https; loudly what is not as it should be."""
+    for row in rows:
+        good = row["state"] == "good"
+        yield from _wrapped("remote" if good else row["state"].upper(), status_words(row).split())
 
 
 def log_lines(log: dict[str, Any]) -> Iterator[str]:

@@ -40,7 +40,7 @@ def test(
     Exit status: 0 all pass, 1 a test fails or there is none, 2 a policy cannot be read.
     """
     found: list[tuple[str, list[Result]]] = []
-    for path in [Path(file) for file in files] or [find_policy()]:
+    for path in [find_policy(file) for file in files or [None]]:
         policy = load(path)
         found.append((str(path), list(run_cases(policy, policy.tests))))
     results = [result for _, some in found for result in some]

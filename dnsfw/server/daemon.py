@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,7 @@ from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
 from dnsfw.policy.compile import find_policy
 from dnsfw.policy.policy import Policy
+from dnsfw.server.announce import ready_line, warnings_at_start
 from dnsfw.server.armed import disarmed
 from dnsfw.server.audit import AuditReminder, audit_text
 from dnsfw.server.clock import Now, boot_now
@@ -45,6 +47,8 @@ from dnsfw.server.observed import Observed
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
 from dnsfw.server.records import Records
 from dnsfw.server.reload import Reloader
+from dnsfw.server.remote_start import provide_at_start, remotes_of
+from dnsfw.server.remotes import Remotes
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.reporting import report
 from dnsfw.server.resolvconf import find_upstreams
@@ -88,6 +92,7 @@ class Daemon:
     doors: Doors
     enrollments: Enrollments
     observed: Observed
+    remotes: Remotes
     records: Records
     enroll_socket: EnrollSocket | None = None
     policy_watch: PolicyWatch | None = None
@@ -199,6 +204,8 @@ class Daemon:
         path = find_policy(self.options.policy)
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
+        for missed in await provide_at_start(path, self.options, self.now, time.time):
+            self._warn(missed)
         written = load_tested(path, self.names.known)
         self.revision.check(written)
         self.kept = Temporaries(self.options.run_dir, self.now)
@@ -216,6 +223,7 @@ class Daemon:
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
                 self.now, self._swapped, self.revision.check, self._prepare, self.kept, written,
+                lambda path: self.remotes.provide(path),
             )  # fmt: skip
             self.doors = Doors(kernel, self.service.equip, self.service.on_query)
             if policy.dns.takeover:
@@ -241,6 +249,8 @@ class Daemon:
         finally:
             if self.enroll_socket is not None:
                 await self.enroll_socket.close()
+            if hasattr(self, "remotes"):
+                await self.remotes.close()
             self._stop(loop, remove=remove)
             self.kernel.close(remove=remove)
             self.trial.relieve()  # not before: if that failed, the guardian tries again
@@ -249,6 +259,7 @@ class Daemon:
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
         self.reporter, self.observed, self.records = report(self, self._digest)
+        self.remotes = remotes_of(self, time.time)
         self.tampering = Tampering(self.now, self.reporter.said)
         self.temporary = TemporaryRules(self.kept, self.reloader, self.now, self.reporter.said)
         self.resolv_watch = ResolvWatch(
@@ -294,6 +305,7 @@ class Daemon:
                 self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
                 self.service.note_judge, self.service.tell_dropped, self.temporary.look,
                 self.records.flush,
+                self.remotes.look,
             ),
         )  # fmt: skip
         if self.options.watch:
@@ -318,23 +330,9 @@ class Daemon:
         return how
 
     def _announce(self) -> None:
-        policy = self.reloader.policy
-        for warning in (*policy.warnings, *self.service.unassigned):
-            self._warn(str(warning))
-        for hook in self.kernel.hooks():
-            if not hook.attached:
-                where = f"{hook.name} on {hook.where}"
-                self._warn(f"degraded: {where} is missing: {hook.note}")
-        audit = audit_text(policy)
-        if audit:
-            self._warn(audit)
-        listening = ", ".join(map(str, self.service.listeners.endpoints))
-        line = f"ready: guarding with {self.reloader.path} on {listening}"
-        if not self.kernel.enforcing:
-            line += ", NAMES ONLY: nothing stops addresses"
-        line += audit and f", {audit}"
-        if self.options.trial is not None:
-            line += f"; undone in {self.options.trial:.0f} s unless `dnsfw confirm`"
+        for warning in warnings_at_start(self):
+            self._warn(warning)
+        line = ready_line(self)
         self._say(line)
         self._notify.ready(line)
 
@@ -391,6 +389,7 @@ class Daemon:
     def _swapped(self, policy: Policy) -> None:
         self.revision.take(policy)
         self.helping.take(policy)
+        self.remotes.take(policy.remotes)
         self.records.take(policy)
         self.reporter.said("reload", "a new policy is in force")
         if audit := audit_text(policy):

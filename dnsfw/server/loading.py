@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dnsfw.engine.cases import require_tests
-from dnsfw.policy.compile import load
+from dnsfw.policy.compile import load, renew
+from dnsfw.policy.copies import Copies
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.warm import command, has_lists
 
-__all__ = ["load_tested", "warm"]
+__all__ = ["load_tested", "renew_tested", "warm"]
 
 _LONGEST = 600.0  # seconds; then the lists are compiled here, which is slower for everybody
 
@@ -22,6 +23,15 @@ def load_tested(path: Path, known: Mapping[str, int]) -> Policy:
     policy = load(path, known)
     require_tests(policy)
     return policy
+
+
+def renew_tested(policy: Policy, known: Mapping[str, int], copies: Copies) -> Policy:
+    """The policy in force with what has come over https, and nothing else: files that somebody
+    is just editing are not read. PolicyError as above.
+    """
+    renewed = renew(policy, known, copies)
+    require_tests(renewed)
+    return renewed
 
 
 async def warm(path: Path) -> None:

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnsfw.engine.effects import Withdraw
 from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.policy.compile import diff, find_policy
+from dnsfw.policy.copies import Copies
+from dnsfw.policy.files import shown_place
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.temporary import Temporary, on_top
 from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
-from dnsfw.server.loading import load_tested, warm
+from dnsfw.server.loading import load_tested, renew_tested, warm
 from dnsfw.server.performer import Performer
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
@@ -59,10 +61,11 @@ class Reloader:
         prepare: Callable[[Policy], Awaitable[None]],
         temporaries: Temporaries,
         written: Policy,
+        provide: Callable[[Path], Awaitable[Sequence[str]]],
     ) -> None:
         self.policy = policy
         self.written = written  # without what holds for a time
-        self.path = str(path.absolute())  # `status` is read in another directory
+        self.path = shown_place(path)  # `status` is read in another directory
         self.stale = ""  # why the file on disk is not what is in force
         self._wanted = wanted
         self._kernel = kernel
@@ -73,33 +76,56 @@ class Reloader:
         self._check = check  # raises ConfigError for a policy that must not come in force
         self._prepare = prepare  # makes ready what the kernel will lead to
         self._temporaries = temporaries
+        self._provide = provide  # fetches what the file names and nobody has a copy of
         self._one = asyncio.Lock()
 
     async def reload(self) -> Reloaded:
         """Swap to what the file says now. PolicyError, DatapathError: nothing has changed."""
+        try:
+            path = find_policy(self._wanted)
+            missed = await self._provide(path)  # before the lock: a renewal under way needs it
+        except Exception as error:
+            self.stale = str(error)
+            raise
         async with self._one:
             try:
-                path = find_policy(self._wanted)
                 await warm(path)
                 written = await asyncio.to_thread(load_tested, path, self._names.known)
-                self._check(written)
-                policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
-                changes = tuple(diff(self.written, written))
-                later = tuple(_at_next_start(self.policy, policy))
-                await self._prepare(policy)
-                told = self._swap(policy)
+                done = await self._take(written, shown_place(path))
             except Exception as error:
                 self.stale = str(error)
                 raise
             self.stale = ""
-            self.written = written
-            self.path = str(path.absolute())
-            self._on_swap(policy)
-            if ended:
-                alive = self._temporaries.alive()
-                self._temporaries.keep(item for item in alive if item not in ended)
-            gone = (f"{item.text} has ended: {why}" for item, why in ended.items())
-            return Reloaded(self.path, changes, (*map(str, policy.warnings), *later, *told, *gone))
+            return replace(done, warnings=(*missed, *done.warnings))
+
+    async def renew(self, fresh: frozenset[str], keep: Callable[[], Awaitable[None]]) -> None:
+        """Swap to the policy in force with these proposals of `Copies`; the files on disk are
+        not read. PolicyError, DatapathError: nothing has changed. `keep` accepts the proposals
+        before anybody else can reload without them.
+        """
+        async with self._one:
+            copies = Copies(fresh=fresh)
+            known = self._names.known
+            written = await asyncio.to_thread(renew_tested, self.written, known, copies)
+            await self._take(written, self.path)
+            await keep()
+
+    async def _take(self, written: Policy, path: str) -> Reloaded:
+        """Put a policy in force that was read and tested."""
+        self._check(written)
+        policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
+        changes = tuple(diff(self.written, written))
+        later = tuple(_at_next_start(self.policy, policy))
+        await self._prepare(policy)
+        told = self._swap(policy)
+        self.written = written
+        self.path = path
+        self._on_swap(policy)
+        if ended:
+            alive = self._temporaries.alive()
+            self._temporaries.keep(item for item in alive if item not in ended)
+        gone = (f"{item.text} has ended: {why}" for item, why in ended.items())
+        return Reloaded(path, changes, (*map(str, policy.warnings), *later, *told, *gone))
 
     async def put_on_top(self, items: Iterable[Temporary]) -> None:
         """Swap to what is written with these temporary rules on top, and no others.

@@ -47,7 +47,12 @@ def verbs(daemon: Daemon) -> Verbs:
 
     async def reload(request: Row) -> Row:
         done = await daemon.reloader.reload()
-        return {"policy": done.path, "changes": done.changes, "warnings": done.warnings}
+        changes, warnings = [*done.changes], [*done.warnings]
+        if request.get("fetch"):
+            new, failed = await daemon.remotes.now()
+            changes += new
+            warnings += failed
+        return {"policy": done.path, "changes": changes, "warnings": warnings}
 
     async def lockdown(request: Row) -> Row:
         try:

@@ -54,6 +54,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "absent": [*kernel.absent(), *daemon.helping.missing],
         "helper": daemon.helping.wrong,
         "temporary": daemon.temporary.rows(),
+        "remotes": daemon.remotes.rows(),
         "log": daemon.records.row(),
         "trial": None if left is None else round(left, 1),
         "tamper": daemon.tampering.row(),
@@ -105,6 +106,7 @@ def _not_as_written(daemon: Daemon) -> Iterator[str]:
         yield f"lockdown is on: {what}, whatever the policy allows"
     if daemon.reloader.stale:
         yield "the policy file was not loaded; the policy before it is in force"
+    yield from daemon.remotes.wrong()
     if daemon.helping.wrong:
         yield f"programs do not get their roles: {daemon.helping.wrong}"
     if daemon.trial.left is not None:

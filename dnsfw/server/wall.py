@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
@@ -18,7 +18,7 @@ from dnsfw.datapath.hooks import HookState, answers
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.listeners import Listener
 from dnsfw.datapath.news import News
-from dnsfw.datapath.own import OwnSockets
+from dnsfw.datapath.own import OwnSockets, own_of
 from dnsfw.datapath.probe import self_test
 from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
@@ -34,7 +34,7 @@ from dnsfw.server.older import describe, flow_of, sort_changed, sort_older
 from dnsfw.server.options import Options
 from dnsfw.server.ownership import Ownership
 
-__all__ = ["KernelWall", "open_wall", "pin_dir", "remove_wall"]
+__all__ = ["KernelWall", "open_wall", "pin_dir", "remove_wall", "standing_own"]
 
 _LOOK_AGAIN = 5.0  # seconds; every change that matters is told at once
 _EVERYWHERE = Addr(bytes(16))  # a wildcard bind, in the listeners table
@@ -52,6 +52,12 @@ def remove_wall(options: Options) -> bool:
     if not named and mounts.where(mounts.BPFFS) is None:
         return False  # and no reason to mount it
     return attach.remove(pin_dir(options))
+
+
+def standing_own(options: Options) -> Callable[[int], None] | None:
+    """Marks a socket as the daemon's for the wall that stands; None where none can be."""
+    found = own_of(pin_dir(options) / f"abi{int(abi.Abi.VERSION)}")
+    return None if found is None else found.mark
 
 
 def open_wall(options: Options, policy: Policy, fill: Fill) -> Kernel:

@@ -18,6 +18,7 @@ from pathlib import Path
 from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.policy.files import PARTS, case_files, policy_files
 from dnsfw.policy.policy import Policy
+from dnsfw.policy.remote import url_of
 
 __all__ = ["PolicyWatch", "files_of"]
 
@@ -39,7 +40,8 @@ def files_of(path: Path, policy: Policy) -> list[Path]:
     except DnsfwError:
         found = [path]
     lists = {names.file for role in policy.roles.values() for names in role.lists}
-    return [*found, *map(Path, sorted(lists))]
+    everything = [*found, *map(Path, sorted(lists))]
+    return [file for file in everything if url_of(file) is None]
 
 
 def _way(file: Path) -> set[str]:

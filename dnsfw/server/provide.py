@@ -1,0 +1,87 @@
+"""What a policy takes from elsewhere and has no copy of yet: fetched before it is read.
+
+At the first start, when a reload meets a new URL, and for `check --fetch`. There is nothing
+good to lose then, so what comes is taken at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dnsfw.errors import ConfigError
+from dnsfw.policy.copies import Copies
+from dnsfw.policy.remote import Remote
+from dnsfw.policy.texts import sources_of
+from dnsfw.server.fetch import FetchError
+from dnsfw.server.fetcher import Fetcher
+
+__all__ = ["NotThere", "fill", "provide"]
+
+Told = Callable[[str], None]
+
+
+class NotThere(ConfigError):
+    """A source that the policy cannot do without has no copy, and could not be fetched."""
+
+
+async def provide(
+    path: Path, fetcher: Fetcher, *, newest: bool = False, told: Told = lambda text: None
+) -> None:
+    """Fetch what has no copy (`newest`: and look for newer content of the rest).
+
+    NotThere: one that the policy needs did not come; the others were tried all the same. What
+    else fails is told.
+    """
+    if not newest:
+        found = await asyncio.to_thread(sources_of, path, fetcher.copies)
+        if all(fetcher.copies.get(source) is not None for source in found):
+            return
+    async with fetcher.alone():
+        await fill(path, fetcher, newest=newest, told=told)
+
+
+async def fill(
+    path: Path,
+    fetcher: Fetcher,
+    *,
+    newest: bool = False,
+    told: Told = lambda text: None,
+    fresh: frozenset[str] = frozenset(),
+) -> None:
+    """The same for whoever is in `alone`; `fresh` proposals count as copies."""
+    copies = Copies(fetcher.copies.directory, fresh)
+    done, missing = set(fresh), list[str]()
+    while True:
+        found = await asyncio.to_thread(sources_of, path, copies)
+        todo = [source for source in found if source.digest not in done]
+        todo = [source for source in todo if newest or copies.get(source) is None]
+        if not todo:
+            break
+        for source in todo:  # a policy first: what it names is found in the next round
+            done.add(source.digest)
+            if why := await _one(source, fetcher, told):
+                missing.append(why)
+    if missing:
+        raise NotThere(_sentence(missing))
+
+
+async def _one(source: Remote, fetcher: Fetcher, told: Told) -> str:
+    """Why the policy has to do without; empty where it need not."""
+    try:
+        if await fetcher.look(source) is not None:
+            await fetcher.accept(source)
+    except FetchError as error:
+        if fetcher.copies.get(source) is None and not source.optional:
+            return f"{source.url}: {error}"
+        told(f"{source.url}: not fetched: {error}")
+    return ""
+
+
+def _sentence(missing: Iterable[str]) -> str:
+    return "\n".join((
+        *missing,
+        "the policy cannot do without, and there is no copy on disk; for a list, "
+        "`optional: true` starts without it",
+    ))  # fmt: skip

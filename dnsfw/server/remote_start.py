@@ -1,0 +1,96 @@
+"""A start that lacks something: what the policy takes from elsewhere is fetched before it is
+read. There is no engine yet and maybe no wall. Where an earlier daemon's wall stands, it knows
+our sockets by the same mark as later (and a wall that nobody can mark for stays closed to us).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnsfw.errors import ConfigError
+from dnsfw.model import Lockdown
+from dnsfw.policy.copies import Copies
+from dnsfw.policy.files import place_again
+from dnsfw.policy.texts import settings_of, sources_of
+from dnsfw.server.clock import Now
+from dnsfw.server.fetch_names import Names
+from dnsfw.server.fetch_ways import OwnWay
+from dnsfw.server.fetcher import Fetcher, WallClock
+from dnsfw.server.options import Options, listen_on, wanted_upstreams
+from dnsfw.server.provide import NotThere, provide
+from dnsfw.server.remotes import Remotes
+from dnsfw.server.removal import wall_stands
+from dnsfw.server.resolvconf import find_upstreams
+from dnsfw.server.upstream import Own
+
+if TYPE_CHECKING:
+    from dnsfw.server.daemon import Daemon
+
+__all__ = ["provide_at_start", "remotes_of"]
+
+LONGEST = 40.0  # seconds: systemd gives a start a minute
+
+
+async def provide_at_start(path: Path, options: Options, now: Now, wall: WallClock) -> list[str]:
+    """Fetch what has no copy. What failed and may be missing is returned, a line each.
+
+    NotThere: the policy cannot do without. Where nothing is missing, nothing is asked.
+    """
+    copies, told = Copies(), list[str]()
+    sources = await asyncio.to_thread(sources_of, path, copies)
+    if all(copies.get(source) is not None for source in sources):
+        return told
+    loop = asyncio.get_running_loop()
+    dns = settings_of(path, copies)
+    upstreams = find_upstreams(wanted_upstreams(options, dns), listen_on(options, dns))
+    own = _own(options)
+    fetcher = Fetcher(copies, OwnWay(loop, Names(loop, upstreams, own, now), own), wall)
+    try:
+        async with asyncio.timeout(LONGEST):
+            await provide(path, fetcher, told=told.append)
+    except TimeoutError:
+        raise NotThere(
+            f"what the policy takes from elsewhere did not come in {LONGEST:g} s, and there is no "
+            "copy on disk; see `dnsfw check --fetch`"
+        ) from None
+    finally:
+        fetcher.stop()
+    return told
+
+
+def remotes_of(daemon: Daemon, wall: WallClock) -> Remotes:
+    """The daemon's, on its own sockets, over its own upstreams."""
+    loop, service, kernel = asyncio.get_running_loop(), daemon.service, daemon.kernel
+    names = Names(loop, service.upstreams.written, kernel.own, daemon.now)
+    remotes = Remotes(
+        Fetcher(Copies(), OwnWay(loop, names, kernel.own), wall),
+        lambda: place_again(daemon.reloader.path),
+        daemon.reloader.renew,
+        daemon.reporter.said,
+        lambda: kernel.sink.locked is not Lockdown.OFF,
+        daemon.now,
+        wall,
+        secrets.SystemRandom(),
+    )
+    remotes.take(daemon.reloader.policy.remotes)
+    return remotes
+
+
+def _own(options: Options) -> Own:
+    """Marks a socket for the wall that stands, if one does."""
+    if options.dns_only or not wall_stands():
+        return _nothing
+    from dnsfw.server.wall import standing_own  # BPF: only where there is one
+
+    try:
+        found = standing_own(options)
+    except ConfigError:
+        found = None
+    return _nothing if found is None else found
+
+
+def _nothing(fd: int) -> None:
+    """Nobody guards this host yet."""
