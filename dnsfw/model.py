@@ -160,6 +160,7 @@ class FixedRule:
     rule: RuleId
     ports: PortSet
     verdict: Verdict
+    ends: bool = False  # counts while its rule is alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ class Plan:
     roles: tuple[RolePlan, ...]
     fixed: tuple[FixedEntry, ...]
     rules: frozenset[RuleId]  # every live id; an id that is missing here is dead
+    ends: tuple[tuple[RuleId, int], ...] = ()  # those that end by themselves: CLOCK_BOOTTIME s
 
 
 @dataclass(frozen=True, slots=True)

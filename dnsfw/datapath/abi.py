@@ -415,20 +415,21 @@ class _FixedRuleFields(NamedTuple):
     rule: int
     portset: int
     verdict: int
+    ends: int
 
 
 class FixedRule(_FixedRuleFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 8
-    LAYOUT: ClassVar[Struct] = Struct("<IHB1x")
+    LAYOUT: ClassVar[Struct] = Struct("<IHBB")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.rule, self.portset, self.verdict)
+        return self.LAYOUT.pack(self.rule, self.portset, self.verdict, self.ends)
 
     @classmethod
     def unpack(cls, data: bytes) -> FixedRule:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2])
+        return cls(v[0], v[1], v[2], v[3])
 
 
 class _FixedFields(NamedTuple):

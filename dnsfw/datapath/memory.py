@@ -16,6 +16,7 @@ from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.swap import nothing
 from dnsfw.datapath.tables import decode_portset, number_key, same_prefix
 from dnsfw.model import (
+    SECOND,
     Addr,
     Entry,
     Flow,
@@ -28,6 +29,7 @@ from dnsfw.model import (
 )
 
 _LOCAL_BITS = 64  # of an LPM key before the address
+_STANDS = abi.Rule(1).pack()
 _LOOPBACK_V4 = bytes(10) + b"\xff\xff\x7f"
 _LOOPBACK_V6 = bytes(15) + b"\x01"
 
@@ -142,7 +144,7 @@ class MemorySink:
             return Verdict.DENY, Reason.DEFAULT
         if state.lockdown and not loopback:
             return Verdict.DENY, Reason.LOCKDOWN
-        if (fixed := self._fixed(role, state.table, addr, proto, port)) is not None:
+        if (fixed := self._fixed(role, state.table, addr, proto, port, now)) is not None:
             builtin = fixed.rule == abi.RuleId.BUILTIN
             return Verdict(fixed.verdict), Reason.BUILTIN if builtin else Reason.ADDRESS_RULE
         if loopback:
@@ -163,8 +165,7 @@ class MemorySink:
         self, role: RoleId, state: abi.Role, addr: Addr, proto: int, port: int, now: Nanos
     ) -> tuple[Verdict, Reason]:
         entry = self.entry(role, addr)
-        rules = self.maps["dnsfw_rules"].data
-        alive = [g for g in entry.grants if number_key(g.rule) in rules] if entry else []
+        alive = [g for g in entry.grants if self._alive(g.rule, now)] if entry else []
         live = [g for g in alive if now < g.until]
         for verdict, reason in (
             (Verdict.DENY, Reason.CLOSED),
@@ -179,7 +180,7 @@ class MemorySink:
         return Verdict.DENY, Reason.EXPIRED if alive else Reason.NEVER_RESOLVED
 
     def _fixed(
-        self, role: RoleId, table: int, addr: Addr, proto: int, port: int
+        self, role: RoleId, table: int, addr: Addr, proto: int, port: int, now: Nanos
     ) -> abi.FixedRule | None:
         best, best_bits = b"", -1
         for key, value in self.maps["dnsfw_fixed"].data.items():
@@ -191,7 +192,12 @@ class MemorySink:
         count = int.from_bytes(best[:4], "little")
         size = abi.FixedRule.SIZE
         rules = (abi.FixedRule.unpack(best[8 + i * size :][:size]) for i in range(count))
-        return next((r for r in rules if self._covers(r.portset, proto, port)), None)
+        alive = (r for r in rules if not r.ends or self._alive(r.rule, now))
+        return next((r for r in alive if self._covers(r.portset, proto, port)), None)
+
+    def _alive(self, rule: int, now: Nanos) -> bool:
+        value = self.maps["dnsfw_rules"].data.get(number_key(rule), bytes(4))
+        return value == _STANDS or now < abi.Rule.unpack(value).alive * SECOND
 
     def _covers(self, portset: int, proto: int, port: int) -> bool:
         value = self.maps["dnsfw_portsets"].data[number_key(portset)]

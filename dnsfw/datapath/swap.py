@@ -26,7 +26,7 @@ from dnsfw.datapath.tables import (
 from dnsfw.errors import DatapathError
 from dnsfw.model import PROBE, Lockdown, Plan, PortSet, RoleId, RuleId
 
-_ALIVE = abi.Rule(1).pack()
+_ALIVE = 1  # as long as it stands in the table
 _NOBODY = abi.Role.unpack(bytes(abi.Role.SIZE))  # denies everything
 _EPOCH_MASK = 0xFFFFFFFF
 _MEMBARRIER_CALL = {"x86_64": 324, "i686": 375, "armv7l": 389, "ppc64le": 365, "s390x": 356}
@@ -77,7 +77,7 @@ class PolicyTables:
         self._barrier = barrier
         roles = ((_number(k), abi.Role.unpack(v)) for k, v in self._role_map.items())
         self._roles = {RoleId(number): role for number, role in roles if role.configured}
-        self._rules = {RuleId(_number(key)) for key, _ in self._rule_map.items()}
+        self._rules = {RuleId(_number(k)): _number(v) for k, v in self._rule_map.items()}
         self._fixed = {key for key, _ in self._fixed_map.items()}
         self._drop_dead_tables()
 
@@ -107,9 +107,9 @@ class PolicyTables:
             self._set_role(number, _NOBODY._replace(epoch=self._next_epoch(number)))
             del self._roles[number]
         between()
-        for rule in self._rules - plan.rules:
+        for rule in self._rules.keys() - plan.rules:
             self._rule_map.delete(number_key(rule))
-        self._rules = set(plan.rules)
+        self._rules = _alive(plan)
         # A program that read the old table's number may still be looking there.
         self._barrier()
         self._drop_dead_tables()
@@ -126,12 +126,12 @@ class PolicyTables:
                 self._role_map.update(number_key(number), role.pack())
         there = self._rules
         if len(there) <= _READ_AT_ONCE:
-            there = {RuleId(_number(key)) for key, _ in self._rule_map.items()}
+            there = {RuleId(_number(k)): _number(v) for k, v in self._rule_map.items()}
         if there != self._rules:
             touched.append("dnsfw_rules")
-            for rule in self._rules - there:
-                self._rule_map.update(number_key(rule), _ALIVE)
-            for rule in there - self._rules:
+            for rule, value in self._rules.items() - there.items():
+                self._rule_map.update(number_key(rule), abi.Rule(value).pack())
+            for rule in there.keys() - self._rules.keys():
                 self._rule_map.delete(number_key(rule))
         return tuple(dict.fromkeys(touched))
 
@@ -152,8 +152,8 @@ class PolicyTables:
                 key, value = encode_fixed(entry, tables[entry.role], self._portset)
                 self._fixed_map.update(key, value)
                 fixed.append(key)
-            for rule in plan.rules - self._rules:
-                self._rule_map.update(number_key(rule), _ALIVE)
+            for rule, alive in _alive(plan).items() - self._rules.items():
+                self._rule_map.update(number_key(rule), abi.Rule(alive).pack())
                 rules.append(rule)
             roles = {
                 r.role: encode_role(
@@ -165,7 +165,10 @@ class PolicyTables:
             for key in fixed:
                 self._fixed_map.delete(key)
             for rule in rules:
-                self._rule_map.delete(number_key(rule))
+                if (before := self._rules.get(rule)) is None:
+                    self._rule_map.delete(number_key(rule))
+                else:
+                    self._rule_map.update(number_key(rule), abi.Rule(before).pack())
             if is_full(error):
                 raise DatapathError(
                     f"{len(plan.fixed)} address rules and {len(plan.rules)} rules do not fit "
@@ -194,6 +197,11 @@ class PolicyTables:
             if (parts.table, parts.role) not in live:
                 self._fixed_map.delete(key)
                 self._fixed.discard(key)
+
+
+def _alive(plan: Plan) -> dict[RuleId, int]:
+    """What the table of rules holds for each: `_ALIVE`, or when it ends by itself."""
+    return dict.fromkeys(plan.rules, _ALIVE) | dict(plan.ends)
 
 
 def _number(key: bytes) -> int:

@@ -193,7 +193,9 @@ def encode_fixed(
             f"{int(Limit.FIXED_ENTRIES)}; join some of them"
         )
     key = abi.FixedKey(_KEY_BITS + entry.bits, table, entry.role, entry.addr).pack()
-    rules = b"".join(abi.FixedRule(r.rule, id_of(r.ports), r.verdict).pack() for r in entry.rules)
+    rules = b"".join(
+        abi.FixedRule(r.rule, id_of(r.ports), r.verdict, r.ends).pack() for r in entry.rules
+    )
     head = len(entry.rules).to_bytes(8, "little")  # the count and its padding
     return key, (head + rules).ljust(abi.Fixed.SIZE, b"\0")
 
@@ -253,7 +255,7 @@ def with_probe(plan: Plan) -> Plan:
     """The plan with the self-test's role and rule: the wall can always be tested."""
     roles = tuple(r for r in plan.roles if r.role != PROBE)
     fixed = (entry for entry in plan.fixed if entry.role != PROBE)
-    return Plan((*roles, PROBE_PLAN), (*fixed, *_PROBE_FIXED), plan.rules | {PROBE_RULE})
+    return Plan((*roles, PROBE_PLAN), (*fixed, *_PROBE_FIXED), plan.rules | {PROBE_RULE}, plan.ends)
 
 
 def decode_flow(key: bytes, value: bytes, *, inbound: bool) -> Flow:

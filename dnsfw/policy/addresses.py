@@ -51,7 +51,7 @@ class AddressTable:
 
     def __init__(self, role: RoleId, rules: Iterable[Rule], metadata: bool) -> None:
         lines = [
-            _Line(rule.what, FixedRule(rule.id, rule.ports, rule.verdict), rule, at)
+            _Line(rule.what, _fixed(rule), rule, at)
             for at, rule in enumerate(rules)
             if isinstance(rule.what, Prefix)
         ]
@@ -107,9 +107,11 @@ class AddressTable:
         left = KNOWN
         kept = []
         for line in self._sorted_for(prefix):
-            mine, left = take(line.fixed.ports, left)
+            mine, rest = take(line.fixed.ports, left)
             if mine:
                 kept.append(line)
+            if not line.fixed.ends:  # when it ends, what stands behind it decides again
+                left = rest
         return kept
 
     def _sorted_for(self, prefix: Prefix) -> list[_Line]:
@@ -129,6 +131,10 @@ class AddressTable:
                 int(x.fixed.verdict), x.order,
             ),
         )  # fmt: skip
+
+
+def _fixed(rule: Rule) -> FixedRule:
+    return FixedRule(rule.id, rule.ports, rule.verdict, rule.until is not None)
 
 
 def _shares(lines: Iterable[_Line]) -> tuple[Share, ...]:

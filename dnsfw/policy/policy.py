@@ -307,12 +307,17 @@ class Policy:
         pass: when it dies, so do the flows it allowed.
         """
         alive = {BUILTIN_RULE}
+        ends: dict[RuleId, int] = {}
         for role in self.roles.values():
             alive.update(role.rules_by_id)
+            for rule in role.rules:
+                if rule.until is not None:
+                    ends[rule.id] = -(-rule.until // SECOND)
         if any(r.default is Verdict.ALLOW or r.mode is Mode.AUDIT for r in self.roles.values()):
             alive.add(DEFAULT_RULE)
         return Plan(
             roles=tuple(role.plan() for role in self.roles.values()),
             fixed=tuple(entry for role in self.roles.values() for entry in role.addresses.entries),
             rules=frozenset(alive),
+            ends=tuple(ends.items()),
         )

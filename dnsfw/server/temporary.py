@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.model import SECOND, Nanos
 from dnsfw.policy.policy import HOST_NAME, Policy
-from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import printable
 from dnsfw.policy.temporary import WORDS, Temporary, canonical, decides, on_top
 from dnsfw.server.clock import Now
@@ -34,7 +33,6 @@ _MOST = 256
 _MOST_AT_ONCE = 32
 _LONGEST_TEXT = 200
 _LONGEST_FILE = 1 << 20
-_STAYS = "an address rule needs the daemon to end it: should it die, until the next start"
 
 Row = Mapping[str, Any]
 
@@ -145,10 +143,6 @@ class TemporaryRules:
         told = []
         if winner := decides(policy, item):
             told.append(f"{item.text}: {winner} is more specific and still decides")
-        role = policy.roles[policy.role_id(item.role)]
-        mine = [r for r in role.rules if r.until is not None and isinstance(r.what, Prefix)]
-        if item.word == "allow" and any(rule.text == f"allow {item.to}" for rule in mine):
-            told.append(f"{item.text}: {_STAYS}")
         return told
 
     async def _end(self, wanted: list[Temporary], request: Row, uid: int) -> list[str]:

@@ -276,6 +276,31 @@ def test_the_longest_prefix_decides_both_ways(wall: Wall, hook: str) -> None:
     assert said(wall, hook, IP4("11.1.1.1", TCP(22))) == (Reason.NEVER_RESOLVED, False)
 
 
+def test_a_temporary_address_rule_ends_by_the_kernels_clock(wall: Wall, hook: str) -> None:
+    now = clock_gettime_ns(CLOCK_BOOTTIME) // SECOND
+    rows = {"10.9.0.0/16": [("tcp", ALLOW, OTHER_RULE), ("22/tcp", DENY, RULE)]}
+
+    wall.policy(fixed=rows, ends={OTHER_RULE: now + 100})
+    assert said(wall, hook, IP4("10.9.1.1", TCP(22))) == (Reason.ADDRESS_RULE, True)
+    assert said(wall, hook, IP4("10.9.1.1", TCP(23))) == (Reason.ADDRESS_RULE, True)
+
+    wall.policy(fixed=rows, ends={OTHER_RULE: now})
+    assert said(wall, hook, IP4("10.9.1.2", TCP(22))) == (Reason.ADDRESS_RULE, False)
+    assert said(wall, hook, IP4("10.9.1.2", TCP(23))) == (Reason.NEVER_RESOLVED, False)
+
+
+def test_what_a_temporary_rule_let_begin_ends_with_it(wall: Wall, hook: str) -> None:
+    now = clock_gettime_ns(CLOCK_BOOTTIME) // SECOND
+    rows = {"10.9.0.0/16": [("tcp", ALLOW, OTHER_RULE)]}
+    wall.policy(fixed=rows, ends={OTHER_RULE: now + 100})
+    assert said(wall, hook, IP4("10.9.1.1", TCP(22))) == (Reason.ADDRESS_RULE, True)
+    assert said(wall, hook, IP4("10.9.1.1", TCP(22, flags=ACK)))[1]
+
+    wall.policy(fixed=rows, ends={OTHER_RULE: now})
+
+    assert not said(wall, hook, IP4("10.9.1.1", TCP(22, flags=ACK)))[1]
+
+
 def test_the_first_rule_that_covers_the_port_decides(wall: Wall, hook: str) -> None:
     wall.policy(fixed={"10.9.0.0/16": [("22/tcp", DENY, OTHER_RULE), ("tcp", ALLOW, RULE)]})
 

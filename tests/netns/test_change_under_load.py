@@ -139,6 +139,20 @@ def test_a_temporary_allow_is_gone_on_time_over_a_restart(world: World) -> None:
     assert world.addresses("www.example.com") == []
 
 
+def test_a_temporary_address_rule_ends_on_time_though_the_daemon_is_dead(world: World) -> None:
+    daemon = world.guard(policy_of([{"deny": "evil.example.com"}]))
+    assert world.connect(NEVER) == "EPERM"
+    began = time.monotonic()
+    assert daemon.command("allow", NEVER, "--for", "5s").returncode == 0
+    assert world.connect(NEVER) != "EPERM"
+
+    daemon.kill()
+
+    assert world.connect(NEVER) != "EPERM"
+    time.sleep(max(0.0, began + 6.5 - time.monotonic()))
+    assert world.connect(NEVER) == "EPERM"
+
+
 def test_row_140_a_pause_ends_on_time_though_the_daemon_is_dead(world: World) -> None:
     daemon = world.guard(policy_of([{"deny": "evil.example.com"}]))
     assert world.connect(NEVER) == "EPERM"

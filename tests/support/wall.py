@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dnsfw.datapath import abi
@@ -181,16 +181,20 @@ class Wall:
         lockdown: Lockdown = Lockdown.OFF,
         others: Iterable[RolePlan] = (),
         fixed_of: RoleId = HOST,
+        ends: Mapping[RuleId, int] | None = None,
         **role: object,
     ) -> None:
         """The role `host` under this policy, and other roles beside it. `fixed` maps a prefix
-        to its ordered rules.
+        to its ordered rules; `ends` has the last second of temporary ones.
         """
         mode = Mode.AUDIT if audit else Mode.ENFORCE
         plan = RolePlan(HOST, default, mode, **role)  # type: ignore[arg-type]
-        entries = tuple(_fixed(prefix, rows, fixed_of) for prefix, rows in (fixed or {}).items())
+        ends = ends or {}
+        entries = tuple(
+            _fixed(prefix, rows, fixed_of, ends) for prefix, rows in (fixed or {}).items()
+        )
         alive = frozenset([*rules, RuleId(abi.RuleId.DEFAULT)])
-        self._plan = Plan((plan, *others), entries, alive)
+        self._plan = Plan((plan, *others), entries, alive, tuple(ends.items()))
         self.sink.apply(self._plan)
         self.sink.lockdown(lockdown)
 
@@ -297,9 +301,14 @@ def boottime() -> Nanos:
 
 
 def _fixed(
-    prefix: str, rows: Sequence[tuple[str, Verdict, RuleId]], role: RoleId
+    prefix: str,
+    rows: Sequence[tuple[str, Verdict, RuleId]],
+    role: RoleId,
+    ends: Container[RuleId] = (),
 ) -> FixedEntry:
-    rules = tuple(FixedRule(rule, ports(text), verdict) for text, verdict, rule in rows)
+    rules = tuple(
+        FixedRule(rule, ports(text), verdict, rule in ends) for text, verdict, rule in rows
+    )
     return FixedEntry(role, *_wide(prefix), rules)
 
 

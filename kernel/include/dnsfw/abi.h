@@ -230,7 +230,7 @@ _Static_assert(sizeof(struct dnsfw_portset) == 100, "dnsfw_portset is ABI");
 
 /* rules: hash id -> this; no entry means dead */
 struct dnsfw_rule {
-	__u32 alive;
+	__u32 alive; /* 1; of a temporary one CLOCK_BOOTTIME seconds: its end */
 };
 _Static_assert(sizeof(struct dnsfw_rule) == 4, "dnsfw_rule is ABI");
 
@@ -247,7 +247,7 @@ struct dnsfw_fixed_rule {
 	__u32 rule;
 	__u16 portset;
 	__u8 verdict;
-	__u8 pad;
+	__u8 ends;		/* counts while rules[rule] is alive */
 };
 _Static_assert(sizeof(struct dnsfw_fixed_rule) == 8, "dnsfw_fixed_rule is ABI");
 

@@ -265,6 +265,8 @@ STAGE int dnsfw_by_address_rule(const struct packet *p, __u32 role_id,
 		return false;
 	for (i = 0; i < DNSFW_FIXED_ENTRIES && i < list->used; i++) {
 		r = &list->rules[i];
+		if (r->ends && !is_alive(r->rule, p->now))
+			continue;
 		if (covers(r->portset, p->proto, p->dport))
 			return settle(d, r->verdict == DNSFW_ALLOW,
 				      r->rule == DNSFW_RULE_BUILTIN ?
@@ -315,7 +317,7 @@ by_slots(const struct dnsfw_grant *grant, const struct packet *p,
 		slot = &grant->slots[i];
 		until = slot->until;
 		rule = slot->rule;
-		if (!until || !is_alive(rule))
+		if (!until || !is_alive(rule, p->now))
 			continue;
 		if (until <= p->now) {
 			if (d->reason == DNSFW_NEVER_RESOLVED &&

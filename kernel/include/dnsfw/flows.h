@@ -62,12 +62,15 @@ sender_key(struct dnsfw_flow_key *key, const struct packet *p,
 		key->forwarded = DNSFW_PATH_VIA;
 }
 
-static __always_inline bool is_alive(__u32 id)
+/* A temporary rule ends by the kernel's clock, daemon or none */
+static __always_inline bool is_alive(__u32 id, __u64 now)
 {
 	const struct dnsfw_rule *rule;
 
 	rule = map_get(dnsfw_rules, &id);
-	return rule && rule->alive;
+	if (!rule)
+		return false;
+	return rule->alive == 1 || now < rule->alive * SECOND;
 }
 
 static __always_inline __u64 idle_limit(__u8 proto, __u8 state)
@@ -125,7 +128,7 @@ passes_by_flow(struct dnsfw_flow *flow, const struct packet *p,
 	       const struct sender *s)
 {
 	return is_live(flow, p) && passes_syn(flow, p) &&
-	       (!s->known || flow->role == s->role) && is_alive(flow->rule);
+	       (!s->known || flow->role == s->role) && is_alive(flow->rule, p->now);
 }
 
 /* The flow that lets @p pass, or nothing */
@@ -157,7 +160,7 @@ static __always_inline struct dnsfw_flow *find_answered(const struct packet *p)
 		return 0;
 	ingress_key(&key, p);
 	flow = map_get(dnsfw_flows, &key);
-	if (!flow || !is_live(flow, p) || !is_alive(flow->rule))
+	if (!flow || !is_live(flow, p) || !is_alive(flow->rule, p->now))
 		return 0;
 	touch(flow, p->now);
 	if (flow->state == DNSFW_FLOW_NEW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -298,3 +299,21 @@ def test_the_barrier_of_this_kernel_needs_no_pause(monkeypatch: pytest.MonkeyPat
     swap.rcu_barrier()
 
     assert slept == []
+
+
+def test_a_temporary_rule_stands_with_its_end_and_a_longer_one_is_written() -> None:
+    log = Log()
+    policy = log.policy()
+    table = log.maps["dnsfw_rules"].data
+
+    policy.apply(replace(plan(300, 301), ends=((RuleId(301), 77),)))
+    assert (table[number_key(300)], table[number_key(301)]) == (number_key(1), number_key(77))
+    log.maps["dnsfw_rules"].update(number_key(301), number_key(1))
+    assert policy.verify() == ("dnsfw_rules",)
+    assert table[number_key(301)] == number_key(77)
+
+    policy.apply(replace(plan(300, 301), ends=((RuleId(301), 99),)))
+    assert table[number_key(301)] == number_key(99)
+    assert log.policy().verify() == ()
+    policy.apply(plan(300))
+    assert number_key(301) not in table

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from dnsfw.datapath import abi
 from dnsfw.errors import PolicyError
-from dnsfw.model import HOST, FixedEntry, Reason, Verdict, addr_from
+from dnsfw.model import HOST, FixedEntry, Nanos, Reason, Verdict, addr_from
 from dnsfw.policy.addresses import METADATA, AddressTable
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.policy import RolePolicy
@@ -197,3 +198,17 @@ def test_a_tie_goes_to_deny_whichever_came_first() -> None:
         (share,) = table.shares(addr_from("10.1.2.3"))
         assert share.rule is deny
         assert [rule.rule for rule in table.entries[0].rules] == [deny.id]
+
+
+def test_what_stands_behind_a_temporary_rule_stays_for_when_it_ends() -> None:
+    (deny,) = role("deny 10.0.0.0/8").rules
+    (allow,) = role("allow 10.0.0.0/8").rules
+    temporary = replace(allow, until=Nanos(1))
+
+    table = AddressTable(HOST, (deny, temporary), metadata=False)
+
+    assert [(r.rule, r.ends) for r in table.entries[0].rules] == [
+        (temporary.id, True), (deny.id, False),
+    ]  # fmt: skip
+    (share,) = table.shares(addr_from("10.1.2.3"))
+    assert share.rule is temporary
