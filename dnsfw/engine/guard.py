@@ -79,7 +79,8 @@ class _Domain:
     told: set[Sign] = field(default_factory=set)
 
 
-_Key = tuple[RoleId, Guard, Name]
+_Key = tuple[RoleId, int, Name]
+_MOST_GUARDS = 256  # a policy has a few; under audit each question makes one
 
 
 class Guards:
@@ -91,6 +92,8 @@ class Guards:
         self._most = limits.guarded_domains
         self._most_names = limits.guarded_names
         self._domains: dict[_Key, _Domain] = {}
+        self._numbers: dict[Guard, int] = {}
+        self._known: dict[int, tuple[Guard, int]] = {}  # by `id`: to hash one takes long
         self._names = 0
 
     def __len__(self) -> int:
@@ -110,7 +113,7 @@ class Guards:
     ) -> Told | None:
         """A question is about to go upstream. None: there is nothing to say about it."""
         domain = domain_of(name)
-        here = self._domain((role, guard, domain), guard, now)
+        here = self._domain((role, self._number(guard), domain), guard, now)
         sign = self._rate(here, guard, now)
         held = sign is not None and guard.action in (Action.THROTTLE, Action.REFUSE)
         if not held:
@@ -129,10 +132,20 @@ class Guards:
 
     def answered(self, role: RoleId, guard: Guard, name: Name, rcode: int) -> None:
         """An answer came. Of a domain that was forgotten meanwhile nothing is known."""
-        here = self._domains.get((role, guard, domain_of(name)))
+        here = self._domains.get((role, self._number(guard), domain_of(name)))
         if here is not None:
             here.answers += 1
             here.missing += rcode == Rcode.NXDOMAIN
+
+    def _number(self, guard: Guard) -> int:
+        """Equal ones have the same, over a reload too."""
+        known = self._known.get(id(guard))
+        if known is None or known[0] is not guard:
+            if len(self._known) >= _MOST_GUARDS:
+                self._known.clear()
+            number = self._numbers.setdefault(guard, len(self._numbers))
+            known = self._known[id(guard)] = (guard, number)
+        return known[1]
 
     def _domain(self, key: _Key, guard: Guard, now: Nanos) -> _Domain:
         here = self._domains.pop(key, None)
@@ -204,6 +217,7 @@ def _holds(here: _Domain, guard: Guard, now: Nanos) -> bool:
     return False
 
 
+@lru_cache(maxsize=1024)  # asked for again when its answer comes
 def domain_of(name: Name) -> Name:
     """The registrable domain that a name lies below: who owns it reads the name. Of names that
     nobody registers (`db.corp`) the last two labels.
