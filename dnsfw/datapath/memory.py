@@ -54,6 +54,11 @@ class MemoryMap:
             raise BpfError("write to memory", errno.E2BIG)
         self.data[key] = value
 
+    def update_many(self, elements: Sequence[tuple[bytes, bytes]], /) -> None:
+        """In order; what was written before one that cannot be stays."""
+        for key, value in elements:
+            self.update(key, value)
+
     def delete(self, key: bytes, /) -> bool:
         self.writes += 1
         return not self._array and self.data.pop(key, None) is not None

@@ -28,6 +28,7 @@ from dnsfw.errors import DatapathError, GrantsFull
 from dnsfw.model import Entry, Flow, Lockdown, Plan, Reason, RoleId
 
 _FLOW_MAPS = (("dnsfw_flows", False), ("dnsfw_flows_in", True))
+_MANY = 3  # entries: from here on one batch call costs less than a call for each
 _ROLES = range(abi.Limit.MAX_ROLES)
 _REASONS = tuple(reason for reason in Reason if reason is not Reason.REASON_COUNT)
 
@@ -99,6 +100,8 @@ class KernelSink:
             self._policy.apply(plan, between)
 
     def write(self, entries: Sequence[Entry]) -> None:
+        if len(entries) >= _MANY and self._write_at_once(entries):
+            return
         grants, encode = self._grants, self._encode
         full: DatapathError | None = None
         for entry in entries:
@@ -113,6 +116,19 @@ class KernelSink:
                 full = error
         if full is not None:
             raise GrantsFull(self._capacity) from full
+
+    def _write_at_once(self, entries: Sequence[Entry]) -> bool:
+        """One call for all. False: go through them one by one, which says what is wrong, and
+        writes again what may have been written.
+        """
+        if not all(entry.grants for entry in entries):
+            return False
+        id_of = self._portsets.id_of
+        try:  # nothing may be collected before all of it is written
+            self._grants.update_many([encode_entry(entry, id_of) for entry in entries])
+        except DatapathError:
+            return False
+        return True
 
     def entries(self) -> Iterator[Entry]:
         for key, value in self._grants.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dnsfw.datapath import abi
@@ -41,6 +41,7 @@ class Table(Protocol):
 
     def lookup(self, key: bytes, /) -> bytes | None: ...
     def update(self, key: bytes, value: bytes, /) -> None: ...
+    def update_many(self, elements: Sequence[tuple[bytes, bytes]], /) -> None: ...
     def delete(self, key: bytes, /) -> bool: ...
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
 

@@ -100,6 +100,43 @@ def test_a_full_table_says_so_and_still_renews_what_it_has() -> None:
     assert set(s.entries()) == {entry(1), renewed}
 
 
+def test_many_at_once_are_written_in_one_call_and_a_full_table_still_renews() -> None:
+    maps = memory_maps(grants=3)
+    s = KernelSink(maps, barrier=lambda: None, capacity=3)
+    s.write([entry(1), entry(2), entry(3)])
+    assert len(list(s.entries())) == 3
+    renewed = Entry(HOST, entry(3).addr, (Grant(Nanos(9 * 10**9), *_rest(entry(3))),))
+
+    with pytest.raises(GrantsFull):
+        s.write([entry(4), entry(5), renewed])
+
+    assert set(s.entries()) == {entry(1), entry(2), renewed}
+
+
+def test_many_at_once_with_a_deletion_among_them() -> None:
+    maps = memory_maps()
+    s = sink(maps)
+    s.write([entry(1)])
+
+    s.write([entry(2), Entry(HOST, entry(1).addr), entry(3)])
+
+    assert set(s.entries()) == {entry(2), entry(3)}
+
+
+def test_many_at_once_that_need_more_port_sets_than_are_free() -> None:
+    """Nothing is collected while entries that name a new number are not written yet."""
+    maps = memory_maps()
+    s = sink(maps)
+    for port in range(Limit.MAX_PORTSETS - 3):  # two numbers are left, four are needed
+        s.write([entry(2, PortSet((PortRange(17, port, port),)))])
+    four = [entry(20 + p, PortSet((PortRange(6, p, p),))) for p in range(1, 5)]
+
+    s.write(four)
+
+    found = {e.addr: e for e in s.entries()}
+    assert [found[e.addr] for e in four] == four
+
+
 def _rest(old: Entry) -> tuple[RuleId, PortSet, Verdict]:
     grant = old.grants[0]
     return grant.rule, grant.ports, grant.verdict
