@@ -40,6 +40,10 @@ def _complete(ctx: click.Context, param: click.Parameter, word: str) -> list[Com
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Go on where something cannot be kept.")
 @click.option("--allow", is_flag=True, help="A list of names is of what may be reached.")
+@click.option(
+    "--as", "meaning", type=click.Choice(["exact", "suffix"]), default="exact",
+    help="suffix: a plain name of a list means all below it too.",
+)  # fmt: skip
 @json_option
 @click.pass_context
 def import_(
@@ -48,6 +52,7 @@ def import_(
     output: str | None,
     partial: bool,
     allow: bool,
+    meaning: str,
     as_json: bool,
 ) -> None:
     """Make a policy of another tool's file, and tell how each line was read.
@@ -79,10 +84,12 @@ def import_(
     if found is None:
         known = ", ".join(FORMATS)
         raise ConfigError(f"{path} has no key that tells its format; name it: {known}")
-    if allow:
-        if found.allow is None:
-            raise ConfigError(f"--allow is for lists of names: a {found.name} file says it itself")
-        found = replace(found, read=found.allow)
+    if allow and found.listed is None:
+        raise ConfigError(f"--allow is for lists of names: a {found.name} file says it itself")
+    if (suffix := meaning == "suffix") and not found.plain:
+        raise ConfigError(f"--as suffix is for plain names: a {found.name} file says it itself")
+    if found.listed is not None:
+        found = replace(found, read=found.listed(allow, suffix))
     made = import_text(found, text, str(path))
     refused = bool(made.lost) and not partial
     compile_text(made.text, f"{path} (imported)")  # what would be refused later is said now
@@ -107,7 +114,7 @@ def _read(path: Path, form: Format | None) -> str:
     """The text; what it becomes is for a person to read, so it may be anybody's. Lists are as
     long as lists are, and have a broken octet somewhere.
     """
-    if form is None or form.allow is None:
+    if form is None or form.listed is None:
         return read_policy(path, whoever=True)
     try:
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import PortSet
 from dnsfw.policy.compile_remote import Sources, list_source
 from dnsfw.policy.destination import parse_destination
-from dnsfw.policy.lists.formats import Format
+from dnsfw.policy.lists.formats import PLAIN_NAMES, Format
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.lists.store import ListSource, Store
 from dnsfw.policy.lists.table import Table
@@ -41,6 +41,11 @@ def open_list(
     if found is None:
         return None
     path, name = found
+    if section.meaning == "suffix" and Format(section.format) not in PLAIN_NAMES:
+        known = ", ".join(sorted(kind.value for kind in PLAIN_NAMES))
+        told = f"'as: suffix' is for plain names: a line of {section.format} says it itself"
+        problems.error(rule.where, told, f"take it out, or name the format: {known}")
+        return None
     source = ListSource(
         path, Format(section.format), section.meaning == "suffix", broad, called=name
     )

@@ -62,6 +62,16 @@ def test_an_allow_list_is_said_to_be_one(tmp_path: Path) -> None:
     assert dnsfw("import", "blocklist", str(DATA / "blocklist.json"), "--allow").code == 2
 
 
+def test_a_list_of_plain_names_may_mean_what_is_below_too(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("x.example\n")
+
+    done = dnsfw("import", "plain", str(tmp_path / "list"), "--as", "suffix")
+    wrong = dnsfw("import", "adblock", str(tmp_path / "list"), "--as", "suffix")
+
+    assert ".x.example" in done.out
+    assert wrong.code == 2 and "--as suffix is for plain names" in wrong.err
+
+
 def test_a_long_list_is_named_and_stays_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "l").write_text("".join(f"0.0.0.0 a{n}.example.com\n" for n in range(300_000)))
 

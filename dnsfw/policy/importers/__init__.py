@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from dnsfw.policy.importers.allowed_endpoints import FORMAT as ALLOWED_ENDPOINTS
 from dnsfw.policy.importers.allowed_endpoints import KEY as ALLOWED_ENDPOINTS_KEY
@@ -33,6 +34,7 @@ from dnsfw.policy.importers.roles import import_roles
 from dnsfw.policy.importers.sandbox import FORMAT as SANDBOX
 from dnsfw.policy.importers.sandbox import KEYS as SANDBOX_KEYS
 from dnsfw.policy.importers.sandbox import import_sandbox
+from dnsfw.policy.lists.formats import PLAIN_NAMES
 from dnsfw.policy.problems import Position, Problems
 
 __all__ = ["FORMATS", "Finding", "Format", "Imported", "Kept", "convert", "import_text",
@@ -50,7 +52,9 @@ class Format:
     variable: str = ""  # of the environment, names the file
     places: tuple[str, ...] = ()  # else the first of these
     direct: bool = False  # the file may stand where a policy does
-    allow: Callable[[str, str, Problems], Imported | None] | None = None  # an allow list
+    # Of a list: by whether it allows, and whether a plain name means all below it too.
+    listed: Callable[[bool, bool], Callable[[str, str, Problems], Imported | None]] | None = None
+    plain: bool = False  # its lines may be plain names
 
 
 FORMATS: Mapping[str, Format] = {
@@ -93,7 +97,10 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format(SANDBOX, "JSON: allowedDomains, deniedDomains", import_sandbox, SANDBOX_KEYS),
         *(
-            Format(kind.value, about, reader(kind, False), (), allow=reader(kind, True))
+            Format(
+                kind.value, about, reader(kind, False), (), listed=partial(reader, kind),
+                plain=kind in PLAIN_NAMES,
+            )  # fmt: skip
             for kind, about in ABOUT.items()
         ),
     )

@@ -32,16 +32,20 @@ _WRITTEN = {Means.SELF: "", Means.BELOW: "*.", TREE: "."}
 _CLOSED = "their own addresses are looked up and closed too"
 
 
-def reader(kind: Format, allow: bool) -> Callable[[str, str, Problems], Imported | None]:
+def reader(
+    kind: Format, allow: bool, suffix: bool = False
+) -> Callable[[str, str, Problems], Imported | None]:
     """The importer of one format, for deny lists or for allow lists."""
-    return partial(import_list, kind, allow)
+    return partial(import_list, kind, allow, suffix)
 
 
 def import_list(
-    kind: Format, allow: bool, text: str, file: str, problems: Problems
+    kind: Format, allow: bool, suffix: bool, text: str, file: str, problems: Problems
 ) -> Imported | None:
-    """The policy of a list; None when the problems say why there is none."""
-    parsed = read_list(text.replace("\r\n", "\n"), kind)
+    """The policy of a list; None when the problems say why there is none. `suffix`: a plain
+    name means all below it too.
+    """
+    parsed = read_list(text.replace("\r\n", "\n"), kind, suffix=suffix)
     findings = [
         Finding(Position(file, line, 1), Kept.LOST, "a line", printable(why))
         for line, why in parsed.refused
@@ -66,7 +70,8 @@ def import_list(
         return None
     if large:
         path = quoted(str(Path(file).absolute()))
-        lines += f"  - {verb}: {{list: {path}, format: {kind.value}}}\n"
+        meaning = ", as: suffix" if suffix else ""
+        lines += f"  - {verb}: {{list: {path}, format: {kind.value}{meaning}}}\n"
         became = f"{verb} {{list: {file}}}: {_tally(parsed)}"
         findings.append(Finding(Position(file, 1, 1), Kept.READ, "the list", printable(became)))
     else:

@@ -25,7 +25,7 @@ from dnsfw.policy.lists.columns import (
 from dnsfw.policy.lists.rpz import read_rpz
 from dnsfw.policy.psl import public_suffixes
 
-__all__ = ["Format", "read_list"]
+__all__ = ["PLAIN_NAMES", "Format", "read_list"]
 
 
 class Format(Enum):
@@ -38,6 +38,10 @@ class Format(Enum):
     RPZ = "rpz"  # a response policy zone, as named and unbound read it
     DNSMASQ = "dnsmasq"  # address=/name/…, local=/name/, nftset=/name/…
     CIDR = "cidr"  # an address or a prefix a line
+
+
+# Where a line may be a name and no more, which `as: suffix` reads as the name and all below it.
+PLAIN_NAMES = frozenset({Format.PLAIN, Format.HOSTS, Format.WILDCARD})
 
 
 def read_list(text: str, kind: Format, *, suffix: bool = False, broad: bool = False) -> Parsed:

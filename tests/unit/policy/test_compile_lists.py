@@ -85,6 +85,8 @@ def test_lines_that_are_no_rules_are_warned_of_with_the_first(tmp_path: Path) ->
         ("deny: {list: gone.txt}", "gone.txt: No such file"),
         ("deny: {list: list.txt, format: hosts}", "no line of it is a rule of the format hosts"),
         ("deny: {list: list.txt, ports: x}", "'x' is no port"),
+        ("deny: {list: list.txt, format: adblock, as: suffix}", "is for plain names"),
+        ("deny: {list: list.txt, format: cidr, as: suffix}", "plain, wildcard"),
         ("deny: {format: hosts}", "name its file"),
         ("{deny: {list: list.txt}, private: true}", "'private' is for allow"),
     ],

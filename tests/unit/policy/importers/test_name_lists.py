@@ -11,7 +11,7 @@ from dnsfw.model import Verdict
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.importers import FORMATS, Imported, Kept
 from dnsfw.policy.importers.name_lists import ABOUT, INLINE, reader
-from dnsfw.policy.lists.formats import Format
+from dnsfw.policy.lists.formats import PLAIN_NAMES, Format
 from dnsfw.policy.problems import Problems
 from dnsfw.wire.name import from_text
 
@@ -53,6 +53,29 @@ def test_an_allow_list_closes_the_rest() -> None:
 
     assert policy.host.default is Verdict.DENY
     assert policy.host.judge(from_text("x.example")).answered
+
+
+@pytest.mark.parametrize("kind", sorted(kind.value for kind in PLAIN_NAMES))
+def test_with_suffix_a_plain_name_means_all_below_it_too(kind: str) -> None:
+    lines = "0.0.0.0 x.example\n" if kind == "hosts" else "x.example\n"
+    read = reader(Format(kind), allow=False, suffix=True)
+
+    done = read(lines, "l", Problems())
+
+    assert done is not None
+    assert [rule.text for rule in compile_text(done.text).host.rules] == ["deny .x.example"]
+
+
+def test_a_long_list_keeps_that_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("".join(f"n{i}.example\n" for i in range(INLINE + 1)))
+
+    done = reader(Format.PLAIN, allow=False, suffix=True)(path.read_text(), str(path), Problems())
+
+    assert done is not None
+    assert "as: suffix" in done.text
+    judged = compile_text(done.text, str(tmp_path / "p.yaml")).host.judge(from_text("a.n7.example"))
+    assert judged.verdict is Verdict.DENY
 
 
 def test_a_long_list_and_one_with_exceptions_are_named_and_not_copied(tmp_path: Path) -> None:
