@@ -23,6 +23,7 @@ from dnsfw.server.address import Endpoint
 from dnsfw.server.batch import OCTETS, Batch, able
 from dnsfw.server.binding import bind
 from dnsfw.server.clock import Now, boot_now
+from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
 
@@ -92,11 +93,13 @@ class UdpListener:
         self.on_query: OnQuery = _nobody
         self.replies = Replies(0)  # what the engine keeps for questions that are repeated
         self.now: Now = boot_now
+        self.neighbours: Neighbours | None = None  # where strangers can reach it
         self._batch = _batch(endpoint.family, endpoint.wildcard)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = bytearray(_LONGEST_QUERY)
         self._view = memoryview(self._buffer)
         self._held: list[_Held] | None = None  # replies to the batch that is being read
+        self._later: list[_Held] = []  # replies to queries of other batches
         self._full = 0  # batches in a row that left something waiting
         self._sharing = False
         self.socket = _open(endpoint, bound)
@@ -110,14 +113,24 @@ class UdpListener:
         if self._loop is not None:
             self._loop.remove_reader(self.socket.fileno())
             self._loop = None
+            self._flush()
         self.socket.close()
 
     def send(self, wire: bytes, peer: Any, source: Control | None) -> None:
-        """Send now, or with the rest of its batch."""
+        """Send with the rest of its batch, or with all that this turn of the loop leads to."""
         if self._held is not None:
             self._held.append((wire, peer, source))
-        else:
+        elif self._loop is None:
             self._send(wire, peer, source)
+        else:
+            if not self._later:
+                self._loop.call_soon(self._flush)
+            self._later.append((wire, peer, source))
+
+    def _flush(self) -> None:
+        later, self._later = self._later, []
+        for reply in later:
+            self._send(*reply)
 
     def _send(self, wire: bytes, peer: Any, source: Control | None) -> None:
         """Now or never: a client that is not there asks again (it is UDP)."""
@@ -171,7 +184,7 @@ class UdpListener:
         count = batch.receive(self.socket.fileno())
         if not count:
             return 0, False
-        if rates is not None or batch.odd:
+        if rates is not None or batch.odd or not self._all_near(batch):
             rest = self._checked(batch, rates)
             heard = len(rest)
         else:
@@ -221,9 +234,25 @@ class UdpListener:
                 continue
             mark, _ = _read_control(batch.control(slot))
             role = self.askers.by_mark(mark)
+            if (near := self.neighbours) is not None:
+                role = near.role(role, batch.peer(slot)[0])
             if rates is None or rates.admits(role, batch.peer(slot)[0]):
                 rest.append((slot, length, role))
         return rest
+
+    def _all_near(self, batch: Batch) -> bool:
+        """Whether everybody in it has been let in before; who has not is looked at one by one."""
+        near = self.neighbours
+        if near is None:
+            return True
+        if self.endpoint.family != socket.AF_INET:
+            return False  # the numbers of IPv6 senders are no proof
+        senders = batch.senders
+        if not senders <= near.near and all(
+            near.is_near(batch.peer(slot)[0]) for slot in range(batch.count)
+        ):
+            near.near |= senders
+        return senders <= near.near
 
     def _hand_on(self, batch: Batch, rest: Iterable[tuple[int, int, RoleId]]) -> None:
         on_query, wildcard = self.on_query, self.endpoint.wildcard
@@ -246,6 +275,8 @@ class UdpListener:
                 continue
             mark, source = _read_control(control)
             role = by_mark(mark)
+            if self.neighbours is not None:
+                role = self.neighbours.role(role, peer[0])
             if rates is not None and not rates.admits(role, peer[0]):
                 continue
             client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])

@@ -256,6 +256,37 @@ async def test_the_replies_of_a_batch_go_out_together_at_its_end_and_in_order() 
     one.close()
 
 
+async def test_replies_that_come_later_go_out_together_at_the_end_of_a_turn() -> None:
+    one, asked = listener(), []
+    await one.start(asyncio.get_running_loop(), lambda wire, client: asked.append(client))
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        sock.send(b"1")
+        sock.send(b"2")
+        await turn()
+        for number, who in enumerate(asked):
+            who.route.send(b"reply %d" % number)
+        early = bool(select.select([sock], [], [], 0)[0])
+        await turn()
+
+        assert [sock.recv(100) for _ in range(2)] == [b"reply 0", b"reply 1"]
+    assert not early
+    one.close()
+
+
+async def test_closing_sends_what_was_about_to_go() -> None:
+    one, asked = listener(), []
+    await one.start(asyncio.get_running_loop(), lambda wire, client: asked.append(client))
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        sock.send(b"1")
+        await turn()
+        asked[0].route.send(b"reply")
+        one.close()
+
+        assert sock.recv(100) == b"reply"
+
+
 async def test_a_batch_that_breaks_off_still_sends_what_is_answered() -> None:
     def answer(wire: bytes, client: Client) -> None:
         echo(wire, client)
