@@ -20,6 +20,7 @@ from dnsfw.server.journal import Journal
 from dnsfw.server.judged import Judged
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.loopcheck import LoopCheck
+from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.performer import Performer
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
@@ -90,6 +91,7 @@ class Service:
         self.book = self.performer.book = self._open_book()
         self.on_query: OnQuery = self.performer.query  # `run` puts itself in front
         self.rates = Rates(loop.time)
+        self.neighbours = Neighbours()
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
         self._judged = judged
@@ -105,6 +107,8 @@ class Service:
         kernel, now = self._kernel, self._now()
         for listener in self.listeners:
             self.equip(listener)
+            if not listener.endpoint.address.is_loopback:
+                listener.neighbours = self.neighbours
         kernel.listen(self.listeners.endpoints)
         self.engine.set_own_addresses(kernel.addresses())
         perform, engine, sink = self.performer.perform, self.engine, kernel.sink
@@ -157,6 +161,7 @@ class Service:
     def refresh_addresses(self) -> None:
         """What the host's own addresses are, for the answer filter and for the hooks."""
         self.performer.perform(self.engine.set_own_addresses(self._kernel.addresses()))
+        self.neighbours.forget()
 
     async def start(self) -> None:
         """Read the listeners: from here on clients are answered."""

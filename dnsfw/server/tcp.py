@@ -19,6 +19,7 @@ from dnsfw.errors import WireError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.binding import bind
+from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
 from dnsfw.wire.stream import Frames, frame
@@ -67,6 +68,7 @@ class TcpListener:
         self.limits = limits
         self.askers: Askers = EVERYBODY_IS_HOST
         self.rates: Rates | None = None
+        self.neighbours: Neighbours | None = None  # where strangers can reach it
         self.evicted = 0  # connections that had to go for another
         self.on_query: OnQuery = _nobody
         self.connections: set[TcpConnection] = set()
@@ -237,6 +239,8 @@ class TcpConnection(asyncio.Protocol):
     def _look_who_asks(self) -> None:
         """Only with its data does a client show its role: the handshake was the listener's."""
         role = self._listener.askers.by_connection(self._cookie)
+        if (near := self._listener.neighbours) is not None:
+            role = near.role(role, self._client.address)
         if role != self._client.role:
             self._client = Client(self, role, Transport.TCP, self._client.address)
             self._listener.admit(self)

@@ -137,6 +137,7 @@ def _server(daemon: Daemon) -> dict[str, Any]:
         "udp_unsent": sum(listener.unsent for listener in udp),
         "udp_oversized": sum(listener.truncated for listener in udp),
         "udp_dropped": sum(service.rates.dropped.values()),
+        "strangers": service.neighbours.strangers,
         "unknown_askers": daemon.reporter.counts[NO_ROLE, "refused"],
         "tcp_connections": sum(len(listener.connections) for listener in tcp),
         "tcp_evicted": sum(listener.evicted for listener in tcp),
