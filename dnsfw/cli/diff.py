@@ -37,15 +37,24 @@ class _Change:
 
     @property
     def closed(self) -> PortSet:
-        return _ports(self.old).minus(_ports(self.new))
+        """What was open on one of its addresses, and is not."""
+        return self._less(self.old, self.new)
 
     @property
     def opened(self) -> PortSet:
-        return _ports(self.new).minus(_ports(self.old))
+        return self._less(self.new, self.old)
+
+    def _less(self, one: Outcome | None, other: Outcome | None) -> PortSet:
+        size = max(1, len(self.seen.addresses))
+        found = PortSet()
+        for mine, theirs in zip(_open(one, size), _open(other, size), strict=True):
+            found = found.union(mine.minus(theirs))
+        return found
 
     @property
     def matters(self) -> bool:
-        return bool(self.closed or self.opened)
+        """Another verdict counts where no port is open either way, too."""
+        return _allowed(self.old) is not _allowed(self.new) or bool(self.closed or self.opened)
 
 
 @click.command(short_help="What changes from one policy to another.")
@@ -155,9 +164,11 @@ def _allowed(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.verdict is Verdict.ALLOW
 
 
-def _ports(outcome: Outcome | None) -> PortSet:
-    """What is open; of what is refused as a whole nothing is."""
-    return outcome.ports if outcome is not None and _allowed(outcome) else PortSet()
+def _open(outcome: Outcome | None, size: int) -> tuple[PortSet, ...]:
+    """What is open on each address; of what is refused as a whole nothing is."""
+    if outcome is None or not _allowed(outcome):
+        return (PortSet(),) * size
+    return outcome.open if len(outcome.open) == size else outcome.open * size
 
 
 def _json(
@@ -187,7 +198,7 @@ def _json(
 def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
     if outcome is None:
         return None
-    ports = _ports(outcome)
+    ports = outcome.ports if _allowed(outcome) else PortSet()
     return {
         "verdict": outcome.verdict.name.lower(),
         "reason": outcome.reason,

@@ -26,6 +26,7 @@ from dnsfw.model import (
 from dnsfw.policy.explain import Explanation
 from dnsfw.policy.explained import reason_word
 from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.policy.ports import KNOWN
 from dnsfw.policy.rule import Rule
 from dnsfw.policy.seen import Seen
 
@@ -36,12 +37,22 @@ _LATER = Nanos(1 << 62)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of it: which of the ports that were wanted are open, and because of what."""
+    """What becomes of it, and because of what; `open` says for each of its addresses (once,
+    where none is known) which of the ports that were wanted are open.
+    """
 
     verdict: Verdict
-    ports: PortSet
+    open: tuple[PortSet, ...]
     rule: Rule | None
     reason: str
+
+    @property
+    def ports(self) -> PortSet:
+        """Of any of its addresses."""
+        found = PortSet()
+        for ports in self.open:
+            found = found.union(ports)
+        return found
 
 
 class Judge:
@@ -75,28 +86,29 @@ class Judge:
         return self._with_answer(seen, role, outcome)
 
     def _with_answer(self, seen: Seen, role: RolePolicy, judged: Outcome) -> Outcome:
-        """What is open on every address that the answer had."""
-        name = Name(seen.asked.to)
+        """Allowed when every address of the answer is told, and where a port was wanted it is
+        open on every one.
+        """
+        name, wanted = Name(seen.asked.to), seen.asked.ports
         found = rehearse(self._policy, role.role, name, seen.chain, seen.addresses)
-        ports = judged.ports
-        for addr in seen.addresses:
-            mine = open_ports(role, addr, found.entries.get(addr), seen.asked.ports)
-            if addr not in found.told or not ports.intersect(mine):
-                return _taken_out(role, seen, addr, judged)
-            ports = ports.intersect(mine)
-        return replace(judged, ports=ports)
+        ports = [open_ports(role, a, found.entries.get(a), wanted) for a in seen.addresses]
+        for addr, mine in zip(seen.addresses, ports, strict=True):
+            if addr not in found.told or (wanted != KNOWN and not mine):
+                return _taken_out(role, seen, addr)
+        return replace(judged, open=tuple(ports))
 
 
-def _taken_out(role: RolePolicy, seen: Seen, addr: Addr, judged: Outcome) -> Outcome:
+def _taken_out(role: RolePolicy, seen: Seen, addr: Addr) -> Outcome:
     """The name is allowed, its answer is not: who on the way is to blame."""
+    shut = (PortSet(),) * len(seen.addresses)
     for link in seen.chain:
         said = role.judge(link)
         if not said.answered and said.rule is not None:
-            return Outcome(Verdict.DENY, PortSet(), said.rule, "chain-denied")
+            return Outcome(Verdict.DENY, shut, said.rule, "chain-denied")
     for share in role.addr_shares(addr):
-        if share.verdict is Verdict.DENY and share.ports.intersect(judged.ports):
-            return Outcome(Verdict.DENY, PortSet(), share.rule, "address-rule")
-    return Outcome(Verdict.DENY, PortSet(), None, f"filtered: {addr_text(addr)}")
+        if share.verdict is Verdict.DENY and share.ports.intersect(seen.asked.ports):
+            return Outcome(Verdict.DENY, shut, share.rule, "address-rule")
+    return Outcome(Verdict.DENY, shut, None, f"filtered: {addr_text(addr)}")
 
 
 def _outcome(found: Explanation) -> Outcome:
@@ -104,7 +116,7 @@ def _outcome(found: Explanation) -> Outcome:
     for share in found.shares:
         if share.verdict is Verdict.ALLOW:
             ports = ports.union(share.ports)
-    return Outcome(found.verdict, ports, found.best.rule, reason_word(found.best.reason))
+    return Outcome(found.verdict, (ports,), found.best.rule, reason_word(found.best.reason))
 
 
 def _grants(role: RolePolicy, names: Iterable[Name]) -> list[Grant]:
