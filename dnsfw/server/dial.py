@@ -10,6 +10,7 @@ from typing import TypeVar
 from dnsfw.policy.upstream import Upstream
 from dnsfw.server.address import Endpoint
 from dnsfw.server.carrier import Own, Ways, fresh
+from dnsfw.server.connecting import connect
 from dnsfw.server.tls import Context, context_for
 
 __all__ = ["Dialer", "Where"]
@@ -62,7 +63,7 @@ class Dialer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _BROKEN)
             async with asyncio.timeout(patience):
-                await self._loop.sock_connect(sock, place.sockaddr)
+                await connect(self._loop, sock, place.sockaddr)
             return await self._speak(sock, place, link)
         except BaseException:
             sock.close()

@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as TookTooLong
 from ipaddress import IPv4Address, IPv6Address
 
 from dnsfw.errors import DatapathError
+from dnsfw.server.connecting import connect
 from dnsfw.server.fetch import FetchError
 from dnsfw.server.fetch_names import Names
 from dnsfw.server.upstream import Own
@@ -68,7 +69,7 @@ class OwnWay:
         try:
             self._own(sock.fileno())
             async with asyncio.timeout(patience):
-                await self._loop.sock_connect(sock, (str(address), port))
+                await connect(self._loop, sock, (str(address), port))
             sock.setblocking(True)
         except BaseException:
             sock.close()

@@ -18,7 +18,8 @@ STATE: dict[str, Any] = {
     "ok": True, "version": "1.2.3", "pid": 77, "seconds": 7620, "loop": "uvloop",
     "policy": "/etc/dnsfw/policy.yaml", "policy_stale": "", "mode": "enforce", "default": "deny",
     "lockdown": "off", "enforcing": True, "not_enforcing": [], "not_as_written": [],
-    "audit": [], "missing": [], "absent": [], "temporary": [], "remotes": [], "trial": None, "backend": "libbpf",
+    "audit": [], "missing": [], "absent": [], "temporary": [], "remotes": [],
+    "trial": None, "backend": "libbpf",
     "tamper": {"count": 0, "last": "", "seconds_ago": None}, "resolv_conf": "",
     "takeover": {"namespaces": 0, "given_up": 0}, "helper": "",
     "roles": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 
 from dnsfw.datapath import abi, own
 from dnsfw.datapath.memory import MemoryMap
@@ -33,3 +34,7 @@ def test_a_role_is_written_with_its_process() -> None:
 
 def test_the_namespace_has_a_number() -> None:
     assert own.netns_cookie() >= 0
+
+
+def test_where_no_wall_is_pinned_nothing_is_marked(tmp_path: Path) -> None:
+    assert own.own_of(tmp_path) is None
