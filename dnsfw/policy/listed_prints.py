@@ -43,7 +43,8 @@ class Damaged(Exception):
 class Builder(Protocol):
     """Fills slots: the kernel's compiled one (`datapath.suffix_build`), or a plain one."""
 
-    slots: memoryview
+    @property
+    def slots(self) -> memoryview: ...
 
     def add(self, names: Sequence[str], join: Join) -> int:
         """Names of one list, written backwards with a final dot; how many are new."""
