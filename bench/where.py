@@ -1,0 +1,202 @@
+"""Where does the time of a query go, inside the process that answers it?
+
+The sockets, the engine, the journal and the tables of one daemon (these in memory, so it
+needs no root), a client that keeps 64 questions in flight and an upstream that answers at
+once, each a process of its own. Python's own profiler counts the CPU time of every function;
+being counted makes calls dearer than they are, so only the order and the shares mean
+something. First by layer, then by function: microseconds a query, without what it calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import os
+import random
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from pstats import Stats
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import support  # noqa: F401 - it makes the checkout importable
+from support import ROOT, Report, Row, Table, arguments, pinned
+from zone import Upstream, numbered, policy, query
+
+from dnsfw.datapath.memory import memory_maps
+from dnsfw.datapath.sink import KernelSink
+from dnsfw.engine.engine import Engine
+from dnsfw.policy.compile import compile_text
+from dnsfw.server.address import Endpoint, plain
+from dnsfw.server.clock import Alarm, boot_now
+from dnsfw.server.faults import Faults
+from dnsfw.server.journal import Journal
+from dnsfw.server.loop import run
+from dnsfw.server.performer import Performer
+from dnsfw.server.udp import UdpListener
+from dnsfw.server.upstream import Upstreams
+
+NAMES = 1_000
+WINDOW = 64
+SECONDS = 0.5
+SHOWN = 30  # functions
+_HERE = ip_address("127.0.0.1")
+_LAYERS = ("wire", "policy", "engine", "datapath", "server")
+_OTHERS = "Python and libraries"
+
+
+def main() -> None:
+    options = arguments(
+        __doc__, ("--seconds", {"type": float, "default": SECONDS, "help": "of one round"})
+    )
+    report = Report("where")
+    cores = sorted(os.sched_getaffinity(0))
+    with pinned(cores[0]):
+        for title, fresh in (("repeated names", False), ("fresh names", True)):
+            found = [
+                run(_round(options.seconds, cores[-1], fresh)) for _ in range(options.rounds)
+            ]
+            report.tables += _tables(title, found)
+    report.publish(options)
+
+
+async def _round(seconds: float, core: int, fresh: bool) -> dict[str, float]:
+    """Microseconds a query by function, and the sums by layer under `· layer`."""
+    with TemporaryDirectory() as scratch, _upstream(core) as port:
+        async with _Server(Path(scratch), port) as server:
+            with _client(server.port, core, fresh):
+                await server.warm(0 if fresh else 3 * NAMES)
+                before, profile = server.answered, cProfile.Profile(time.thread_time)
+                profile.enable()
+                await asyncio.sleep(seconds)
+                profile.disable()
+                return _by_function(profile, server.answered - before)
+
+
+class _Server:
+    """What `dnsfw up` wires together, over tables in memory."""
+
+    def __init__(self, scratch: Path, upstream: int) -> None:
+        loop, compiled = asyncio.get_running_loop(), compile_text(policy())
+        self.engine = Engine(compiled, 1, random.SystemRandom())
+        sink = KernelSink(memory_maps(), barrier=lambda: None)
+        sink.apply(compiled.plan())
+        self._journal = Journal(scratch, boot_now)
+        self._performer = Performer(
+            self.engine, sink, self._journal, boot_now, Faults(print), lambda note: None
+        )
+        target = plain(Endpoint(_HERE, upstream))
+        self._upstreams = Upstreams(loop, [target], lambda fd: None, self._performer)
+        self._performer.connect(self._upstreams, Alarm(loop, boot_now, self._performer.deadline))
+        self._listener = UdpListener(Endpoint(_HERE, 0))
+        self._listener.replies = self.engine.replies
+        self.port = self._listener.socket.getsockname()[1]
+
+    @property
+    def answered(self) -> int:
+        return self.engine.stats()["queries"]
+
+    async def warm(self, hits: int) -> None:
+        """Until what is repeated is known, and a little longer."""
+        while self.engine.stats()["hits"] < hits:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+
+    async def __aenter__(self) -> _Server:
+        await self._listener.start(asyncio.get_running_loop(), self._performer.query)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        self._upstreams.close()
+        self._performer.close()
+        self._journal.close()
+
+
+@contextmanager
+def _upstream(core: int) -> Iterator[int]:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((str(_HERE), 0))
+    port = sock.getsockname()[1]
+    with pinned(core):
+        child = Upstream(sock)
+    try:
+        yield port
+    finally:
+        child.close()
+
+
+@contextmanager
+def _client(port: int, core: int, fresh: bool) -> Iterator[None]:
+    """A child that asks, and asks again for each reply it gets."""
+    pid = os.fork()
+    if pid == 0:
+        with suppress(KeyboardInterrupt):
+            os.sched_setaffinity(0, {core})
+            _ask(port, fresh)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _ask(port: int, fresh: bool) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(_HERE), port))
+        sock.settimeout(1)
+        number = 0
+        room = WINDOW
+        while True:
+            for _ in range(room):
+                name = numbered(number if fresh else number % NAMES)
+                sock.send(query(name, number & 0xFFFF))
+                number += 1
+            room = 0
+            with suppress(OSError):
+                sock.recv(4096)
+                room = 1
+                sock.setblocking(False)
+                while room < WINDOW:
+                    sock.recv(4096)
+                    room += 1
+            sock.settimeout(1)
+
+
+def _by_function(profile: cProfile.Profile, queries: int) -> dict[str, float]:
+    if not queries:
+        raise RuntimeError("nobody was answered")
+    stats: dict[Any, Any] = Stats(profile).stats  # type: ignore[attr-defined]
+    found: Counter[str] = Counter()
+    for (file, _, name), (_, _, own, _, _) in stats.items():
+        micros = 1e6 * own / queries
+        path = Path(file)
+        inside = ROOT / "dnsfw" in path.parents or "dnsfw" in path.parts
+        layer = path.parent.name if inside and path.parent.name in _LAYERS else _OTHERS
+        found[f"· {layer}"] += micros
+        found[f"{layer}/{path.name}: {name}" if inside else name] += micros
+    return dict(found)
+
+
+def _tables(title: str, found: list[dict[str, float]]) -> list[Table]:
+    def row(name: str) -> Row:
+        return Row(name.removeprefix("· "), tuple(one.get(name, 0.0) for one in found))
+
+    rows = sorted((row(name) for name in set().union(*found)), key=lambda one: -one.median)
+    layers = {name.removeprefix("· ") for one in found for name in one if name.startswith("· ")}
+    return [
+        Table(f"{title}, by layer", "µs", tuple(one for one in rows if one.name in layers)),
+        Table(f"{title}, by function", "µs",
+              tuple([one for one in rows if one.name not in layers][:SHOWN])),
+    ]
+
+
+if __name__ == "__main__":
+    main()
