@@ -12,6 +12,7 @@ from dnsfw.cli.list_view import list_json, list_lines
 from dnsfw.cli.remote_view import fetch_for, remote_json, remote_line
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.cli.role_view import role_json, role_line
+from dnsfw.cli.stdin_policy import STDIN, stdin_policy
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import HOST
 from dnsfw.policy.compile import find_policy, load
@@ -34,8 +35,9 @@ def check(ctx: click.Context, files: tuple[str, ...], fetch: bool, as_json: bool
     never decide, denials that swallow everything) do not fail the check; nor do
     notes on users, units and interfaces that this host has not.
 
-    FILE may be a URL. What comes over https is read from its copy: root's are those that the
-    daemon uses, and `sudo dnsfw check --fetch` makes them before the first start.
+    FILE may be - for stdin, or a URL. What comes over https is read from its copy: root's
+    are those that the daemon uses, and `sudo dnsfw check --fetch` makes them before the
+    first start.
 
     Exit status: 0 all good, 1 a policy is wrong, 2 a file cannot be read.
     """
@@ -57,8 +59,8 @@ def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]
         "file": url_of(path) or str(path), "ok": False, "errors": [], "warnings": [], "notes": []
     }  # fmt: skip
     try:
-        missed = fetch_for(path) if fetch else []
-        policy = load(path)
+        missed = fetch_for(path) if fetch and str(path) != STDIN else []
+        policy = stdin_policy() if str(path) == STDIN else load(path)
     except PolicyError as error:
         row["errors"] = str(error).splitlines()
         return 1, row, None
@@ -69,12 +71,20 @@ def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]
     host = role_json(policy, policy.host)
     row["ok"] = True
     row["warnings"] = [*missed, *(str(warning) for warning in policy.warnings)]
-    row["notes"] = absent(policy)
+    row["notes"] = [*_imported(policy), *absent(policy)]
     row.update({key: host[key] for key in ("default", "mode", "allow_rules", "deny_rules")})
     row["roles"] = [role_json(policy, role) for role in policy.roles.values()]
     row["remotes"] = [remote_json(source) for source in policy.remotes]
     row["lists"] = [list_json(role, one) for role in policy.roles.values() for one in role.lists]
     return 0, row, policy
+
+
+def _imported(policy: Policy) -> list[str]:
+    """Of another tool's file the lines are those of what it means, which nobody has seen."""
+    tail = " (imported)"
+    files = [file.removesuffix(tail) for file in policy.sources if file.endswith(tail)]
+    told = "places are lines of what it means here, which 'dnsfw import"
+    return [f"{file}: {told} {file}' prints" for file in files]
 
 
 def _show(row: dict[str, Any], policy: Policy | None) -> None:

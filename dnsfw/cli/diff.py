@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,12 +11,15 @@ import click
 from dnsfw.cli.render import counts, json_option, print_json
 from dnsfw.cli.replay import by_text, seen_text
 from dnsfw.cli.seen_files import Logs
+from dnsfw.cli.stdin_policy import STDIN, stdin_policy
 from dnsfw.engine.replay import Judge, Outcome
+from dnsfw.errors import ConfigError
 from dnsfw.model import PortSet, Verdict
 from dnsfw.policy.compile import diff as changes_of
-from dnsfw.policy.compile import load
+from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.difference_lists import list_changes
 from dnsfw.policy.explained import rule_row
+from dnsfw.policy.policy import Policy
 from dnsfw.policy.ports import KNOWN, describe
 from dnsfw.policy.seen import Seen
 
@@ -76,11 +78,14 @@ def diff(ctx: click.Context, old: str, new: str, logs: tuple[str, ...], as_json:
     \b
       dnsfw diff /etc/dnsfw/policy.yaml new.yaml
       dnsfw diff old.yaml new.yaml --against /var/log/dnsfw
+      git show HEAD:policy.yaml | dnsfw diff - policy.yaml
 
     Exit status: 0 no difference, 1 differences, 2 a mistake. With --against only
     what was seen counts: rules that change nothing of it give 0.
     """
-    before, after = load(Path(old)), load(Path(new))
+    if [old, new, *logs].count(STDIN) > 1:
+        raise ConfigError("- can be read once")
+    before, after = _load(old), _load(new)
     rules = [*changes_of(before, after), *list_changes(before, after)]
     if not logs:
         _finish_rules(rules, old, new, as_json=as_json)
@@ -102,6 +107,10 @@ def diff(ctx: click.Context, old: str, new: str, logs: tuple[str, ...], as_json:
         for note in read.notes():
             click.echo(f"dnsfw: {note}", err=True)
     ctx.exit(1 if changed else 0)
+
+
+def _load(place: str) -> Policy:
+    return stdin_policy() if place == STDIN else load(find_policy(place))
 
 
 def _once(read: Logs) -> Iterator[tuple[Seen, int]]:
