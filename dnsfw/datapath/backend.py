@@ -47,7 +47,9 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_stages": (4, 4),
     "dnsfw_falls": (4, 8),
     "dnsfw_role_answers": (4, abi.RoleAnswers.SIZE),
+    "dnsfw_suffixes": (4, 4),
     "dnsfw_events": (0, 0),
+    "dnsfw_refused": (0, 0),
     "dnsfw_counters": (4, abi.Counter.SIZE),
     "dnsfw_role_counters": (4, abi.Counter.SIZE),
 }

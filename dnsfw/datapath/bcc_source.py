@@ -17,13 +17,14 @@ from dnsfw.errors import DatapathError
 _MAIN = "dnsfw.bpf.c"
 _NO_PREALLOC = "BPF_F_NO_PREALLOC"
 _INHERITED = "BPF_F_NO_PREALLOC | BPF_F_CLONE"
+_INNER = "BPF_F_MMAPABLE | BPF_F_INNER_MAP"
 _ARRAYS = {"ARRAY": "array", "SHARED": "array", "PERCPU": "percpu_array"}
 _FLAGS = {"HASH": _NO_PREALLOC, "LPM": _NO_PREALLOC, "SHARED": "BPF_F_MMAPABLE"}
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 # BCC's own prelude has these, and the kernel's <linux/bpf.h> is not the one for programs.
 _SYSTEM_INCLUDE = re.compile(r"^#include <(linux/bpf|bpf/bpf_helpers|stdbool)\.h>$", re.MULTILINE)
 _PROGRAM = re.compile(r'^PROG\("([^"]+)"\)\s*int (\w+)\(', re.MULTILINE)
-_KINDS = "HASH|LRU|LPM|ARRAY|SHARED|PERCPU|STAGES|SOCKET|RING"
+_KINDS = "HASH|LRU|LPM|ARRAY|OF_ARRAYS|SHARED|PERCPU|STAGES|SOCKET|RING"
 _TABLE = re.compile(rf"^MAP_({_KINDS})\(([^)]*)\);", re.MULTILINE)
 _CALLS = (
     (re.compile(r"\bmap_get\((\w+),\s*"), r"\1.lookup("),
@@ -127,6 +128,12 @@ def _table(kind: str, arguments: list[str], pinned: Mapping[str, Path]) -> str:
         return f'BPF_F_TABLE("sk_storage{pin}", int, {arguments[1]}, {name}, 0, {_INHERITED});'
     if kind == "STAGES":
         return f'BPF_F_TABLE("prog{pin}", __u32, __u32, {name}, {arguments[1]}, 0);'
+    if kind == "OF_ARRAYS":
+        _, inner, value, size = arguments
+        return (
+            f'BPF_F_TABLE("array", __u32, {value}, {inner}, 1, {_INNER});\n'
+            f'BPF_F_TABLE("array_of_maps${inner}{pin}", int, int, {name}, {size}, 0);'
+        )
     if kind in _ARRAYS:
         bcc, key, value, size = _ARRAYS[kind], "__u32", arguments[1], arguments[2]
     else:

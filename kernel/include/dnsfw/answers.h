@@ -7,7 +7,7 @@
 #ifndef DNSFW_ANSWERS_H
 #define DNSFW_ANSWERS_H
 
-#include "dns.h"
+#include "refuse.h"
 
 enum {
 	OPT_MASK = 255,		/* an OPT with the longest Extended DNS Error */
@@ -62,15 +62,6 @@ copy_answer(struct desk *d, const struct query *q,
 	return sum == seal ? DNSFW_ANSWERED : DNSFW_FALL_CHANGED;
 }
 
-/* What the policy refuses without having been asked before: then the desk's key
- * is that of a template, sealed.
- */
-static __always_inline bool
-refuse_by_suffix(struct desk *d, struct query *q, const struct dnsfw_dns *dns)
-{
-	return false;
-}
-
 static __always_inline enum dnsfw_fall
 find_long(struct desk *d, const struct query *q)
 {
@@ -107,6 +98,20 @@ find_short(struct desk *d, const struct query *q)
 			   DNSFW_BIG_TTLS, DNSFW_BIG_DATA);
 }
 
+/* It belongs to its table of refusals, and to no epoch */
+static __always_inline enum dnsfw_fall
+find_template(struct desk *d, const struct query *q)
+{
+	struct dnsfw_name_key *key = (struct dnsfw_name_key *)&d->key;
+	struct dnsfw_answer *small;
+
+	small = map_get(dnsfw_answers, key);
+	if (!small)
+		return DNSFW_FALL_MISS;
+	return copy_answer(d, q, &small->head, small->ttl_at, small->data,
+			   DNSFW_SMALL_TTLS, DNSFW_SMALL_DATA);
+}
+
 static __always_inline enum dnsfw_fall
 find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 	    __u64 now)
@@ -115,17 +120,14 @@ find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 
 	found = q->name <= DNSFW_SHORT_NAME ? find_short(d, q) :
 					      find_long(d, q);
-	if (found == DNSFW_FALL_MISS && dns->refusals &&
-	    refuse_by_suffix(d, q, dns))
-		found = find_short(d, q);
-	if (found)
-		return found;
 	keep(d);
-	if (now >= d->head.until)
-		return DNSFW_FALL_EXPIRED;
-	if (d->head.epoch != dns->epoch)
-		return DNSFW_FALL_EPOCH;
-	return DNSFW_ANSWERED;
+	if (!found && now >= d->head.until)
+		found = DNSFW_FALL_EXPIRED;
+	else if (!found && d->head.epoch != dns->epoch)
+		found = DNSFW_FALL_EPOCH;
+	if (!found)
+		return DNSFW_ANSWERED;
+	return refuse_by_suffix(d, q, dns, now) ? find_template(d, q) : found;
 }
 
 /* The TTLs of @seconds later, none below 0 */

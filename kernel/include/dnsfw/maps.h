@@ -27,9 +27,9 @@
  *                                      BPF_F_NO_PREALLOC | BPF_F_CLONE)
  *   MAP_RING(n, bytes)                 BPF_RINGBUF_OUTPUT(n, bytes / 4096)
  *   MAP_OF_ARRAYS(n, inner, V, max)    BPF_F_TABLE("array", __u32, V, inner,
- *                                      1, F), BPF_TABLE("array_of_maps$inner",
- *                                      int, int, n, max): each inner array has
- *                                      the size that it was made with
+ *                                      1, F), BPF_F_TABLE(
+ *                                      "array_of_maps$inner", ..., n, max, 0):
+ *                                      each inner array has a size of its own
  *   map_get(n, k)                      n.lookup(k)
  *   map_put(n, k, v)                   n.update(k, v)
  *   map_del(n, k)                      n.delete(k)
@@ -123,6 +123,7 @@
 
 #include "abi.h"
 #include "abi_dns.h"
+#include "abi_suffix.h"
 
 #ifndef DNSFW_BCC
 #define HAS_NETNS_COOKIE dnsfw_has_netns_cookie
@@ -179,12 +180,15 @@ MAP_HASH(dnsfw_answers_big, struct dnsfw_name_key, struct dnsfw_answer_big,
 	 DNSFW_MAX_ANSWERS_BIG);
 MAP_HASH(dnsfw_answers_long, struct dnsfw_long_key, struct dnsfw_answer_big,
 	 DNSFW_MAX_ANSWERS_LONG);
+MAP_OF_ARRAYS(dnsfw_suffixes, dnsfw_suffix_table, struct dnsfw_bucket,
+	      DNSFW_SUFFIX_TABLES);
 MAP_STAGES(dnsfw_stages, DNSFW_MAX_STAGES);
 MAP_PERCPU(dnsfw_falls, __u64, DNSFW_FALL_COUNT);
 MAP_PERCPU(dnsfw_role_answers, struct dnsfw_role_answers, DNSFW_MAX_ROLES);
 
 /* what happened */
 MAP_RING(dnsfw_events, DNSFW_EVENTS_BYTES);
+MAP_RING(dnsfw_refused, DNSFW_SUFFIX_RING_BYTES);	/* names, by suffix */
 MAP_PERCPU(dnsfw_counters, struct dnsfw_counter, DNSFW_REASON_COUNT);
 MAP_PERCPU(dnsfw_role_counters, struct dnsfw_counter, DNSFW_MAX_ROLES);
 

@@ -20,9 +20,6 @@
 #include "packet.h"
 #include "siphash.h"
 
-MAP_OF_ARRAYS(dnsfw_suffixes, dnsfw_suffix_table, struct dnsfw_bucket,
-	      DNSFW_SUFFIX_TABLES);
-
 enum {
 	MOST_LABEL = 63,
 	ROOM = DNSFW_LONG_NAME,
