@@ -32,12 +32,13 @@ class Alarm:
     does not touch the loop's timer: it rings once too early and is set again.
     """
 
-    __slots__ = ("_armed", "_handle", "_loop", "_now", "_ring", "_wanted")
+    __slots__ = ("_armed", "_find", "_handle", "_loop", "_now", "_ring", "_wanted")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, now: Now, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._now = now
         self._ring = ring
+        self._find: Callable[[], Nanos | None] | None = None
         self._wanted: Nanos | None = None
         self._armed: Nanos | None = None
         self._handle: asyncio.TimerHandle | None = None
@@ -49,8 +50,21 @@ class Alarm:
             return
         self._arm(deadline)
 
+    def ask(self, find: Callable[[], Nanos | None]) -> None:
+        """Set it to what `find` says once this turn of the loop is over: what moves a deadline
+        comes in batches, and to find the earliest is no small part of a look-up.
+        """
+        if self._find is None:
+            self._loop.call_soon(self._set_found)
+        self._find = find
+
+    def _set_found(self) -> None:
+        find, self._find = self._find, None
+        if find is not None:
+            self.set(find())
+
     def close(self) -> None:
-        self._wanted = None
+        self._find = self._wanted = None
         if self._handle is not None:
             self._handle.cancel()
 

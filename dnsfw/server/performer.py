@@ -170,7 +170,7 @@ class Performer:
         self._busy = False
         self.heard = None
         if self._alarm is not None:
-            self._alarm.set(self._next_deadline())
+            self._alarm.ask(self._next_deadline)
 
     def _next_deadline(self) -> Nanos | None:
         due = self.engine.next_deadline()

@@ -94,6 +94,20 @@ def test_row_117_after_a_suspend_it_is_late_by_seconds_not_by_the_suspend() -> N
     assert host.loop.timers[0][0] <= 5.0  # the loop's clock stands still meanwhile
 
 
+async def test_asked_often_it_looks_once_a_turn_and_closed_not_at_all() -> None:
+    looked: list[int] = []
+    alarm = Alarm(asyncio.get_running_loop(), boot_now, lambda: None)
+    for number in range(5):
+        alarm.ask(lambda number=number: looked.append(number))  # type: ignore[misc]
+    assert not looked
+    await asyncio.sleep(0)
+    alarm.ask(lambda: looked.append(9))
+    alarm.close()
+    await asyncio.sleep(0)
+
+    assert looked == [4]
+
+
 async def test_on_a_real_loop() -> None:
     rung = asyncio.Event()
     alarm = Alarm(asyncio.get_running_loop(), boot_now, rung.set)

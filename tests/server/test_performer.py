@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,18 @@ from dnsfw.server.performer import Performer
 
 
 @dataclass
+class FakeAlarm:
+    """Looks at once."""
+
+    def __init__(self, done: list[Any]) -> None:
+        self._done = done
+
+    def ask(self, find: Callable[[], Nanos | None]) -> None:
+        self._done.append(("alarm", find()))
+
+    def close(self) -> None: ...
+
+
 class World:
     """Everything around a performer, writing down what was done to it."""
 
@@ -46,7 +58,7 @@ class World:
             self.faults,
             lambda note: self.done.append(("note", note.kind)),
         )
-        self.performer.connect(self, self)  # type: ignore[arg-type]
+        self.performer.connect(self, FakeAlarm(self.done))  # type: ignore[arg-type]
         self.client = Client(self, HOST, Transport.UDP)
 
     # sink, journal, asker, alarm, route
@@ -71,9 +83,6 @@ class World:
 
     def forget(self, ask: AskId) -> None:
         self.done.append(("forget", ask))
-
-    def set(self, deadline: Nanos | None) -> None:
-        self.done.append(("alarm", deadline))
 
     def send(self, wire: bytes) -> None:
         self.done.append(("reply", wire))
