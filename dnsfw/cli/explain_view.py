@@ -89,6 +89,11 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
             yield f"         last to {refused['asker']}"
     if row["flows"]:
         yield f"  flows  {row['flows']} under way"
+    if (count := row.get("counters")) and count["packets"]:
+        asked = f"{counts(count['queries'], 'query', 'queries')}, {count['refused']} refused"
+        allowed, denied = count["packets"]["allowed"], count["packets"]["denied"]
+        sent = f"packets {allowed} allowed, {denied} denied"
+        yield f"  role   {row['role']} in all: {asked}; {sent}"
 
 
 def _word(verdict: str) -> str:

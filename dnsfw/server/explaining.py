@@ -33,6 +33,7 @@ from dnsfw.server.history_disk import KeptRefusals
 from dnsfw.server.remembering import Remembering
 from dnsfw.server.reporter import protocol_text
 from dnsfw.server.resolve import role_named
+from dnsfw.server.role_views import role_rows
 from dnsfw.server.veil import is_veiled
 from dnsfw.server.views import ports_text
 from dnsfw.server.who_asks import Who, who_text
@@ -148,7 +149,14 @@ def _now(daemon: Daemon, role: RolePolicy, asked: Asked) -> dict[str, Any]:
         "stale": daemon.reloader.stale,
         "grants": rows[:_MOST],
         "flows": flows[role.role],
+        "counters": _counters(daemon, role.name),
     }
+
+
+def _counters(daemon: Daemon, role: str) -> dict[str, Any]:
+    """What the whole role has asked and sent since the daemon, and its tables, are there."""
+    row = next((row for row in role_rows(daemon, {}) if row["name"] == role), {})
+    return {key: row.get(key) for key in ("queries", "refused", "grants", "packets")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,3 +90,13 @@ async def test_explain_asks_and_opens_nothing(tmp_path: Path) -> None:
         heard = list(dns.heard)
 
     assert not [name for name, _, _ in heard if "www" in name]
+
+
+async def test_what_the_role_has_asked_in_all_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        for _ in range(3):
+            await run.query("evil.example")
+        _, row = await run.control("explain", destination="evil.example")
+
+    assert (row["counters"]["queries"], row["counters"]["refused"]) == (3, 3)
+    assert set(row["counters"]["packets"]) == {"allowed", "denied", "audited"}
