@@ -11,7 +11,7 @@ from dnsfw.policy.upstream import Upstream
 from dnsfw.server.address import Endpoint
 from dnsfw.server.carrier import Own, Ways, fresh
 from dnsfw.server.connecting import connect
-from dnsfw.server.tls import Context, context_for
+from dnsfw.server.tls import Context
 
 __all__ = ["Dialer", "Where"]
 
@@ -36,8 +36,11 @@ class Dialer:
         where: Where,
         own: Own,
         ways: Ways,
+        context: Context | None = None,
     ) -> None:
-        self.context: Context | None = context_for(upstream) if upstream.encrypted else None
+        """An encrypted upstream must have a context to be proven by."""
+        assert (context is not None) is upstream.encrypted
+        self.context = context
         self._loop = loop
         self._upstream = upstream
         self._where = where

@@ -17,6 +17,7 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import SECOND, Nanos
 from dnsfw.policy.upstream import Upstream, asked
 from dnsfw.server.clock import Now
+from dnsfw.server.tls import Context
 from dnsfw.server.upstream import Own, Upstreams
 from dnsfw.wire.codes import HINFO
 from dnsfw.wire.name import from_text
@@ -51,9 +52,15 @@ class LoopCheck:
                 return True
         return False
 
-    async def run(self, loop: asyncio.AbstractEventLoop, own: Own, now: Now) -> list[Upstream]:
+    async def run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        own: Own,
+        now: Now,
+        contexts: dict[Upstream, Context] | None = None,
+    ) -> list[Upstream]:
         """The upstreams that did not answer. ConfigError (exit 2) when one is dnsfw itself."""
-        asks = Upstreams(loop, self._upstreams, own, self)
+        asks = Upstreams(loop, self._upstreams, own, self, contexts=contexts)
         patience = _LONGER if any(t.encrypted for t in self._targets) else _PATIENCE
         deadline = Nanos(now() + int(patience * SECOND))
         try:

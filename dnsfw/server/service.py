@@ -175,7 +175,8 @@ class Service:
         for listener in self.listeners:
             listener.on_query = lambda wire, client: check.heard(wire) or query(wire, client)
         try:
-            return await check.run(self._loop, self._kernel.own, self._now)
+            contexts = self.upstreams.contexts
+            return await check.run(self._loop, self._kernel.own, self._now, contexts)
         finally:
             for listener in self.listeners:
                 listener.on_query = query

@@ -23,6 +23,7 @@ from dnsfw.server.connections import Connections
 from dnsfw.server.dial import Dialer
 from dnsfw.server.http1 import Http1
 from dnsfw.server.speech import Framed, Speech
+from dnsfw.server.tls import Context, context_for
 
 __all__ = ["MAX_ASKS", "Own", "Upstreams"]
 
@@ -40,8 +41,12 @@ class Upstreams:
         own: Own,
         ears: Ears,
         max_asks: int = MAX_ASKS,
+        contexts: dict[Upstream, Context] | None = None,
     ) -> None:
-        """ConfigError: there is nothing to check the certificate of one of them by."""
+        """`contexts` are what another of these has made: certificates are read once, at the
+        start. ConfigError: there is nothing to check the certificate of an upstream by.
+        """
+        self.contexts = {} if contexts is None else contexts
         self.written = tuple(upstreams)
         self.targets = asked(upstreams)  # helpers have no index: no question goes to them
         self.asked = 0
@@ -102,7 +107,7 @@ class Upstreams:
         """The carriers of one upstream."""
         done = Ways()
         where = partial(self._bootstrap.find, upstream)
-        dialer = Dialer(self._loop, upstream, where, self._own, done)
+        dialer = Dialer(self._loop, upstream, where, self._own, done, self._context(upstream))
         stream = Connections(self._loop, dialer, partial(_speak, upstream), ears, done)
         if upstream.scheme != "udp":
             return {Transport.TCP: stream}
@@ -111,6 +116,11 @@ class Upstreams:
             Transport.UDP: UdpCarrier(self._loop, target, self._own, ears),
             Transport.TCP: stream,
         }
+
+    def _context(self, upstream: Upstream) -> Context | None:
+        if upstream.encrypted and upstream not in self.contexts:
+            self.contexts[upstream] = context_for(upstream)
+        return self.contexts.get(upstream)
 
 
 def _speak(upstream: Upstream, alpn: str | None) -> Speech:

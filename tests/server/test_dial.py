@@ -42,15 +42,16 @@ async def test_the_last_failure_is_told_and_no_socket_stays() -> None:
         await dialer((parse_endpoint("127.0.0.1:1"),), []).dial(Link)
 
 
-def test_an_encrypted_upstream_has_a_context_and_a_plain_one_none() -> None:
+def test_row_81_an_encrypted_upstream_is_not_dialled_without_a_way_to_prove_it() -> None:
     async def find() -> tuple[Endpoint, ...]:
         return ()
 
     loop = asyncio.new_event_loop()
     try:
-        for text, encrypted in (("tls://192.0.2.1", True), ("tcp://192.0.2.1", False)):
-            some = Dialer(loop, parse_url(text), find, lambda fd: None, Ways())
-            assert (some.context is not None) is encrypted
+        for text in ("tls://192.0.2.1", "https://192.0.2.1"):
+            with pytest.raises(AssertionError):
+                Dialer(loop, parse_url(text), find, lambda fd: None, Ways())
+        Dialer(loop, parse_url("tcp://192.0.2.1"), find, lambda fd: None, Ways())
     finally:
         loop.close()
     assert [str(e) for e in endpoints(parse_url("tls://192.0.2.1"))] == ["192.0.2.1:853"]
