@@ -113,6 +113,8 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a policy file, for editors and for CI."""
     made: dict[str, Any] = _without_null(PolicySection.model_json_schema(mode="validation"))
     made["title"] = "dnsfw policy"
+    made["required"] = ["version"]  # a policy that is elsewhere says its default there
+    made["anyOf"] = [{"required": ["default"]}, {"required": ["remote"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 

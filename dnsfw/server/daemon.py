@@ -223,7 +223,7 @@ class Daemon:
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
                 self.now, self._swapped, self.revision.check, self._prepare, self.kept, written,
-                lambda path: self.remotes.provide(path),
+                lambda path: self.remotes.provide(path), self.service.refusing,
             )  # fmt: skip
             self.doors = Doors(kernel, self.service.equip, self.service.on_query)
             if policy.dns.takeover:
@@ -259,7 +259,7 @@ class Daemon:
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
         self.reporter, self.observed, self.records = report(self, self._digest)
-        self.remotes = remotes_of(self, time.time)
+        self.remotes = remotes_of(self, time.time, self._warn)
         self.tampering = Tampering(self.now, self.reporter.said)
         self.temporary = TemporaryRules(self.kept, self.reloader, self.now, self.reporter.said)
         self.resolv_watch = ResolvWatch(

@@ -25,6 +25,7 @@ __all__ = ["Fetcher", "WallClock"]
 WallClock = Callable[[], float]
 
 _LOOKING = 600.0  # seconds for the other process
+_ENDS = "dnsfw ends"
 
 
 class Fetcher:
@@ -34,12 +35,14 @@ class Fetcher:
         self.copies = copies
         self._way = way
         self._wall = wall
-        self._stop = Stop()
+        self._stop = Stop()  # of the download under way
+        self._ended = False
         self._one = asyncio.Lock()
 
     def stop(self) -> None:
         """The process is about to end."""
-        self._stop("dnsfw ends")
+        self._ended = True
+        self._stop(_ENDS)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -108,6 +111,7 @@ class Fetcher:
             raise FetchError(why)
 
     async def _fetch(self, request: Request, into: Path) -> Download | None:
+        self._stop = Stop(_ENDS if self._ended else "")  # a deadline is one download's alone
         return await asyncio.to_thread(fetch, request, self._way, into, self._stop)
 
     async def _signature(self, source: Remote) -> bytes:

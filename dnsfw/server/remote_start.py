@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ async def provide_at_start(path: Path, options: Options, now: Now, wall: WallClo
     return told
 
 
-def remotes_of(daemon: Daemon, wall: WallClock) -> Remotes:
+def remotes_of(daemon: Daemon, wall: WallClock, warn: Callable[[str], None]) -> Remotes:
     """The daemon's, on its own sockets, over its own upstreams."""
     loop, service, kernel = asyncio.get_running_loop(), daemon.service, daemon.kernel
     names = Names(loop, service.upstreams.written, kernel.own, daemon.now)
@@ -70,6 +71,7 @@ def remotes_of(daemon: Daemon, wall: WallClock) -> Remotes:
         lambda: place_again(daemon.reloader.path),
         daemon.reloader.renew,
         daemon.reporter.said,
+        warn,
         lambda: kernel.sink.locked is not Lockdown.OFF,
         daemon.now,
         wall,

@@ -57,6 +57,7 @@ class Remotes:
         place: Callable[[], Path],
         reload: Reload,
         said: Said,
+        warn: Callable[[str], None],
         locked: Callable[[], bool],
         now: Now,
         wall: WallClock,
@@ -66,6 +67,7 @@ class Remotes:
         self._place = place  # of the policy in force
         self._reload = reload  # with the proposals of these digests, and how to keep them
         self._said = said
+        self._warn = warn
         self._locked = locked  # in a lockdown nothing leaves, not even this
         self._now = now
         self._wall = wall
@@ -240,7 +242,8 @@ class Remotes:
             state.alarmed = 0.0
         elif self._wall() - state.alarmed >= REMIND:
             state.alarmed = self._wall()
-            self._said("remote", f"ALARM: {told}")
+            self._said("remote", told)  # who watches
+            self._warn(f"ALARM: {told}")  # who reads the log for what is bad
 
     def _copy(self, source: Remote) -> Copy | None:
         try:

@@ -268,6 +268,18 @@ async def test_a_policy_is_not_larger_than_one_can_be(site: Https, tmp_path: Pat
         await update(fetcher_in(tmp_path), source)
 
 
+async def test_a_download_that_was_cut_does_not_cut_the_next(
+    site: Https, tmp_path: Path
+) -> None:
+    fetcher, source = fetcher_in(tmp_path), source_at(site, demands=Demands(time=1))
+    site.put("/ads.txt", dripping())
+    with pytest.raises(FetchError, match="longer than"):
+        await update(fetcher, source)
+    site.put("/ads.txt", names(3))
+
+    assert await update(fetcher, source)
+
+
 # one at a time
 
 

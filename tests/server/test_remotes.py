@@ -51,7 +51,7 @@ class Desk:
         self.fetcher = fetcher_in(self.directory, self.wall)
         self.remotes = Remotes(
             self.fetcher, lambda: self.directory / "none.yaml", self.reload,
-            lambda kind, text: self.told.append(text), lambda: self.locked,
+            lambda kind, text: self.told.append(text), self.told.append, lambda: self.locked,
             lambda: Nanos(int(self.wall.time * SECOND)), self.wall, self.die,
         )  # fmt: skip
         return self.remotes

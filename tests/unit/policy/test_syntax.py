@@ -9,7 +9,8 @@ def test_the_schema_is_json_and_names_every_key_of_the_language() -> None:
     schema = json.loads(json.dumps(json_schema()))
 
     assert schema["$schema"].startswith("https://json-schema.org/")
-    assert set(schema["required"]) == {"version", "default"}
+    assert schema["required"] == ["version"]
+    assert schema["anyOf"] == [{"required": ["default"]}, {"required": ["remote"]}]
     assert set(schema["properties"]) == {
         "version", "default", "mode", "resolved_only", "inbound", "loopback", "ttl", "rules",
         "roles", "tests", "dns", "host", "degraded", "revision", "locked",
