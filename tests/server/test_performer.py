@@ -27,7 +27,6 @@ from dnsfw.server.faults import Faults
 from dnsfw.server.performer import Performer
 
 
-@dataclass
 class FakeAlarm:
     """Looks at once."""
 
@@ -40,6 +39,7 @@ class FakeAlarm:
     def close(self) -> None: ...
 
 
+@dataclass
 class World:
     """Everything around a performer, writing down what was done to it."""
 
