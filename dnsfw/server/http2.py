@@ -30,6 +30,7 @@ from dnsfw.wire.stream import MAX_MESSAGE
 __all__ = ["Http2"]
 
 _MOST = 100  # RFC 9113, section 6.5.2: what servers are asked to allow at least
+_QUERY = 512  # octets; no query of ours is longer
 _MAX_UNREAD = 1 << 17  # h2 would keep a frame of 16 MB before it says that it is too large
 _LAST_STREAM = 1 << 30  # numbers are not used twice: half of them is enough for one connection
 
@@ -59,13 +60,22 @@ class Http2:
             ("accept", MEDIA_TYPE),
             ("content-type", MEDIA_TYPE),
         ]
-        self._talk = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._talk = H2Connection(
+            H2Configuration(
+                client_side=True,
+                header_encoding=None,
+                normalize_outbound_headers=False,  # ours are as they should be
+                validate_outbound_headers=False,
+            )
+        )
         self._streams: dict[int, _Stream] = {}
         self._by_number: dict[int, int] = {}
         self._unread = 0
 
     @property
     def most(self) -> int:
+        if self._talk.outbound_flow_control_window < _QUERY:
+            return 0  # until the server has read what it has
         return min(self._most, self._talk.remote_settings.max_concurrent_streams)
 
     def __len__(self) -> int:

@@ -140,6 +140,21 @@ def test_the_server_says_how_many_at_once() -> None:
     assert both.http.most == 3
 
 
+def test_a_server_that_reads_no_more_is_asked_no_more() -> None:
+    both = Both()
+    for number in range(600):
+        if both.http.most == 0:
+            break
+        both.ask(number)
+        both.says(2 * number + 1)
+        both.back()
+
+    assert number == 508  # 65,535 octets, of which none was acknowledged
+    both.server.increment_flow_control_window(10_000)
+    both.back()
+    assert both.http.most == 100
+
+
 def test_garbage_ends_the_connection_before_much_of_it_is_kept() -> None:
     both = Both()
     with pytest.raises(WireError):
