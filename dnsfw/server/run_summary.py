@@ -10,7 +10,8 @@ The report (`--report`), JSON or YAML with the same keys:
     packets                   {allowed, denied, audited, unseen}: unseen ones had no event
     rows_left_out             observations for which there was no room
     observed                  rows: role, verdict, name, addresses, port, protocol, reason,
-                              rule, count, first, last, pid, command, sent (`dnsfw learn` reads them)
+                              rule, count, first, last, pid, command, sent (`dnsfw learn`
+                              reads them)
 
 Names and commands are escaped as `dnsfw watch` shows them: \\DDD for what is no plain text.
 """

@@ -58,6 +58,8 @@ class WhoAsks:
 
     def asked(self, client: Client) -> None:
         """Look now, while it waits: when it has its answer, its socket may be gone."""
+        if not self._may_look():
+            return
         if len(self._asked) >= _WAITING:
             del self._asked[next(iter(self._asked))]
         self._asked[id(client)] = (client, self._look(client))
@@ -73,7 +75,7 @@ class WhoAsks:
 
     def _look(self, client: Client) -> Who:
         address, transport = client.address, client.transport.value
-        if not self._may_look() or (ends := _ends(client.route)) is None:
+        if (ends := _ends(client.route)) is None:
             return Who(address, transport)
         owner = self._owners.find(_PROTOCOLS[client.transport], *ends)
         if owner is None:
