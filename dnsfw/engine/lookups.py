@@ -204,8 +204,12 @@ class Lookups:
             pending.next_try = min(pending.next_try, pending.hedge_at)
 
     def _hedge(self, pending: Pending, now: Nanos) -> list[Effect]:
+        first = next(iter(pending.tries.values()))
+        self.upstreams.late(first.ask.upstream, first.since, now)
         upstream = self.upstreams.pick(pending.asked, pending.broken, now)
-        if upstream is None or upstream in pending.asked or not self.upstreams.may_hedge():
+        if upstream is None or upstream in pending.asked:
+            return []
+        if not self.upstreams.may_hedge(first.ask.upstream):
             return []
         return self._ask_next(pending, upstream, now)
 

@@ -22,6 +22,7 @@ _NEVER = Nanos(-1)
 _EARNED, _HEDGE, _MOST_HEDGES = 1, 20, 10
 _HEDGE_MIN = 20_000_000  # no sooner: a host under load is that late by itself
 _OUTDONE = 5  # questions in a row that it could not answer and another could
+_LATE = 5  # questions in a row that were late
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class _Health:
     worked: Nanos = _NEVER
     probed_until: Nanos = _NEVER
     outdone: int = 0
+    late: int = 0
     latency: int = 0  # RFC 6298: SRTT and RTTVAR
     spread: int = 0
     asked: int = 0
@@ -107,8 +109,21 @@ class Upstreams:
             return TRY_PATIENCE
         return min(max(health.latency + 4 * health.spread, _HEDGE_MIN), TRY_PATIENCE)
 
-    def may_hedge(self) -> bool:
-        """Take a second question out of the budget."""
+    def late(self, index: int, asked: Nanos, now: Nanos) -> None:
+        """It is later than usual. Many in a row and not a word between: it is gone, and the
+        others need not wait until each of their questions has shown that.
+        """
+        health = self._health[index]
+        if health.worked >= asked:
+            return
+        health.late += 1
+        if health.late >= _LATE:
+            self.failed(index, asked, now)
+
+    def may_hedge(self, instead_of: int) -> bool:
+        """Take a second question out of the budget; beside one that has failed it is no luxury."""
+        if self._health[instead_of].fails:
+            return True
         if self._budget < _HEDGE:
             return False
         self._budget -= _HEDGE
@@ -121,7 +136,7 @@ class Upstreams:
             return
         health = self._health[index]
         health.measure(max(now - asked, 1))
-        health.fails = health.outdone = 0
+        health.fails = health.outdone = health.late = 0
         health.bad_until = health.probed_until = _NEVER
         health.worked = now
 

@@ -88,7 +88,7 @@ def test_a_broken_way_of_an_overtaken_one_is_a_failure() -> None:
 
 def test_with_an_empty_budget_a_slow_upstream_is_waited_for() -> None:
     play = measured()
-    while play.engine._lookups.upstreams.may_hedge():
+    while play.engine._lookups.upstreams.may_hedge(0):
         pass
     play.after(0.001)
     play.query("slow.example.com").expects(Ask)

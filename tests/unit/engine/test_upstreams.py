@@ -139,12 +139,12 @@ def test_a_hedge_is_never_sooner_than_a_busy_host_is_late() -> None:
 
 def test_hedges_are_a_twentieth_of_the_questions() -> None:
     upstreams = Upstreams(2)
-    while upstreams.may_hedge():
+    while upstreams.may_hedge(0):
         pass
     hedged = 0
     for _ in range(1000):
         upstreams.earn()
-        hedged += upstreams.may_hedge()
+        hedged += upstreams.may_hedge(0)
 
     assert hedged == 50
 
@@ -158,3 +158,20 @@ def test_one_that_never_can_what_another_can_rests() -> None:
 
     assert upstreams.pick([], set(), NOW) == 1
     assert upstreams.states(NOW)[0].rests == SECOND
+
+
+def test_one_that_is_late_many_times_and_says_nothing_between_has_failed() -> None:
+    upstreams = Upstreams(2)
+    for _ in range(4):
+        upstreams.late(0, NOW, at(0.1))
+    upstreams.worked(0, NOW, at(0.2))
+    for _ in range(4):
+        upstreams.late(0, at(0.3), at(0.4))
+    upstreams.late(0, at(0.1), at(0.4))  # it has answered since that was asked
+    assert upstreams.pick([], set(), at(0.4)) == 0
+
+    upstreams.late(0, at(0.3), at(0.4))
+    assert upstreams.pick([], set(), at(0.4)) == 1
+    while upstreams.may_hedge(1):
+        pass
+    assert upstreams.may_hedge(0)  # who waits for it is helped without a budget
