@@ -393,8 +393,10 @@ class World:
 
 def asker(play: Play, ask: Ask) -> RoleId:
     """Whose question an Ask is."""
-    pending = play.engine._lookups.table.by_ask(ask.ask)
-    assert pending is not None
+    lookups = play.engine._lookups
+    pending = lookups.table.by_ask(ask.ask)
+    if pending is None:  # it was overtaken; nobody waits for it any more
+        return lookups.stragglers._tries[ask.ask][1]
     return pending.key.role
 
 
