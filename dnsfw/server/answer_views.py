@@ -10,6 +10,7 @@ from dnsfw.datapath.answers import Size
 from dnsfw.model import RoleId
 from dnsfw.server.answers import Book
 from dnsfw.server.kernel import Kernel
+from dnsfw.server.refusing import Refusing
 
 __all__ = ["answers_view", "by_role"]
 
@@ -23,23 +24,32 @@ _ROOM = {
 }
 
 
-def answers_view(kernel: Kernel, book: Book | None) -> dict[str, Any]:
-    """`on` false: every question comes to the daemon."""
+def answers_view(
+    kernel: Kernel, book: Book | None, refusing: Refusing | None = None
+) -> dict[str, Any]:
+    """`on` false: every question comes to the daemon. `suffixes` are the bytes of what is
+    refused without having been asked.
+    """
     if book is None or kernel.answers is None:
         return {"on": False}
     table = kernel.answers
     hooks = kernel.answering()
+    suffixes = refusing.bytes if refusing is not None else 0
+    missing = [f"{hook.where}: {hook.note}" for hook in hooks if not hook.attached]
+    if refusing is not None and refusing.trouble:
+        missing.append(f"refusals of names never asked for: {refusing.trouble}")
     falls = table.counters()
     return {
         "on": table.on,
         "where": [f"{hook.where} ({hook.how})" for hook in hooks if hook.attached],
-        "missing": [f"{hook.where}: {hook.note}" for hook in hooks if not hook.attached],
+        "missing": missing,
         "answered": falls[Fall.ANSWERED],
         "refused": falls[Fall.REFUSED],
         "passed_on": {fall_text(f): n for f, n in falls.items() if n and f not in _DONE},
         "held": {size.name.lower(): count for size, count in book.sizes.items()},
         "room": {size.name.lower(): room for size, room in _ROOM.items()},
-        "bytes": sum(_BYTES[size] * count for size, count in book.sizes.items()),
+        "bytes": sum(_BYTES[size] * count for size, count in book.sizes.items()) + suffixes,
+        "suffixes": suffixes,
         "published": book.published,
         "renewed": book.renewed,
         "evicted": book.evicted,

@@ -223,7 +223,7 @@ class Daemon:
             self.reloader = Reloader(
                 policy, path, self.options.policy, kernel, self.names, self.service.performer,
                 self.now, self._swapped, self.revision.check, self._prepare, self.kept, written,
-                lambda path: self.remotes.provide(path),
+                lambda path: self.remotes.provide(path), self.service.refusing,
             )  # fmt: skip
             self.doors = Doors(kernel, self.service.equip, self.service.on_query)
             if policy.dns.takeover:

@@ -83,6 +83,10 @@ class NamesOnly:
     def answers(self) -> None:
         """No program stands anywhere."""
 
+    @property
+    def refusals(self) -> None:
+        """Names are refused here alone."""
+
     def answer(self, dns: DnsSettings) -> None:
         """Nothing to switch."""
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.answers import AnswerTable
+from dnsfw.datapath.refusals import RefusalTable
 from dnsfw.datapath.sink import Sink
 from dnsfw.datapath.tamper import Repair
 from dnsfw.model import Addr, Rank, RoleId, Subject
@@ -77,6 +78,10 @@ class Kernel(Protocol):
     @property
     def answers(self) -> AnswerTable | None:
         """The tables from which the kernel answers by itself; None where it does not."""
+
+    @property
+    def refusals(self) -> RefusalTable | None:
+        """Where the kernel refuses names that it was never asked for; None where it does not."""
 
     def answer(self, dns: DnsSettings) -> None:
         """Have it do so from now on, on the devices that these settings want; or no more.

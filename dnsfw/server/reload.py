@@ -29,6 +29,7 @@ from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.loading import load_tested, renew_tested, warm
 from dnsfw.server.performer import Performer
+from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
 
@@ -62,6 +63,7 @@ class Reloader:
         temporaries: Temporaries,
         written: Policy,
         provide: Callable[[Path], Awaitable[Sequence[str]]],
+        refusing: Refusing | None = None,
     ) -> None:
         self.policy = policy
         self.written = written  # without what holds for a time
@@ -76,6 +78,7 @@ class Reloader:
         self._check = check  # raises ConfigError for a policy that must not come in force
         self._prepare = prepare  # makes ready what the kernel will lead to
         self._temporaries = temporaries
+        self._refusing = refusing
         self._provide = provide  # fetches what the file names and nobody has a copy of
         self._one = asyncio.Lock()
 
@@ -117,6 +120,8 @@ class Reloader:
         changes = tuple(diff(self.written, written))
         later = tuple(_at_next_start(self.policy, policy))
         await self._prepare(policy)
+        if self._refusing is not None and policy.dns.kernel_answers:
+            await self._refusing.prepare(policy)
         told = self._swap(policy)
         self.written = written
         self.path = path
@@ -166,8 +171,12 @@ class Reloader:
         engine, now, perform = self._performer.engine, self._now(), self._performer.perform
         kernel = self._kernel
         perform([Withdraw()])  # before anything is judged anew; `apply` waits for those who read
+        if self._refusing is not None:
+            self._refusing.stop()
         kernel.sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
         kernel.answer(policy.dns)
+        if self._refusing is not None:
+            self._refusing.take(policy)
         told = kernel.assign(policy.subjects)
         ended = kernel.settle_role_change(policy)
         perform(engine.judge_flows(kernel.sink.flows(), now))

@@ -23,6 +23,7 @@ from dnsfw.server.loopcheck import LoopCheck
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.performer import Performer
 from dnsfw.server.rate import Rates
+from dnsfw.server.refusing import Refusing
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
@@ -89,6 +90,8 @@ class Service:
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
         self.book = self.performer.book = self._open_book()
+        suffixes = kernel.refusals
+        self.refusing = None if suffixes is None else Refusing(suffixes)
         self.on_query: OnQuery = self.performer.query  # `run` puts itself in front
         self.rates = Rates(loop.time)
         self.neighbours = Neighbours()
@@ -135,6 +138,8 @@ class Service:
         by = self.engine.judges_by
         if not (self._kernel.adopted and self._judged and self._judged.same(epoch, *by)):
             self.book.table.withdraw()
+            if self.refusing is not None:
+                self.refusing.stop()
         self.book.adopt(now)
         self._kernel.answer(policy.dns)
 
@@ -149,6 +154,7 @@ class Service:
         kernel.own(fd)
         if isinstance(listener, UdpListener):
             listener.share = partial(kernel.share_udp, fd)
+            listener.replies, listener.now = self.engine.replies, self._now
         elif kernel.marks:
             kernel.answer_on_tcp(fd)
         listener.askers, listener.rates = self._askers, self.rates
@@ -167,6 +173,9 @@ class Service:
         """Read the listeners: from here on clients are answered."""
         for listener in self.listeners:
             await listener.start(self._loop, self.on_query)
+        policy, _ = self.engine.judges_by
+        if self.refusing is not None and policy.dns.kernel_answers:
+            self.refusing.begin(policy)
 
     async def check_loop(self) -> list[Upstream]:
         """The upstreams that are silent. ConfigError when one of them asks us."""
@@ -182,6 +191,8 @@ class Service:
                 listener.on_query = query
 
     def stop(self) -> None:
+        if self.refusing is not None:
+            self.refusing.close()
         self.listeners.close()
         self.upstreams.close()
         self.performer.close()

@@ -72,7 +72,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "upstream_rows": upstream_rows(service.upstreams, service.engine.upstreams(daemon.now())),
         "packets": _packets(kernel.sink.counters()),
         "dns": dict(service.engine.stats()),
-        "kernel_answers": answers_view(kernel, service.book),
+        "kernel_answers": answers_view(kernel, service.book, service.refusing),
         "server": _server(daemon),
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
-from dnsfw.datapath.answers import AnswerTable
+from dnsfw.datapath.answers import AnswerTable, map_dns
 from dnsfw.datapath.askers import Askers, has_asked
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
@@ -20,6 +20,7 @@ from dnsfw.datapath.listeners import Listener
 from dnsfw.datapath.news import News
 from dnsfw.datapath.own import OwnSockets, own_of
 from dnsfw.datapath.probe import self_test
+from dnsfw.datapath.refusals import RefusalTable
 from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import Connection, connections, destroy
@@ -149,8 +150,13 @@ class KernelWall:
     ) -> None:
         self.sink = KernelSink(wall.maps)
         self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
-        there = answers and "dnsfw_dns" in wall.maps
-        self.answers = AnswerTable.open(wall.maps) if there else None
+        self.answers: AnswerTable | None = None
+        self.refusals: RefusalTable | None = None
+        if answers:
+            dns = map_dns(wall.maps["dnsfw_dns"])
+            self.answers = AnswerTable(wall.maps, dns)
+            if (suffixes := wall.maps.get("dnsfw_suffixes")) is not None:
+                self.refusals = RefusalTable(suffixes, self.answers, dns)
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)
@@ -191,7 +197,7 @@ class KernelWall:
         if self.answers is None:
             return
         on = dns.kernel_answers
-        self.answers.switch(on)
+        self.answers.switch(on, refusals=on)
         self._wall.answer(on, dns.xdp if on else ())
         if self._wall.standing:
             self._cover()

@@ -25,7 +25,7 @@ from dnsfw.wire.name import from_text, to_text
 from dnsfw.wire.reply import write_query
 from tests.prop.test_engine import ADDRS, LIMITS, NAMES, ROLES, random_policy
 from tests.support.fakes import FixedRng, KernelTable
-from tests.support.kernel_answers import MemoryAnswers, answer_maps
+from tests.support.memory_answers import MemoryAnswers, answer_maps
 from tests.support.play import Play, rr, svcb, told_addresses
 
 SEEDS = range(int(os.environ.get("DNSFW_FUZZ_SEEDS", "12")))

@@ -15,7 +15,7 @@ from dnsfw.wire.codes import IN
 from dnsfw.wire.message import RD, A, Rcode, Record
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import Template, write_query
-from tests.support.kernel_answers import MemoryAnswers, answer_maps
+from tests.support.memory_answers import MemoryAnswers, answer_maps
 
 NOW = Nanos(1_000_000 * SECOND)
 ROOM = {Size.SMALL: 4, Size.BIG: 2, Size.LONG: 2}

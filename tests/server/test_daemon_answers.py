@@ -18,7 +18,7 @@ from dnsfw.server.clock import boot_now
 from dnsfw.wire.message import A
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import write_query
-from tests.support.kernel_answers import MemoryAnswers
+from tests.support.memory_answers import MemoryAnswers
 from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
 from tests.support.running import ALLOW_EXAMPLE, Running, running

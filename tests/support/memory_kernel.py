@@ -9,6 +9,7 @@ from typing import Any
 from dnsfw.datapath import abi
 from dnsfw.datapath.answers import AnswerTable
 from dnsfw.datapath.memory import MemorySink
+from dnsfw.datapath.refusals import RefusalTable
 from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
@@ -70,6 +71,7 @@ class MemoryKernel:
         self.own_addresses: frozenset[Addr] = frozenset()
         self.answers: AnswerTable | None = None  # a test may give it tables
         self.answer_hooks: tuple[Hook, ...] = ()
+        self.refusals: RefusalTable | None = None
 
     def open(self, options: Options, policy: Policy, fill: Fill) -> MemoryKernel:
         fill(self)
