@@ -42,6 +42,7 @@ _ALIKE_KEPT = 8192
 _QUEUE = 4096
 _BATCH = 512
 _IDLE = 5.0  # seconds between two looks at what is too old
+_GATHER = 0.05  # seconds: one write for what comes in them, and few switches of threads
 _PAUSE = 5.0  # seconds that a disk without room is left alone
 _GOODBYE = 2.0
 _HEADER = 12
@@ -121,9 +122,8 @@ class AskLog:
         key = (note.role, note.name, note.kind)
         if not self._is_like(key) and self._may_write():
             row = note_row(note, self._wall(), policy, self._veil)
-            self._alike[key] = _Alike(
-                self._now(), Heard(row["at"], note.role, b"", (note,), NOBODY, policy)
-            )
+            heard = Heard(row["at"], note.role, b"", (note,), NOBODY, policy)
+            self._remember(key, _Alike(self._now(), heard))
             self._put(row)
 
     def event(self, role: RoleId, key: Hashable, row: Callable[[], dict[str, Any]]) -> None:
@@ -236,12 +236,15 @@ class AskLog:
     def _write(self) -> None:
         drop_all()  # privileges belong to a thread, and this one only writes
         self._ready.set()
-        going = True
-        self._files.prune(self._wall())
+        going, pruned = True, 0.0
         while going:
+            if not 0 <= self._wall() - pruned < _IDLE:
+                pruned = self._wall()
+                self._files.prune(pruned)
             batch: list[Heard | dict[str, Any]] = []
             with suppress(queue.Empty):
                 item = self._queue.get(timeout=_IDLE)
+                time.sleep(_GATHER)
                 while item is not None:
                     batch.append(item)
                     if len(batch) >= _BATCH:
@@ -251,7 +254,6 @@ class AskLog:
                     going = False
             if batch:
                 self._save(batch, going)
-            self._files.prune(self._wall())
         self._files.close()
 
     def _save(self, batch: list[Heard | dict[str, Any]], going: bool) -> None:

@@ -11,6 +11,7 @@ from dnsfw.errors import WireError
 from dnsfw.model import Mode, Name, Reason, RoleId, RuleId, Verdict, addr_from, addr_text
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.rule import Judgement
+from dnsfw.server.escape import safe
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import CgroupPaths, Who
 from dnsfw.wire.codes import type_text
@@ -22,6 +23,7 @@ __all__ = ["Heard", "name_row", "note_row", "who_row"]
 _BY_POLICY = frozenset({Ede.BLOCKED, Ede.CENSORED, Ede.FILTERED, Ede.PROHIBITED})
 _REFUSALS = frozenset({"refused", "table-full"})
 _EDE_OPTION = 15
+_WHY = 200  # characters
 _ADDRESSES = 16  # of one line
 
 
@@ -66,7 +68,7 @@ def name_row(heard: Heard, veil: Veil) -> dict[str, Any] | None:
         "count": heard.count,
     }
     if ede is not None:
-        row["why"] = ede[1]
+        row["why"] = safe(ede[1])[:_WHY]
     return row
 
 

@@ -31,6 +31,7 @@ _QUEUE = 4096
 _BATCH = 512
 _IDLE = 5.0  # seconds
 _PRUNE_EVERY = 60.0
+_GATHER = 0.05  # seconds: one transaction for what comes in them
 _PAUSE = 5.0  # seconds that a disk without room is left alone
 _GOODBYE = 2.0
 _BUSY = 2000  # milliseconds a reader waits
@@ -186,6 +187,7 @@ class HistoryDisk:
             batch: list[Kept] = []
             with suppress(queue.Empty):
                 item = self._queue.get(timeout=_IDLE)
+                time.sleep(_GATHER)
                 while item is not None:
                     batch.append(item)
                     if len(batch) >= _BATCH:

@@ -25,7 +25,7 @@ __all__ = ["NOBODY", "CgroupPaths", "Who", "WhoAsks", "who_text"]
 _A_SECOND = 200  # look-ups
 _WAITING = 1024  # clients that are remembered until they are answered
 _PROTOCOLS = {Transport.UDP: socket.IPPROTO_UDP, Transport.TCP: socket.IPPROTO_TCP}
-_PROCESSES = 64  # of a cgroup: more than that, and nobody is looked for among them
+_PROCESSES = 16  # of a cgroup: more than that, and nobody is looked for among them
 _PATHS_KEPT = 4096
 _STALE = 5 * SECOND  # a cgroup that was not there may be by now
 
