@@ -27,6 +27,8 @@ static __always_inline int judge_visit(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
 
+	if (is_answer(skb))
+		return TC_NEXT;
 	read_packet(skb, &p, from, false);
 	return dnsfw_enter(skb, &p);
 }
@@ -53,6 +55,7 @@ static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
 	read_packet(skb, &p, from, false);
 	if (dnsfw_come_in(skb, &p) == TC_DROP)
 		return TC_DROP;
+	answer_if_asked(skb, &p, from);
 	p.forwarded = 0;	/* as the host's own sees it */
 	dnsfw_note_receiver(skb, &p);
 	return TC_NEXT;

@@ -338,14 +338,15 @@ read_query(struct desk *d, struct query *q, __u64 seed)
 	name_at = dns + DNS_BYTES;
 	pair_at = name_at + name;
 	q->end = pair_at + PAIR_BYTES;
-	if (at16(d->frame + pair_at + 2) != host16(CLASS_IN))
-		return DNSFW_FALL_CLASS;
-	q->qtype = host16(at16(d->frame + pair_at));
 	q->limit = DNSFW_MIN_REPLY;
 	q->opt = 0;
 	q->dnssec = 0;
+	/* first: with options in it the name's length is wrong, too */
 	if (additional && !read_opt(d, q, pair_at + PAIR_BYTES))
 		return DNSFW_FALL_OPT;
+	if (at16(d->frame + pair_at + 2) != host16(CLASS_IN))
+		return DNSFW_FALL_CLASS;
+	q->qtype = host16(at16(d->frame + pair_at));
 	q->name = name;
 	q->factor = seed;
 	d->key.role = q->role;
