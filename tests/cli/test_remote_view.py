@@ -155,6 +155,19 @@ async def test_reload_fetches_when_told_to_and_status_shows_it(
     assert "STALE" in stale.out and "404" in stale.out
 
 
+async def test_row_127_what_is_missing_is_not_in_force_as_written(
+    site: Https, tmp_path: Path
+) -> None:
+    text = policy(tmp_path, site, optional=True).read_text()
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], text) as run:
+        where = ("--run-dir", str(run.run_dir))
+        status = await dnsfw_beside("status", "--require-enforcing", *where)
+
+    assert status.code == 3
+    assert "MISSING" in status.out
+    assert "was never fetched" in status.err
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.https import Ca, Https
+from tests.support.daemon import Daemon, dnsfw_argv
+from tests.support.https import Ca, Https, dripping
+from tests.support.netlab import wait_until
 from tests.support.world import World, policy_of
 
 pytestmark = [
@@ -97,6 +98,28 @@ def test_a_start_without_network_guards_with_the_copy(
     daemon.start()
 
     assert "EDE: 15" in world.dig("a.example"), "refused by the list, not by a missing network"
+
+
+def test_row_128_a_kill_in_mid_download_leaves_what_was_there(
+    world: World, site: Https, tmp_path: Path
+) -> None:
+    site.put("/ads.txt", "a.example\n")
+    state = tmp_path / "state"
+    text = closed(site).replace('"default": "deny"', '"default": "allow"')
+    daemon = prepared(world, site, state, text).start()
+    site.put("/ads.txt", dripping(longest=60, first=b"b.example\n" * 20_000))
+    asking = daemon.netns.start([*dnsfw_argv(), "reload", "--fetch"], env=daemon.environment)
+    wait_until(lambda: any(path.stat().st_size for path in state.rglob("*.part")))
+
+    daemon.kill()
+    asking.wait(10)
+    site.put("/ads.txt", "a.example\n")
+    daemon.start()
+
+    assert "EDE: 15" in world.dig("a.example")
+    assert [row["state"] for row in sources(daemon)] == ["good"]
+    assert daemon.command("reload", "--fetch").returncode == 0
+    assert not list(state.rglob("*.part")), "and what it left is swept"
 
 
 def test_row_127_another_ca_in_the_middle_changes_nothing(

@@ -182,14 +182,19 @@ def broken_off(body: bytes, promised: int) -> Script:
     return script
 
 
-def dripping(every: float = 0.02, longest: float = 8.0, head: bool = False) -> Script:
-    """A byte now and then, in the body or (`head`) already in the header, never an end."""
+def dripping(
+    every: float = 0.02, longest: float = 8.0, head: bool = False, first: bytes = b""
+) -> Script:
+    """A byte now and then, in the body (after `first`) or (`head`) already in the header, never
+    an end.
+    """
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         if not head:
             handler.send_response(200)
-            handler.send_header("Content-Length", "9000")
+            handler.send_header("Content-Length", str(9000 + len(first)))
             handler.end_headers()
+            handler.wfile.write(first)
         else:
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         until = time.monotonic() + longest

@@ -129,6 +129,7 @@ ROWS = {
     124: "half-written policy",
     125: "hostile YAML",
     126: "policy file of somebody else",
+    127: "policy in the middle, rolled back, frozen",
     128: "list that grows, empties or is an error page",
     129: "poisoned list",
     130: "regular expressions that backtrack",
