@@ -188,11 +188,14 @@ def ours(
     return stand(own, name, start, ttl, recursor)
 
 
-def warm(stands: Sequence[Stand], names: Sequence[str], times: int = 3) -> None:
+def warm(
+    stands: Sequence[Stand], names: Sequence[str], times: int = 3,
+    ways: Sequence[bool] = (False, True),
+) -> None:
     """Everybody is asked for everything; SystemExit where they do not answer alike."""
     said: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
     for one in stands:
-        for far in (False, True):
+        for far in ways:
             found = _answers(one, names, times, far)
             said[f"{one.name}, {'veth' if far else 'lo'}"] = found
     first = next(iter(said.values()))

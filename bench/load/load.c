@@ -13,12 +13,14 @@
  * compared: id, QR, the question as it was sent, the rcode and the number of
  * answers of the first reply to that question. One line of JSON comes out;
  * times are nanoseconds of CLOCK_MONOTONIC. SKIP (environment) passes over as
- * many queries of the file; ONCE stops at its end.
+ * many queries of the file; ONCE stops at its end; RAW names a file for every
+ * time on its own: when it began and how long it took, eight octets each.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,9 +49,10 @@ static unsigned int of_id[IDS];		/* question + 1, 0: nothing in flight */
 static uint64_t sent_at[IDS];
 static unsigned int next_id, in_flight;
 static unsigned long sent, good, bad, lost;
-static uint64_t *times;
+static uint64_t *times, *begins;
 static size_t timed, room;
 static int fd;
+static volatile sig_atomic_t stopped;	/* SIGTERM ends a paced run */
 
 static unsigned char out[BATCH][LONGEST], in[BATCH][LONGEST];
 static struct mmsghdr out_msgs[BATCH], in_msgs[BATCH];
@@ -99,14 +102,16 @@ static void read_questions(const char *path)
 	}
 }
 
-static void note(uint64_t took)
+static void note(uint64_t took, uint64_t began)
 {
 	if (timed == room) {
 		room = room ? 2 * room : 1 << 20;
 		times = realloc(times, room * sizeof(*times));
-		if (!times)
+		begins = realloc(begins, room * sizeof(*begins));
+		if (!times || !begins)
 			die("memory");
 	}
+	begins[timed] = began;
 	times[timed++] = took;
 }
 
@@ -174,7 +179,7 @@ static void hear(const unsigned char *reply, unsigned int length, uint64_t at)
 		bad++;
 	else
 		good++;
-	note(at - sent_at[id]);
+	note(at - sent_at[id], sent_at[id]);
 	of_id[id] = 0;
 	in_flight--;
 }
@@ -251,12 +256,19 @@ static void run_flood(uint64_t until, unsigned int window)
 	}
 }
 
+static void stop(int number)
+{
+	(void)number;
+	stopped = 1;
+}
+
 static void run_paced(uint64_t until, double rate)
 {
 	double gap = 1e9 / rate, due = now();
 	uint64_t at;
 
-	while ((at = now()) < until) {
+	signal(SIGTERM, stop);
+	while ((at = now()) < until && !stopped) {
 		hear_all(0);
 		if (at < due)
 			continue;	/* busy: a sleep would be the latency */
@@ -325,8 +337,27 @@ static double quantile(double q)
 	return timed ? times[(size_t)(q * (timed - 1))] : 0;
 }
 
+static void write_raw(const char *path)
+{
+	FILE *file = fopen(path, "wb");
+	size_t i;
+
+	if (!file)
+		die(path);
+	for (i = 0; i < timed; i++) {
+		fwrite(&begins[i], sizeof(*begins), 1, file);
+		fwrite(&times[i], sizeof(*times), 1, file);
+	}
+	if (fclose(file))
+		die(path);
+}
+
 static void report(uint64_t took)
 {
+	const char *raw = getenv("RAW");
+
+	if (raw)
+		write_raw(raw);
 	qsort(times, timed, sizeof(*times), by_size);
 	printf("{\"seconds\": %.6f, \"sent\": %lu, \"good\": %lu, \"bad\": %lu, "
 	       "\"lost\": %lu, \"qps\": %.1f, \"p50\": %.0f, \"p99\": %.0f, "

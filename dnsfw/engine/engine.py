@@ -25,7 +25,7 @@ from dnsfw.engine.effects import (
     Transport,
     close,
 )
-from dnsfw.engine.flows import sort_out
+from dnsfw.engine.flows import FlowCheck, Walk
 from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
@@ -318,11 +318,10 @@ class Engine(Views):
         policy = self._policy.roles.get(role)
         return policy is not None and self._gate.lets_ask(policy, pending.name, pending.qtype)
 
-    def judge_flows(self, flows: Iterable[Flow], _now: Nanos) -> list[Effect]:
+    def judge_flows(self, flows: Iterable[Flow], _now: Nanos, walk: Walk = None) -> list[Effect]:
         """End the flows that the policy of now refuses; remember names the others stand on."""
-        site = self._settler.site
-        cut, in_use = sort_out(flows, self._policy, self._ledger, site, self._lockdown)
-        self._ledger.in_use(in_use)
+        by = self._policy, self._ledger, self._settler.site, self._lockdown
+        cut = (walk or FlowCheck()).sort(flows, *by)
         return [Cut(tuple(cut))] if cut else []
 
     def restore(

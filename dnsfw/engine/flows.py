@@ -26,23 +26,45 @@ _TCP = 6
 _EXEMPT = frozenset({Reason.OWN_SOCKET, Reason.UPKEEP, Reason.LISTENER, Reason.LOOPBACK})
 
 
-def sort_out(
-    flows: Iterable[Flow], policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown
-) -> tuple[list[Flow], set[tuple[RoleId, Addr]]]:
-    """The flows to end, and the places that the others stand on."""
-    known: dict[tuple[object, ...], bool] = {}  # many flows lead to one place
-    in_use: set[tuple[RoleId, Addr]] = set()
-    cut: list[Flow] = []
-    for flow in flows:
-        where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
-        key = (*where, flow.proto, flow.local_port if flow.inbound else flow.remote_port)
-        if key not in known:
-            known[key] = stays(flow, policy, ledger, site, lockdown)
-        if known[key]:
-            in_use.add((flow.role, flow.remote))
-        else:
-            cut.append(flow)
-    return cut, in_use
+class FlowCheck:
+    """One walk over all flows, a few at a time where there are many: a table of 100,000 takes
+    most of a second, and answers must not wait for it.
+    """
+
+    __slots__ = ("_judged_by", "_known", "in_use", "last")
+
+    def __init__(self, *, last: bool = True) -> None:
+        self.in_use: set[tuple[RoleId, Addr]] = set()  # places that flows stand on
+        self.last = last  # no more flows are to come
+        self._judged_by: tuple[Policy, Site, Lockdown] | None = None
+        self._known: dict[tuple[object, ...], bool] = {}  # many flows lead to one place
+
+    def sort(
+        self, flows: Iterable[Flow], policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown
+    ) -> list[Flow]:
+        """The flows to end; the ledger keeps the names of the others. Who changes the policy
+        in the middle of a walk walks anew.
+        """
+        if self._judged_by is None or any(
+            a is not b for a, b in zip(self._judged_by, (policy, site, lockdown), strict=True)
+        ):
+            self._judged_by, self._known = (policy, site, lockdown), {}
+        known, cut = self._known, []
+        for flow in flows:
+            where = (flow.role, flow.rule, flow.inbound, flow.reason, flow.remote)
+            key = (*where, flow.proto, flow.local_port if flow.inbound else flow.remote_port)
+            if key not in known:
+                known[key] = stays(flow, policy, ledger, site, lockdown)
+            if known[key]:
+                self.in_use.add((flow.role, flow.remote))
+            else:
+                cut.append(flow)
+        if self.last:
+            ledger.in_use(self.in_use)
+        return cut
+
+
+Walk = FlowCheck | None
 
 
 def stays(flow: Flow, policy: Policy, ledger: Ledger, site: Site, lockdown: Lockdown) -> bool:

@@ -6,8 +6,8 @@ from dnsfw.engine.filter import Site, needs_leave, pieces_for
 from dnsfw.engine.ledger import Judge
 from dnsfw.engine.places import Chain
 from dnsfw.engine.slots import Piece
-from dnsfw.model import DEFAULT_RULE, Addr, Name, RoleId, Verdict
-from dnsfw.policy.policy import Policy
+from dnsfw.model import DEFAULT_RULE, Addr, Name, RoleId, RuleId, Verdict
+from dnsfw.policy.policy import Policy, RolePolicy
 
 
 def judging(policy: Policy, site: Site) -> Judge:
@@ -38,12 +38,17 @@ def lives(policy: Policy, role: RoleId, piece: Piece) -> bool:
     return rule is not None and rule.verdict is piece.verdict
 
 
+def _says(role: RolePolicy) -> list[tuple[RuleId, bytes]]:
+    """What its lists say: a list that has grown has the rule that it had."""
+    return [(names.rule.id, names.table.seal) for names in role.lists]
+
+
 def only_looser(old: Policy, new: Policy, role: RoleId) -> bool:
     """Whether a reload can have closed no name: nothing allowed went, nothing denied came."""
     before, after = old.roles.get(role), new.roles.get(role)
     if before is None or after is None or before.default is not after.default:
         return False
-    if old.dns.private != new.dns.private:
+    if old.dns.private != new.dns.private or _says(before) != _says(after):
         return False
     kept = before.rules_by_id.keys() & after.rules_by_id.keys()
     if any(before.rules_by_id[i].private != after.rules_by_id[i].private for i in kept):

@@ -6,8 +6,8 @@ closed and every flow cut before the reload returns.
 
 Its lists are compiled in a process of their own, for a million names take seconds and answers
 must not wait; the rest in a thread. Its own tests must pass. The swap itself is one step of
-the loop: no query is answered between the kernel's new tables and the engine's, and every
-flow is judged before it returns.
+the loop: no query is answered between the kernel's new tables and the engine's. Then every
+flow is judged, a few at a time, before it returns.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from dnsfw.server.performer import Performer
 from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
+from dnsfw.server.walk import walk_flows
 
 __all__ = ["Reloaded", "Reloader"]
 
@@ -122,7 +123,7 @@ class Reloader:
         await self._prepare(policy)
         if self._refusing is not None and policy.dns.kernel_answers:
             await self._refusing.prepare(policy)
-        told = self._swap(policy)
+        told = await self._put_in_force(policy)
         self.written = written
         self.path = path
         self._on_swap(policy)
@@ -145,8 +146,21 @@ class Reloader:
             for role in policy.roles.values():
                 if role.addresses.too_long:
                     raise ConfigError("too many address rules cover that; write it into the policy")
-            self._swap(policy)
+            await self._put_in_force(policy)
             self._temporaries.keep(items)
+
+    async def _put_in_force(self, policy: Policy) -> tuple[str, ...]:
+        """Swap, and end the flows that it refuses before this returns: a few at a time, for
+        there may be a hundred thousand. Says what else the operator should know.
+        """
+        old = self.policy
+        told = self._swap(policy)
+        try:
+            await walk_flows(self._kernel, self._performer, self._now)
+        except DnsfwError:
+            self._swap(old)
+            raise
+        return told
 
     def _swap(self, policy: Policy) -> tuple[str, ...]:
         """All of it, or the old one again. Says what else the operator should know."""
@@ -179,7 +193,6 @@ class Reloader:
             self._refusing.take(policy)
         told = kernel.assign(policy.subjects)
         ended = kernel.settle_role_change(policy)
-        perform(engine.judge_flows(kernel.sink.flows(), now))
         return (*told, *ended)
 
 

@@ -14,6 +14,7 @@ from dnsfw.server.kernel import Kernel
 from dnsfw.server.notify import Notify
 from dnsfw.server.performer import Performer
 from dnsfw.server.upstream import Upstreams
+from dnsfw.server.walk import walk_flows
 
 __all__ = ["Upkeep"]
 
@@ -59,6 +60,7 @@ class Upkeep:
         """For ever; the caller cancels it."""
         while True:
             self.once()
+            await self._walk_flows()
             await asyncio.sleep(PERIOD)
 
     def once(self) -> None:
@@ -67,7 +69,7 @@ class Upkeep:
         self._performer.deadline()
         self._digest.flush()
         self._notify.alive()
-        self._safely(self._repair, self._scan_flows, *self._chores)
+        self._safely(self._repair, *self._chores)
 
     def look(self) -> None:
         """Devices or addresses have changed: do not wait for the next beat."""
@@ -90,11 +92,16 @@ class Upkeep:
             else:
                 self._said("repaired", repair.what)
 
-    def _scan_flows(self) -> None:
+    async def _walk_flows(self) -> None:
         began = time.monotonic()
         if began < self._flows_at:
             return
-        engine, flows = self._performer.engine, self._kernel.sink.flows()
-        self._performer.perform(engine.judge_flows(flows, self._now()))
+        try:
+            await walk_flows(self._kernel, self._performer, self._now)
+        except DatapathError as error:
+            self.troubles += 1
+            self._said("trouble", str(error))
+        except Exception as error:
+            self._faults.caught("keeping house", error)
         ended = time.monotonic()
         self._flows_at = ended + max(FLOWS_EVERY, (ended - began) / FLOWS_SHARE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dnsfw.engine.reload import lives, only_looser
@@ -45,6 +47,20 @@ def test_another_default_or_another_private_may_close() -> None:
     assert not looser(BASE.replace("default: deny", "default: allow"))
     assert not looser(BASE, private)
     assert not only_looser(compile_text(BASE), compile_text(BASE), RoleId(99))
+
+
+def test_a_list_that_says_something_else_may_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path / "cache"))
+    text = BASE + "  - deny: {list: l.txt}\n"
+    made = []
+    for line in ("a.x.net\n", "a.x.net\n", "a.x.net\nb.x.net\n"):
+        (tmp_path / "l.txt").write_text(line)
+        made.append(compile_text(text, str(tmp_path / "p.yaml")))
+
+    assert only_looser(made[0], made[1], HOST)
+    assert not only_looser(made[1], made[2], HOST)
 
 
 def piece(policy: Policy, verdict: Verdict = Verdict.ALLOW) -> Piece:
