@@ -35,8 +35,8 @@ import click
 )
 @click.option("--user", metavar="USER[:GROUP]", help="Run it as this user.")
 @click.option(
-    "--upstream", "upstreams", metavar="ADDR", multiple=True,
-    help="Ask this resolver.  [default: what /etc/resolv.conf names]",
+    "--upstream", "upstreams", metavar="WHERE", multiple=True,
+    help="Ask this resolver, as in `up`.  [default: what /etc/resolv.conf names]",
 )  # fmt: skip
 @click.option(
     "--net", type=click.Choice(["host", "private"]), default="host", show_default=True,

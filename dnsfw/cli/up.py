@@ -52,8 +52,9 @@ def guard_options(command: F) -> F:
     help="Answer DNS here. May be repeated.  [default: dns.listen of the policy]",
 )  # fmt: skip
 @click.option(
-    "--upstream", "upstreams", metavar="ADDR", multiple=True,
-    help="Ask this resolver; `system` is the host's own. May be repeated.  "
+    "--upstream", "upstreams", metavar="WHERE", multiple=True,
+    help="Ask this resolver: `9.9.9.9`, `tls://9.9.9.9#dns.quad9.net`, "
+    "`https://9.9.9.9/dns-query#dns.quad9.net`; `system` is the host's own. May be repeated.  "
     "[default: dns.upstreams of the policy]",
 )  # fmt: skip
 @click.option(
