@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from struct import Struct
@@ -29,8 +29,8 @@ _SPILLED = Struct("<QQ")
 _JOINED_AT = _STATE.size + abi.Suffix.SPILLS * _SPILLED.size
 _CLASSES = 1 << abi.Suffix.CLASS_BITS
 _TEXT_AT = _JOINED_AT + 2 * _CLASSES
-_LONGEST = 256  # bytes of a name, its dot and the end of its line
-_CHUNK = (int(abi.Suffix.TEXT) - 1) // _LONGEST
+_CHUNK = int(abi.Suffix.TEXT) - 1
+_BEGIN = b"\n"[0]  # of a name
 
 Key = tuple[int, int]
 Mark = tuple[int, int]
@@ -71,21 +71,24 @@ class KernelBuilder:
         """A copy: the builder's memory goes with it."""
         return memoryview(bytes(self._table[_UNIT:])).cast("Q")
 
-    def add(self, names: Sequence[str], join: Join) -> int:
+    def add(self, text: bytes | memoryview, join: Join) -> int:
         """See `policy.listed_prints.Builder`."""
         joined = bytearray(2 * _CLASSES)
         joined[:2] = join(0).to_bytes(2, "little")
         self._state[_JOINED_AT:_TEXT_AT] = joined
-        return sum(
-            self._chunk(names[at : at + _CHUNK], join) for at in range(0, len(names), _CHUNK)
-        )
+        at = new = 0
+        while at < len(text):
+            end = at + _CHUNK
+            while end < len(text) and text[end] != _BEGIN:
+                end -= 1
+            new += self._chunk(text[at:end], join)
+            at = end
+        return new
 
     def close(self) -> None:
         self._open.close()
 
-    def _chunk(self, names: Sequence[str], join: Join) -> int:
-        # Backwards and joined, then turned round: "\n.www.example.com\n.example.net".
-        text = ("\n".join(names) + "\n")[::-1].encode()
+    def _chunk(self, text: bytes | memoryview, join: Join) -> int:
         self._state[_TEXT_AT : _TEXT_AT + len(text)] = text
         length, new = len(text), 0
         while length:

@@ -14,6 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dnsfw.policy.listed_prints import Builder, Damaged, Listed, PlainBuilder, build
+from dnsfw.policy.lists import spelled
+from dnsfw.policy.lists.spelled import Texts
 from dnsfw.policy.lists.store import cache_dir, replace_file
 from dnsfw.policy.lists.table import Table
 from dnsfw.policy.siphash import Key
@@ -23,6 +25,7 @@ __all__ = ["PrintStore"]
 _VERSION = 1  # of what lists become
 _KEY_FILE = "prints.key"
 _KEY_BYTES = 16
+_KEPT_NAMES = 16  # lists whose names nobody has used yet
 _KEPT = 4  # tables: of a policy, of the one before, of another dnsfw on this host
 
 
@@ -43,30 +46,47 @@ class PrintStore:
 
         A store that cannot be written costs time, not the table. buckets.Full.
         """
-        path = self._directory / f"{self._name(tables, buckets)}.prints"
+        path = self._directory / f"{self._name(tables)}-{buckets}.prints"
         with contextlib.suppress(OSError, Damaged, ValueError):
             found = _mapped(path)
             if (found.key, found.buckets) == (self.key, buckets):
                 with contextlib.suppress(OSError):
                     os.utime(path)  # so that the sweep leaves it
                 return found
-        made = build(tables, self.key, buckets, builder)
+        made = build(tables, self.key, buckets, builder, self._texts)
         with contextlib.suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(path, made.pack())
             self._sweep()
+            for table in tables:
+                spelled.forget(self._directory, table)
         return made
 
-    def _name(self, tables: Sequence[Table], buckets: int) -> str:
-        found = blake2b(f"{_VERSION} {buckets}\n".encode(), digest_size=16, key=_bytes(self.key))
+    def spell(self, tables: Sequence[Table]) -> None:
+        """Make it quick for the next `load`, where nothing was built of these lists yet."""
+        if not tables or any(self._directory.glob(f"{self._name(tables)}-*.prints")):
+            return
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for table in tables:
+                spelled.keep(self._directory, table)
+            self._sweep()
+
+    def _texts(self, table: Table) -> Texts:
+        found = spelled.read(self._directory, table)
+        return spelled.spelled(table) if found is None else found
+
+    def _name(self, tables: Sequence[Table]) -> str:
+        found = blake2b(f"{_VERSION}\n".encode(), digest_size=16, key=_bytes(self.key))
         for table in tables:
             found.update(table.seal)
         return found.hexdigest()
 
     def _sweep(self) -> None:
-        files = sorted(self._directory.glob("*.prints"), key=lambda path: path.stat().st_mtime)
-        for path in files[:-_KEPT]:
-            path.unlink(missing_ok=True)
+        for ending, kept in (("prints", _KEPT), ("names", _KEPT_NAMES)):
+            files = list(self._directory.glob(f"*.{ending}"))
+            for path in sorted(files, key=lambda path: path.stat().st_mtime)[:-kept]:
+                path.unlink(missing_ok=True)
 
     def _read_key(self) -> Key:
         """One that nobody else knows, the same as long as the directory is there."""

@@ -18,6 +18,9 @@ import dnsfw
 from dnsfw.errors import DnsfwError
 from dnsfw.policy.compile import load
 from dnsfw.policy.files import policy_files
+from dnsfw.policy.fingerprints import refuses
+from dnsfw.policy.listed_prints import wanted
+from dnsfw.policy.print_store import PrintStore
 
 __all__ = ["command", "has_lists", "main"]
 
@@ -41,11 +44,14 @@ def command(path: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Load each policy and forget it; its lists stay on disk."""
+    """Load each policy and forget it; its lists stay on disk, and their names in one text, of
+    which the kernel's table of refusals is built.
+    """
     os.nice(_POLITE)
     for file in argv:
         with contextlib.suppress(DnsfwError):
-            load(Path(file))
+            roles = filter(refuses, load(Path(file)).roles.values())
+            PrintStore().spell(wanted(names.table for role in roles for names in role.lists))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from dnsfw.policy.listed_prints import Join, PlainBuilder
+from dnsfw.policy.listed_prints import PlainBuilder
 from dnsfw.policy.print_store import PrintStore
 from dnsfw.policy.siphash import Key, hash_name
 from dnsfw.wire.name import from_text
@@ -19,8 +18,6 @@ class Counting(PlainBuilder):
         super().__init__(key, buckets)
         Counting.built += 1
 
-    def add(self, names: Sequence[str], join: Join) -> int:
-        return super().add(names, join)
 
 
 def builds(store: PrintStore, *names: str, buckets: int = 64) -> int:
@@ -69,3 +66,15 @@ def test_the_oldest_tables_are_swept(tmp_path: Path) -> None:
         builds(store, f"a{at}.x")
 
     assert len(list(tmp_path.glob("*.prints"))) == 4
+
+
+def test_names_that_another_process_spelled_are_used_once(tmp_path: Path) -> None:
+    store = PrintStore(tmp_path)
+    lists = [table("a.x", "b.x")]
+    store.spell(lists)
+    assert len(list(tmp_path.glob("*.names"))) == 1
+
+    assert builds(store, "a.x", "b.x") == 1
+    assert not list(tmp_path.glob("*.names"))
+    store.spell(lists)  # there is a table: nobody needs the names
+    assert not list(tmp_path.glob("*.names"))
