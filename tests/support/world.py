@@ -42,6 +42,7 @@ class World:
     cgroup: Cgroup
     guest: Guest  # the workload: dnsfw is its only nameserver
     daemons: list[Daemon] = field(default_factory=list)
+    asks: int = 1  # how often `dig` asks each question
 
     def guard(self, policy: str, **options: Any) -> Daemon:
         """Start `dnsfw up` under this policy; it is ready when this returns."""
@@ -79,11 +80,31 @@ class World:
         return self.python(_CONNECT, host, str(port), kind, str(wait))
 
     def dig(self, *argv: str) -> str:
-        """What dig says; a cookie would always lead past the kernel's answers."""
-        return self.run("dig", "+time=2", "+tries=1", "+nocookie", *argv).stdout
+        """What dig says; a cookie would always lead past the kernel's answers.
+
+        Asked `asks` times, the daemon answers first and the kernel later: all must agree.
+        """
+        told = [
+            self.run("dig", "+time=2", "+tries=1", "+nocookie", *argv).stdout
+            for _ in range(self.asks)
+        ]
+        assert len({_meaning(text) for text in told}) == 1, "\n".join(told)
+        return told[-1]
 
     def addresses(self, name: str, kind: str = "A") -> list[str]:
         return self.dig("+short", name, kind).split()
+
+
+def _meaning(said: str) -> tuple[str, ...]:
+    """What dig says but for TTLs, ids, the order of records and its own remarks."""
+    kept = []
+    for line in said.splitlines():
+        if "status: " in line:
+            kept.append(line.split("status: ")[1].split(",")[0])
+        elif line and not line.startswith(";"):
+            words = line.split()
+            kept.append(" ".join(w for at, w in enumerate(words) if at != 1 or not w.isdigit()))
+    return tuple(sorted(kept))
 
 
 def open_world(lab: Lab) -> World:
