@@ -54,7 +54,7 @@ def guard_options(command: F) -> F:
 @click.option(
     "--upstream", "upstreams", metavar="WHERE", multiple=True,
     help="Ask this resolver: `9.9.9.9`, `tls://9.9.9.9#dns.quad9.net`, "
-    "`https://9.9.9.9/dns-query#dns.quad9.net`; `system` is the host's own. May be repeated.  "
+    "`https://…`; `system` is the host's own. May be repeated.  "
     "[default: dns.upstreams of the policy]",
 )  # fmt: skip
 @click.option(
