@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,9 @@ def fetch_for(path: Path) -> list[str]:
     """Fetch the newest of all that the policy in a file takes from elsewhere, as any program
     would; what failed and may. ConfigError where the policy cannot do without.
     """
-    from dnsfw.server.fetch_ways import AnyWay  # only who fetches pays for it
-    from dnsfw.server.fetcher import Fetcher
-    from dnsfw.server.provide import provide
+    from dnsfw.server.provide import provide_now  # only who fetches pays for it
 
-    told: list[str] = []
-
-    async def whole() -> None:
-        fetcher = Fetcher(Copies(), AnyWay(), time.time)
-        await provide(path, fetcher, newest=True, told=told.append)
-
-    asyncio.run(whole())
-    return told
+    return provide_now(path, time.time, newest=True)
 
 
 def remote_json(source: Remote) -> dict[str, Any]:

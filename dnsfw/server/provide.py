@@ -1,7 +1,7 @@
 """What a policy takes from elsewhere and has no copy of yet: fetched before it is read.
 
-At the first start, when a reload meets a new URL, and for `check --fetch`. There is nothing
-good to lose then, so what comes is taken at once.
+At the first start, when a reload meets a new URL, before `run`, and for `check --fetch`. There is
+nothing good to lose then, so what comes is taken at once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dnsfw.policy.copies import Copies
 from dnsfw.policy.remote import Remote
 from dnsfw.policy.texts import sources_of
 from dnsfw.server.fetch import FetchError
-from dnsfw.server.fetcher import Fetcher
+from dnsfw.server.fetch_ways import AnyWay
+from dnsfw.server.fetcher import Fetcher, WallClock
 
-__all__ = ["NotThere", "fill", "provide"]
+__all__ = ["NotThere", "fill", "provide", "provide_now"]
 
 Told = Callable[[str], None]
 
@@ -36,10 +37,23 @@ async def provide(
     """
     if not newest:
         found = await asyncio.to_thread(sources_of, path, fetcher.copies)
-        if all(fetcher.copies.get(source) is not None for source in found):
+        if not _lacks(found, fetcher.copies):
             return
     async with fetcher.alone():
         await fill(path, fetcher, newest=newest, told=told)
+
+
+def provide_now(path: Path, wall: WallClock, *, newest: bool = False) -> list[str]:
+    """The same for a command, which connects as any program does; what failed and may."""
+    fetcher, told = Fetcher(Copies(), AnyWay(), wall), list[str]()
+    if not newest and not _lacks(sources_of(path, fetcher.copies), fetcher.copies):
+        return told
+    asyncio.run(provide(path, fetcher, newest=newest, told=told.append))
+    return told
+
+
+def _lacks(sources: Iterable[Remote], copies: Copies) -> bool:
+    return any(copies.get(source) is None for source in sources)
 
 
 async def fill(

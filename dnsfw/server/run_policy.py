@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.model import HOST, Inbound, Loopback, Mode, RoleId, Verdict, abi
-from dnsfw.policy.compile import compile_text, find_policy
+from dnsfw.policy.compile import compile_text, find_policy, load
 from dnsfw.policy.conflicts import find_conflicts
 from dnsfw.policy.destination import parse_destination
-from dnsfw.policy.files import read_policy
-from dnsfw.policy.importers import convert
 from dnsfw.policy.lists.names import NameList
+from dnsfw.policy.merge import read_parts
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import HOST_NAME, Access, Policy, RolePolicy
 from dnsfw.policy.problems import Position, Problems, Wrong
 from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns
 from dnsfw.policy.rule import Rule
-from dnsfw.policy.syntax_yaml import read_document
 
-__all__ = ["COMMAND_LINE", "RUN", "RunRules", "run_policy"]
+__all__ = ["COMMAND_LINE", "RUN", "RunRules", "policy_place", "run_policy"]
 
 COMMAND_LINE = "the command line"
 # Of everything that runs. Not `host`: that is whoever has no record, the programs beside it
@@ -43,6 +42,13 @@ class RunRules:
     audit: bool = False
 
 
+def policy_place(rules: RunRules) -> Path | None:
+    """Where the policy is; None where the command line stands alone. ConfigError."""
+    watched = rules.audit and rules.role is None
+    alone = rules.policy is None and bool(rules.allow or rules.deny or rules.default or watched)
+    return None if alone else find_policy(rules.policy)
+
+
 def run_policy(rules: RunRules) -> Policy:
     """One role for everything that runs; nothing listens, and loopback is its own.
 
@@ -51,11 +57,10 @@ def run_policy(rules: RunRules) -> Policy:
     `default: deny`, or it would see nothing to learn from. Without any of these the file is
     found as `up` finds it. PolicyError, ConfigError.
     """
-    watched = rules.audit and rules.role is None
-    alone = rules.policy is None and bool(rules.allow or rules.deny or rules.default or watched)
-    if alone and rules.role:
+    place = policy_place(rules)
+    if place is None and rules.role:
         raise ConfigError("--role names a role of a policy file; add --policy FILE")
-    base = _nothing(rules) if alone else _from_file(rules)
+    base = _nothing(rules) if place is None else _from_file(place, rules)
     extra = _compiled(rules)
     host = base.host
     default = _VERDICTS[rules.default] if rules.default else host.default
@@ -106,11 +111,10 @@ def _nothing(rules: RunRules) -> Policy:
     return _with_host(compile_text(text, COMMAND_LINE), HOST_NAME, {})
 
 
-def _from_file(rules: RunRules) -> Policy:
-    path = find_policy(rules.policy)
-    text = convert(read_policy(path), str(path))
-    policy = compile_text(text, str(path))
-    document = read_document(text, str(path), Problems())
+def _from_file(path: Path, rules: RunRules) -> Policy:
+    policy = load(path)
+    texts = policy.texts.files if policy.texts is not None else {}
+    document = read_parts(texts, Problems())
     raw = document.value if document is not None else {}
     written = raw if isinstance(raw, dict) else {}
     if rules.role is None:

@@ -41,13 +41,14 @@ from dnsfw.server.loop import run as run_loop
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
 from dnsfw.server.options import Options, run_dir, wanted_upstreams
+from dnsfw.server.provide import provide_now
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.run_askers import RunAskers
 from dnsfw.server.run_child import Child, Start
 from dnsfw.server.run_doors import RunDoors
 from dnsfw.server.run_guard import RunGuard
 from dnsfw.server.run_options import RunOptions, account_of, report_format, run_upstreams
-from dnsfw.server.run_policy import RUN, run_policy
+from dnsfw.server.run_policy import RUN, policy_place, run_policy
 from dnsfw.server.run_signals import Signals
 from dnsfw.server.run_summary import Outcome, summary, write_report
 from dnsfw.server.run_watch import ChildWatch, adopt_orphans, bury
@@ -284,6 +285,8 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
 
     form = report_format(options.report) if options.report else ""
     account = account_of(options.user) if options.user else None
+    place = policy_place(options.rules)
+    missed = provide_now(place, wall_clock) if place is not None else []
     policy = run_policy(options.rules)
     upstreams = _whom_to_ask(options, policy)
     guards = _filter(options)
@@ -303,7 +306,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
         runner = Runner(
             options, policy, upstreams, tree, pins, child, signals, open_wall, wall_clock, net
         )
-        runner.remarks += notes
+        runner.remarks += (*missed, *notes)
         return await runner.run(start)
 
     try:

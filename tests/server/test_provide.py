@@ -10,9 +10,9 @@ import pytest
 
 from dnsfw.policy.compile import load
 from dnsfw.policy.copies import Copies
-from dnsfw.server.provide import NotThere, provide
+from dnsfw.server.provide import NotThere, provide, provide_now
 from tests.support.https import Ca, Https
-from tests.support.remotes import fetcher_in
+from tests.support.remotes import Wall, fetcher_in
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,19 @@ async def test_a_policy_without_sources_makes_no_directory(tmp_path: Path) -> No
     await provide(path, fetcher_in(tmp_path / "state"))
 
     assert not (tmp_path / "state").exists()
+
+
+def test_a_command_fetches_what_is_missing_and_no_more(
+    site: Https, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_STATE_DIR", str(tmp_path / "state"))
+    site.put("/a", "a.example\n")
+    path = policy(tmp_path, listing(site, "/a"), listing(site, "/b", optional=True))
+
+    first = provide_now(path, Wall())
+    assert len(first) == 1 and "/b: not fetched" in first[0]
+    site.put("/b", "b.example\n")
+    assert provide_now(path, Wall()) == []
+    assert provide_now(path, Wall()) == []
+
+    assert (site.asked("/a"), site.asked("/b")) == (1, 2)

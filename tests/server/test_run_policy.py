@@ -175,3 +175,15 @@ def test_lists_of_a_file_and_what_may_be_asked_hold_in_a_run_too(
     assert all(entry.role == RUN for entry in role.addresses.entries)
     assert role.questions.types.text == "strict"
     assert role.questions.guard.text == "throttle"
+
+
+def test_parts_beside_the_file_hold_in_a_run_as_in_up(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("version: 1\ndefault: deny\n")
+    (tmp_path / "policy.d").mkdir()
+    (tmp_path / "policy.d" / "a.yaml").write_text("rules: [{allow: x.example}]\ninbound: tcp\n")
+
+    policy = run_policy(RunRules(policy=str(tmp_path / "policy.yaml")))
+
+    role = policy.roles[RUN]
+    assert [rule.text for rule in role.rules] == ["allow x.example"]
+    assert role.access.inbound is Inbound.TCP
