@@ -105,7 +105,7 @@ class PrintStore:
 def _mapped(path: Path) -> Listed:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+        data = mmap.mmap(fd, 0, mmap.MAP_PRIVATE | mmap.MAP_POPULATE, mmap.PROT_READ)
     finally:
         os.close(fd)
     return Listed.unpack(memoryview(data))
