@@ -49,12 +49,23 @@ class Facts(NamedTuple):
 
     @property
     def cost(self) -> int:
-        kept = (*self.links, *self.records, *self.proofs, *self.authority)
-        return _COST + sum(_RECORD_COST + len(r.owner) + len(r.rdata) for r in kept)
+        cost = _COST
+        for part in (self.links, self.records, self.proofs, self.authority):
+            for record in part:
+                cost += _RECORD_COST + len(record.owner) + len(record.rdata)
+        return cost
 
 
 def read_facts(response: Response, name: Name, qtype: int, do: bool, now: Nanos) -> Facts:
     """The facts in an answer; WireError for a chain that no honest server sends."""
+    if not do and _plain(response.answers, name, qtype):
+        ttl = min([record.ttl for record in response.answers])
+        found = response.answers
+        if len(found) > 1:
+            found = tuple(dict.fromkeys(found))
+        return Facts(
+            name, qtype, Rcode.NOERROR, (name,), (), found, (), (), ttl, now, response.ad
+        )
     records: dict[tuple[Name, int], list[Record]] = {}
     for record in response.answers:
         if record.rclass == IN:
@@ -82,6 +93,14 @@ def read_facts(response: Response, name: Name, qtype: int, do: bool, now: Nanos)
         born=now,
         ad=response.ad,
     )
+
+
+def _plain(answers: tuple[Record, ...], name: Name, qtype: int) -> bool:
+    """Whether there is nothing in it but what was asked for: most answers."""
+    for record in answers:
+        if record.rtype != qtype or record.owner != name or record.rclass != IN:
+            return False
+    return bool(answers)
 
 
 def _follow(
