@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from dnsfw.engine.effects import Ask, AskId
 from dnsfw.errors import DnsfwError, WireError
-from dnsfw.model import Nanos
+from dnsfw.model import SECOND, Nanos
 from dnsfw.server.carrier import Ears, Ways
 from dnsfw.server.dial import Dialer
 from dnsfw.server.speech import Speech
@@ -26,7 +26,9 @@ __all__ = ["Connections", "Question", "Speak"]
 _MOST = 4  # connections; of those that carry one question at a time, more
 _MOST_SINGLE = 16
 _IDLE = 20.0  # seconds, where the server says nothing (RFC 7766, section 6.2.3: seconds)
+_WORRYING = 1.0  # so long without a word: new questions go elsewhere, in case it is dead
 _SILENT = 5.0  # questions wait and nothing comes: the way is broken, whatever TCP thinks
+_SLEPT = 20 * SECOND  # between two sweeps
 _CLOSED = "the upstream closed the connection"
 
 Speak = Callable[[str | None], Speech]  # by the protocol that TLS agreed on (ALPN)
@@ -61,6 +63,8 @@ class Link(asyncio.Protocol):
         """How many more questions it may carry."""
         speech = self.speech
         if speech is None or self._transport is None or speech.ending:
+            return 0
+        if self._asked is not None and self._owner.loop.time() - self._asked > _WORRYING:
             return 0
         return speech.most - len(speech)
 
@@ -153,6 +157,7 @@ class Connections:
         self._open: dict[AskId, Question] = {}
         self._waiting: deque[Question] = deque()
         self._dials: set[asyncio.Task[None]] = set()
+        self._swept = Nanos(0)
         self._each = 64  # questions that a connection carried, when last seen
 
     def ask(self, effect: Ask) -> None:
@@ -168,8 +173,10 @@ class Connections:
             question.link.drop(question)
 
     def sweep(self, now: Nanos) -> None:
-        moment = self.loop.time()
-        for link in [link for link in self._links if link.dull(moment)]:
+        """A host that slept has forgotten its connections, or its peers have."""
+        moment, slept = self.loop.time(), 0 < self._swept < now - _SLEPT
+        self._swept = now
+        for link in [link for link in self._links if slept or link.dull(moment)]:
             self.broke(link, "the upstream fell silent", again=True)
 
     def close(self) -> None:

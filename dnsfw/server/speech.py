@@ -17,6 +17,7 @@ from dnsfw.wire.stream import Frames, frame
 __all__ = ["Framed", "Heard", "Speech"]
 
 _MAX_STRAY = 64  # messages that answer nothing; who sends more is broken, or guessing
+_FORMERR = 1
 _LONGEST_IDLE = 120.0  # seconds, whatever a server offers: a connection costs memory there, too
 
 
@@ -76,7 +77,8 @@ class Framed:
         self._frames = Frames()
         self._waiting: dict[int, tuple[int, bytes] | None] = {}  # id: number and the asker's id
         self._ids: dict[int, int] = {}  # by number
-        self._first = True
+        self._first: tuple[int, bytes] | None = None  # what went with the keepalive option
+        self._out = b""
         self._stray = 0
 
     def __len__(self) -> int:
@@ -92,10 +94,10 @@ class Framed:
         self._waiting[id_] = number, wire[:2]
         self._ids[number] = id_
         wire = id_.to_bytes(2, "big") + wire[2:]
-        if self._first:  # RFC 7828, section 3.2.1: once a connection is enough
+        if self._first is None:  # RFC 7828, section 3.2.1: once a connection is enough
+            self._first = id_, wire
             wire = with_option(wire, KEEPALIVE)
-            self._first = False
-        return frame(padded(wire) if self._pad else wire)
+        return self._framed(wire)
 
     def forget(self, number: int) -> bytes:
         id_ = self._ids.pop(number, None)
@@ -115,6 +117,8 @@ class Framed:
                 if self._stray > _MAX_STRAY:
                     raise WireError("answers that nobody asked for")
                 continue
+            if self._first is not None and self._chokes(id_, wire):
+                continue
             found = self._waiting[id_]
             if found is None:
                 del self._waiting[id_]  # it came late: now the id is free
@@ -125,4 +129,20 @@ class Framed:
                 del self._waiting[id_]
 
     def reply(self) -> bytes:
-        return b""
+        out, self._out = self._out, b""
+        return out
+
+    def _chokes(self, id_: int, wire: bytes) -> bool:
+        """Old servers answer FORMERR to an option that they do not know: asked again without."""
+        assert self._first is not None
+        asked, first = self._first
+        if id_ != asked:
+            return False
+        self._first = asked, b""  # one answer to it is enough to know
+        if not first or wire[3] & 0xF != _FORMERR:
+            return False
+        self._out += self._framed(first)
+        return True
+
+    def _framed(self, wire: bytes) -> bytes:
+        return frame(padded(wire) if self._pad else wire)

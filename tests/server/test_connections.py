@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from dnsfw.engine.effects import Ask, AskId, Transport
-from dnsfw.model import Nanos
+from dnsfw.model import SECOND, Nanos
 from dnsfw.policy.upstream import Upstream, parse_url
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.connections import Connections
@@ -292,6 +292,30 @@ async def test_a_connection_that_falls_silent_is_not_used_any_more() -> None:
         heard.ask(2)
         await heard.something()
         assert list(heard.answers) == [2] and dns.connections == 2
+
+
+async def test_a_question_does_not_follow_another_into_silence() -> None:
+    async with NanoDns() as dns, asking(tcp(dns.endpoint)) as heard:
+        dns.script(drop)
+        heard.ask(1)
+        await until(lambda: dns.heard)
+        heard.carrier._links[0]._asked -= 1.5
+
+        heard.ask(2)
+        await heard.something()
+        assert list(heard.answers) == [2] and dns.connections == 2
+
+
+async def test_a_host_that_slept_begins_anew() -> None:
+    async with NanoDns() as dns, asking(tcp(dns.endpoint)) as heard:
+        heard.carrier.sweep(Nanos(1000 * SECOND))
+        heard.ask(1)
+        await heard.something()
+        heard.carrier.sweep(Nanos(1001 * SECOND))
+        assert heard.carrier.ways.open == 1
+
+        heard.carrier.sweep(Nanos(1100 * SECOND))
+        assert heard.carrier.ways.open == 0
 
 
 async def test_a_slow_answer_does_not_hold_up_the_others() -> None:

@@ -110,3 +110,24 @@ def test_a_connection_on_which_answers_never_come_is_given_up() -> None:
         speech.forget(number)
 
     assert speech.ending
+
+
+def test_a_server_that_chokes_on_the_option_is_asked_again_without_it() -> None:
+    speech = framed()
+    first = said(speech.ask(1, query()))
+    refusal = first[:2] + b"\x81\x81" + first[4:]
+
+    assert list(heard(speech, refusal)) == []
+    again = said(speech.reply())
+    assert again == first[:-4][:-2] + b"\0\0" and speech.reply() == b""
+    assert [one.number for one in heard(speech, again[:2] + b"\x81\x80" + again[4:])] == [1]
+
+
+def test_a_second_formerr_is_the_answer() -> None:
+    speech = framed()
+    first = said(speech.ask(1, query()))
+    refusal = first[:2] + b"\x81\x81" + first[4:]
+    list(speech.hear(frame(refusal)))
+
+    assert len(list(heard(speech, refusal))) == 1
+    assert len(list(heard(speech, said(speech.ask(2, query()))[:2] + refusal[2:]))) == 1
