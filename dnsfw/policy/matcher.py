@@ -107,8 +107,8 @@ class Matcher:
     """
 
     __slots__ = (
-        "_alone", "_at", "_below", "_by_suffix", "_default", "_finders", "_lists", "_one",
-        "_refuse_odd", "_verdict", "rules",
+        "_alone", "_at", "_below", "_by_suffix", "_default", "_finders", "_last", "_lists",
+        "_one", "_refuse_odd", "_verdict", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +117,7 @@ class Matcher:
         self.rules = tuple(rule for rule in rules if isinstance(rule.what, Pattern))
         self._refuse_odd = default is Verdict.DENY
         self._default = settle([], default)
+        self._last: tuple[Name | None, Judgement] = (None, self._default)
         self._verdict = default
         self._lists = tuple(lists)
         self._finders = tuple(names.table.find for names in self._lists)
@@ -138,6 +139,14 @@ class Matcher:
 
     def judge(self, name: Name) -> Judgement:
         """What rules and lists say of a name in wire form. Never raises for a canonical name."""
+        last = self._last
+        if last[0] is name:  # every stage of a look-up asks for itself
+            return last[1]
+        found = self._judge(name)
+        self._last = (name, found)
+        return found
+
+    def _judge(self, name: Name) -> Judgement:
         for at, find in enumerate(self._finders):
             hit = find(name)
             if hit is not None:
