@@ -18,9 +18,11 @@ __all__ = ["load_tested", "renew_tested", "warm"]
 _LONGEST = 600.0  # seconds; then the lists are compiled here, which is slower for everybody
 
 
-def load_tested(path: Path, known: Mapping[str, int]) -> Policy:
+def load_tested(
+    path: Path, known: Mapping[str, int], copies: Copies | None = None
+) -> Policy:
     """PolicyError for what is wrong with it, a line for each test of its own that fails too."""
-    policy = load(path, known)
+    policy = load(path, known, copies)
     require_tests(policy)
     return policy
 

@@ -1,22 +1,26 @@
 """What a policy takes from elsewhere and has no copy of yet: fetched before it is read.
 
 At the first start, when a reload meets a new URL, before `run`, and for `check --fetch`. There is
-nothing good to lose then, so what comes is taken at once.
+nothing good to lose then, so what comes is taken at once. What is newer than a copy is taken if
+the policy compiles with it and passes its own tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from dnsfw.errors import ConfigError
+from dnsfw.errors import ConfigError, DnsfwError
+from dnsfw.policy.compile import load
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.remote import Remote
 from dnsfw.policy.texts import sources_of
 from dnsfw.server.fetch import FetchError
 from dnsfw.server.fetch_ways import AnyWay
 from dnsfw.server.fetcher import Fetcher, WallClock
+from dnsfw.server.loading import load_tested
 
 __all__ = ["NotThere", "fill", "provide", "provide_now"]
 
@@ -65,9 +69,9 @@ async def fill(
     fresh: frozenset[str] = frozenset(),
 ) -> None:
     """The same for whoever is in `alone`; `fresh` proposals count as copies."""
-    copies = Copies(fetcher.copies.directory, fresh)
-    done, missing = set(fresh), list[str]()
+    done, newer, missing = set(fresh), list[Remote](), list[str]()
     while True:
+        copies = Copies(fetcher.copies.directory, fresh | {source.digest for source in newer})
         found = await asyncio.to_thread(sources_of, path, copies)
         todo = [source for source in found if source.digest not in done]
         todo = [source for source in todo if newest or copies.get(source) is None]
@@ -75,21 +79,52 @@ async def fill(
             break
         for source in todo:  # a policy first: what it names is found in the next round
             done.add(source.digest)
-            if why := await _one(source, fetcher, told):
-                missing.append(why)
+            try:
+                if await _one(source, fetcher):
+                    newer.append(source)
+            except FetchError as error:
+                if copies.get(source) is None and not source.optional:
+                    missing.append(f"{source.url}: {error}")
+                else:
+                    told(f"{source.url}: not fetched: {error}")
+    await _settle(path, fetcher, newer, copies, told)
     if missing:
         raise NotThere(_sentence(missing))
 
 
-async def _one(source: Remote, fetcher: Fetcher, told: Told) -> str:
-    """Why the policy has to do without; empty where it need not."""
-    try:
-        if await fetcher.look(source) is not None:
+async def _one(source: Remote, fetcher: Fetcher) -> bool:
+    """Whether there is a proposal in the place of something good. FetchError."""
+    had = fetcher.copies.get(source) is not None
+    if await fetcher.look(source) is None:
+        return False
+    if not had:
+        await fetcher.accept(source)
+    return had
+
+
+async def _settle(
+    path: Path, fetcher: Fetcher, newer: Iterable[Remote], copies: Copies, told: Told
+) -> None:
+    """Take what is newer if the policy is as good with it: the next start must not fail."""
+    why = await asyncio.to_thread(_worse, path, copies, fetcher.copies) if newer else ""
+    for source in newer:
+        if why:
+            told(f"{source.url}: not taken, for with what is newer the policy fails: {why}")
+            await fetcher.drop(source)
+        else:
             await fetcher.accept(source)
-    except FetchError as error:
-        if fetcher.copies.get(source) is None and not source.optional:
-            return f"{source.url}: {error}"
-        told(f"{source.url}: not fetched: {error}")
+
+
+def _worse(path: Path, new: Copies, old: Copies) -> str:
+    """Why the policy must not change to these copies; empty where it may."""
+    try:
+        policy = load_tested(path, {}, new)
+    except DnsfwError as error:
+        return str(error).partition("\n")[0]
+    with suppress(DnsfwError):  # what is wrong already cannot get worse
+        before = load(path, None, old).revision
+        if before is not None and policy.revision is not None and policy.revision < before:
+            return f"its revision {policy.revision} is older than {before}"
     return ""
 
 

@@ -128,3 +128,49 @@ def test_a_command_fetches_what_is_missing_and_no_more(
     assert provide_now(path, Wall()) == []
 
     assert (site.asked("/a"), site.asked("/b")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "newer", ["a.example\nb.example\n", "<html>", "a.example\n"], ids=["tests", "page", "same"]
+)
+async def test_row_127_what_the_policys_tests_refuse_does_not_become_the_copy(
+    site: Https, tmp_path: Path, newer: str
+) -> None:
+    site.put("/a", "a.example\n")
+    path = policy(tmp_path, listing(site, "/a"), tests=[{"allow": "b.example:443"}])
+    fetcher, told = fetcher_in(tmp_path / "state"), list[str]()
+    await provide(path, fetcher)
+
+    site.put("/a", newer)
+    await provide(path, fetcher, newest=True, told=told.append)
+
+    assert len(told) == (newer != "a.example\n")
+    (found,) = load(path, copies=Copies(tmp_path / "state")).host.lists
+    assert len(found.table) == 1
+
+
+async def test_what_is_newer_and_good_is_taken(site: Https, tmp_path: Path) -> None:
+    site.put("/a", "a.example\n")
+    path, fetcher = policy(tmp_path, listing(site, "/a")), fetcher_in(tmp_path / "state")
+    await provide(path, fetcher)
+
+    site.put("/a", "a.example\nb.example\n")
+    await provide(path, fetcher, newest=True)
+
+    (found,) = load(path, copies=Copies(tmp_path / "state")).host.lists
+    assert len(found.table) == 2
+
+
+async def test_row_127_an_older_policy_does_not_become_the_copy(
+    site: Https, tmp_path: Path
+) -> None:
+    site.put("/p.yaml", "version: 1\ndefault: deny\nrevision: 4\n")
+    path = policy(tmp_path, remote={"policy": site.url("/p.yaml"), "ca": str(site.ca.file)})
+    fetcher, told = fetcher_in(tmp_path / "state"), list[str]()
+    await provide(path, fetcher)
+
+    site.put("/p.yaml", "version: 1\ndefault: deny\nrevision: 3\n")
+    await provide(path, fetcher, newest=True, told=told.append)
+
+    assert "revision 3 is older than 4" in told[0]
+    assert load(path, copies=fetcher.copies).revision == 4
