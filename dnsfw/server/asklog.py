@@ -26,9 +26,10 @@ from dnsfw.model import SECOND, Nanos, RoleId
 from dnsfw.policy.compile_log import LogSettings
 from dnsfw.policy.policy import Policy
 from dnsfw.server.asklog_file import LogFiles
-from dnsfw.server.asklog_rows import Heard, name_row, note_row, who_row
+from dnsfw.server.asklog_rows import Heard, name_row, who_row
 from dnsfw.server.capabilities import drop_all
 from dnsfw.server.clock import Now
+from dnsfw.server.kernel_refusals import Refused
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import NOBODY, CgroupPaths, Who
 from dnsfw.wire.name import skip_name
@@ -46,6 +47,9 @@ _GATHER = 0.05  # seconds: one write for what comes in them, and few switches of
 _PAUSE = 5.0  # seconds that a disk without room is left alone
 _GOODBYE = 2.0
 _HEADER = 12
+_IN = b"\0\1"
+_NXDOMAIN = 3
+_REPLY = b"\0\0\x80\x03\0\1" + bytes(6)  # of a header: an answer, one question, NXDOMAIN
 _PAIR = 4  # octets of a question after its name
 _REFUSED = frozenset({"refused", "audited", "filtered", "table-full"})
 
@@ -114,17 +118,18 @@ class AskLog:
         for reply in replies:
             self._heard(reply, seen, policy)
 
-    def note(self, note: Note) -> None:
-        """A refusal without a reply of ours: the kernel gave it."""
-        policy = self._policy()
+    def refused(self, refused: Refused) -> None:
+        """A name that the kernel refused, without a reply of ours: as if it had been one."""
+        policy, note = self._policy(), refused.note
         if not self._kept(note.role, policy):
             return
-        key = (note.role, note.name, note.kind)
+        asked = note.name + refused.qtype.to_bytes(2, "big") + _IN
+        key = (note.role, asked, _NXDOMAIN, refused.who.address)
         if not self._is_like(key) and self._may_write():
-            row = note_row(note, self._wall(), policy, self._veil)
-            heard = Heard(row["at"], note.role, b"", (note,), NOBODY, policy)
+            who = refused.who if self._settings.askers else NOBODY
+            heard = Heard(self._wall(), note.role, _REPLY + asked, (note,), who, policy)
             self._remember(key, _Alike(self._now(), heard))
-            self._put(row)
+            self._put(heard)
 
     def event(self, role: RoleId, key: Hashable, row: Callable[[], dict[str, Any]]) -> None:
         """A connection or a packet that the kernel refused, or would have."""

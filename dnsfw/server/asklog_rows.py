@@ -18,7 +18,7 @@ from dnsfw.wire.codes import type_text
 from dnsfw.wire.message import AAAA, CNAME, A, Ede, Rcode, Record, read_response
 from dnsfw.wire.name import to_text
 
-__all__ = ["Heard", "name_row", "note_row", "who_row"]
+__all__ = ["Heard", "name_row", "who_row"]
 
 _BY_POLICY = frozenset({Ede.BLOCKED, Ede.CENSORED, Ede.FILTERED, Ede.PROHIBITED})
 _REFUSALS = frozenset({"refused", "table-full"})
@@ -70,24 +70,6 @@ def name_row(heard: Heard, veil: Veil) -> dict[str, Any] | None:
     if ede is not None:
         row["why"] = safe(ede[1])[:_WHY]
     return row
-
-
-def note_row(note: Note, at: float, policy: Policy, veil: Veil) -> dict[str, Any]:
-    """A name that was refused where no reply passed by (in the kernel)."""
-    role = policy.roles.get(note.role)
-    return {
-        "at": round(at, 3),
-        "kind": "name",
-        "role": role.name if role is not None else str(note.role),
-        "name": veil.name(to_text(note.name)),
-        "qtype": "",
-        "verdict": note.verdict.name.lower(),
-        "reason": _word(note.reason),
-        **_rule(policy, note.rule, veil),
-        "chain": [],
-        "addresses": [],
-        "count": 1,
-    }
 
 
 def who_row(who: Who, paths: CgroupPaths, veil: Veil) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Addr, Entry, Flow, Lockdown, Plan, Rank, Reason, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
-from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
+from dnsfw.server.kernel import AskedSource, EventSource, Fill, Hook, Kernel, Relabel, Repair
 from dnsfw.server.options import Options
 
 __all__ = ["NamesOnly", "NoTables", "open_names_only"]
@@ -65,6 +65,7 @@ class NamesOnly:
     enforcing = False
     marks = False
     events: EventSource | None = None
+    asked: AskedSource | None = None
 
     def __init__(self) -> None:
         self.sink: Sink = NoTables()
@@ -89,6 +90,9 @@ class NamesOnly:
 
     def answer(self, dns: DnsSettings) -> None:
         """Nothing to switch."""
+
+    def answerer(self) -> None:
+        return None
 
     def answering(self) -> tuple[Hook, ...]:
         return ()

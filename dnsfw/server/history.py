@@ -105,14 +105,16 @@ class History:
         """The numbers up to this one are taken, by happenings of earlier runs."""
         self._last = max(self._last, number)
 
-    def happened(self, what: Happened, client: Client | None = None) -> int:
+    def happened(
+        self, what: Happened, client: Client | None = None, who: Who | None = None
+    ) -> int:
         """Remember a happening; returns its number, which no other has."""
         self._last += 1
         at = self._wall()
         names: tuple[Name, ...] = ()
         if isinstance(what, Note):
             key: Hashable = (what.role, what.name)
-            who = self._who(client)
+            who = who or self._who(client)
         else:
             role, addr = RoleId(what.role), Addr(what.addr)
             names, key = self._names(role, addr), (role, addr)

@@ -16,7 +16,16 @@ from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.options import Options
 
-__all__ = ["EventSource", "Fill", "Hook", "Kernel", "OpenKernel", "Relabel", "Repair"]
+__all__ = [
+    "AskedSource",
+    "EventSource",
+    "Fill",
+    "Hook",
+    "Kernel",
+    "OpenKernel",
+    "Relabel",
+    "Repair",
+]
 
 # Gives every socket that these processes hold now another role. It is told so when a subject
 # begins to count while its processes run already: a unit that started, a reload.
@@ -42,6 +51,12 @@ class EventSource(Protocol):
     def read(self) -> Iterator[abi.Event]: ...
 
 
+class AskedSource(Protocol):
+    """The ring buffer of names."""
+
+    def read(self) -> Iterator[abi.AskedEvent]: ...
+
+
 class Kernel(Protocol):
     """The wall, standing. Every method may raise DatapathError."""
 
@@ -50,6 +65,10 @@ class Kernel(Protocol):
 
     @property
     def events(self) -> EventSource | None: ...
+
+    @property
+    def asked(self) -> AskedSource | None:
+        """Names that the kernel refuses by itself, where it does."""
 
     @property
     def backend(self) -> str: ...
@@ -87,6 +106,9 @@ class Kernel(Protocol):
         """Have it do so from now on, on the devices that these settings want; or no more.
         What cannot be attached is in `answering`: then questions come to us.
         """
+
+    def answerer(self) -> int | None:
+        """The program that answers on lo of other namespaces, while it is wanted."""
 
     def answering(self) -> tuple[Hook, ...]:
         """The programs that answer, and where one is wanted and cannot be."""

@@ -168,7 +168,6 @@ class Performer:
             except Exception as error:
                 self._faults.caught(f"performing {type(effect).__name__}", error)
         self._busy = False
-        self.heard = None
         if self._alarm is not None:
             self._alarm.ask(self._next_deadline)
 

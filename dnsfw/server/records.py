@@ -24,6 +24,7 @@ from dnsfw.server.asklog import AskLog
 from dnsfw.server.asklog_file import LogFiles
 from dnsfw.server.clock import Now
 from dnsfw.server.history_disk import FILE, HistoryDisk
+from dnsfw.server.kernel_refusals import KernelRefusals
 from dnsfw.server.options import DEFAULT_RUN_DIR
 from dnsfw.server.performer import Performer
 from dnsfw.server.remembering import Remembering
@@ -64,6 +65,7 @@ class Records:
         self.paths = CgroupPaths(now)
         self.names: AskLog | None = None
         self.remembering: Remembering | None = None
+        self.kernel_refusals: KernelRefusals | None = None
         self._reporter = reporter
         self._performer = performer
         self._who = who
@@ -95,6 +97,8 @@ class Records:
 
     def flush(self) -> None:
         """Once a second."""
+        if self.kernel_refusals is not None:
+            self.kernel_refusals.look()
         if self.names is not None:
             self.names.flush()
         if self.remembering is not None:
@@ -134,8 +138,8 @@ class Records:
 
     def note(self, note: Note) -> None:
         """A refusal with a reply of ours has come by the performer; the kernel's have none."""
-        if self.names is not None and note.kind == "refused" and self._performer.heard is None:
-            self.names.note(note)
+        if self.names is not None and (refused := self._reporter.by_kernel) is not None:
+            self.names.refused(refused)
 
     def event(self, event: abi.Event) -> None:
         own = event.role == abi.RoleId.PROBE or event.hook == abi.Hook.SOCK_CREATE

@@ -21,6 +21,7 @@ from dnsfw.server.escape import safe
 from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.history import Happened, History
 from dnsfw.server.kernel import EventSource
+from dnsfw.server.kernel_refusals import Refused
 from dnsfw.server.who_asks import NOBODY, Who
 from dnsfw.wire.name import to_text
 
@@ -85,6 +86,7 @@ class Reporter:
     ) -> None:
         self.role_name = role_name
         self.asking: Callable[[], Client | None] = lambda: None  # who is being refused
+        self.by_kernel: Refused | None = None  # what is being told, if it is one
         self.listeners: list[Listener] = []
         self.counts: Counter[tuple[RoleId, str]] = Counter()  # names refused, audited, ...
         self.history = History(engine.last_names, who=who)
@@ -94,18 +96,26 @@ class Reporter:
         self._digest = digest
         self._watchers = watchers
 
+    def refused(self, refused: Refused) -> None:
+        """A name that the kernel refused by itself: it has counted it."""
+        self.by_kernel = refused
+        self.note(refused.note)
+        self.by_kernel = None
+
     def note(self, note: Note) -> None:
         """Something the engine wants known. Costs little when nobody watches: a flood of
         refused queries comes through here.
         """
-        self.counts[note.role, note.kind] += 1
+        if self.by_kernel is None:
+            self.counts[note.role, note.kind] += 1
         for listener in self.listeners:
             listener.note(note)
         key = (note.kind, note.role, note.name, note.addr, note.rule, note.upstream)
         client = self.asking() if note.kind in _TO_SOMEBODY else None
         if client is not None and client.role != note.role:
             client = None
-        number = self.history.happened(note, client)
+        who = self.by_kernel.who if self.by_kernel is not None else None
+        number = self.history.happened(note, client, who)
         self._tell(key, lambda: self._of_note(note), number)
 
     def drain(self, events: EventSource) -> None:

@@ -13,7 +13,7 @@ from dnsfw.datapath.askers import Askers, has_asked
 from dnsfw.datapath.attach import Wall, WallConfig
 from dnsfw.datapath.backend import Backend
 from dnsfw.datapath.doors import Doors
-from dnsfw.datapath.events import Events
+from dnsfw.datapath.events import AskedEvents, Events
 from dnsfw.datapath.hooks import HookState, answers
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.listeners import Listener
@@ -30,7 +30,7 @@ from dnsfw.model import Addr, Rank, RoleId, Subject, SubjectKind, addr_from
 from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.clock import boot_now
-from dnsfw.server.kernel import EventSource, Fill, Hook, Kernel, Relabel, Repair
+from dnsfw.server.kernel import AskedSource, EventSource, Fill, Hook, Kernel, Relabel, Repair
 from dnsfw.server.older import describe, flow_of, sort_changed, sort_older
 from dnsfw.server.options import Options
 from dnsfw.server.ownership import Ownership
@@ -150,6 +150,7 @@ class KernelWall:
     ) -> None:
         self.sink = KernelSink(wall.maps)
         self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
+        self.asked: AskedSource | None = None
         self.answers: AnswerTable | None = None
         self.refusals: RefusalTable | None = None
         if answers:
@@ -157,6 +158,7 @@ class KernelWall:
             self.answers = AnswerTable(wall.maps, dns)
             if (suffixes := wall.maps.get("dnsfw_suffixes")) is not None:
                 self.refusals = RefusalTable(suffixes, self.answers, dns)
+                self.asked = AskedEvents(wall.maps["dnsfw_refused"].fd)
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)
@@ -201,6 +203,10 @@ class KernelWall:
         self._wall.answer(on, dns.xdp if on else ())
         if self._wall.standing:
             self._cover()
+
+    def answerer(self) -> int | None:
+        program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
+        return None if program is None or self._config.cgroup is None else program.fd
 
     def answering(self) -> tuple[Hook, ...]:
         hooks = (h for h in self._wall.hooks() if answers(h.program))

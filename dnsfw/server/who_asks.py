@@ -7,9 +7,9 @@ costs ten microseconds, so there are few a second, for what is told for the firs
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnsfw.datapath import cgroup
@@ -72,6 +72,17 @@ class WhoAsks:
         if known is not None and known[0] is client:
             return known[1]
         return Who(client.address, client.transport.value)
+
+    def at(self, address: str, port: int, servers: Iterable[tuple[str, int]]) -> Who:
+        """Of a datagram that the kernel has answered: whose socket is at its source, if it is
+        still there and speaks to one of these servers.
+        """
+        known = Who(address, Transport.UDP.value)
+        for server in servers if self._may_look() else ():
+            owner = self._owners.find(_PROTOCOLS[Transport.UDP], (address, port), server)
+            if owner is not None:
+                return replace(known, user=owner.user, cgroup=owner.cgroup, inode=owner.inode)
+        return known
 
     def _look(self, client: Client) -> Who:
         address, transport = client.address, client.transport.value

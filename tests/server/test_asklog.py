@@ -16,6 +16,7 @@ from dnsfw.model import HOST, SECOND, Nanos, Reason, RoleId
 from dnsfw.policy.compile import compile_text
 from dnsfw.server.asklog import BURST, AskLog
 from dnsfw.server.asklog_file import LIVE
+from dnsfw.server.kernel_refusals import Refused
 from dnsfw.server.veil import CLEAR
 from dnsfw.server.who_asks import CgroupPaths, Who
 from dnsfw.wire.message import read_query
@@ -166,11 +167,16 @@ def test_a_connection_that_was_refused_is_a_line_once_a_window(tmp_path: Path) -
 def test_a_refusal_of_the_kernel_is_a_line_too(tmp_path: Path) -> None:
     logged = Logged(tmp_path)
     for _ in range(2):
-        logged.log.note(notes.refused(HOST, from_text("evil.example"), Reason.NAME_DEFAULT, None))
+        note = notes.refused(HOST, from_text("evil.example"), Reason.NAME_DEFAULT, None)
+        logged.log.refused(Refused(note, 28, Who("127.0.0.1", "udp", 1000)))
+    logged.clock.now = Nanos(logged.clock.now + 61 * SECOND)
+    logged.log.flush()
 
-    (row,) = logged.rows()
+    first, more = logged.rows()
 
-    assert (row["name"], row["verdict"]) == ("evil.example", "deny")
+    assert (first["name"], first["qtype"], first["verdict"]) == ("evil.example", "AAAA", "deny")
+    assert (first["rcode"], first["client"], first["uid"]) == ("NXDOMAIN", "127.0.0.1", 1000)
+    assert more["count"] == 1
 
 
 def test_no_key_of_it_grows_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from dnsfw.engine.filter import Blocked
 from dnsfw.engine.refusals import refusal
 from dnsfw.model import HOST, Reason, RoleId, addr_from
 from dnsfw.policy.compile import compile_text
-from dnsfw.server.asklog_rows import Heard, name_row, note_row, who_row
+from dnsfw.server.asklog_rows import Heard, name_row, who_row
 from dnsfw.server.clock import boot_now
 from dnsfw.server.veil import CLEAR, Veil
 from dnsfw.server.who_asks import CgroupPaths, Who
@@ -109,13 +109,6 @@ def test_row_134_nothing_that_a_client_chose_steers_a_terminal() -> None:
     row = name_row(Heard(0, HOST, wire, (), Who(), POLICY), CLEAR)
 
     assert row is not None and row["name"] == "a\\027\\010\\034"
-
-
-def test_a_refusal_of_the_kernel_has_no_reply_to_read() -> None:
-    note = notes.refused(HOST, from_text("bad.x.com"), Reason.BY_NAME, POLICY.host.rules[1])
-    row = note_row(note, 2.0, POLICY, CLEAR)
-
-    assert (row["name"], row["verdict"], row["rule"]) == ("bad.x.com", "deny", "deny bad.x.com")
 
 
 def test_what_is_no_reply_is_no_line() -> None:

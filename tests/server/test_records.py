@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dnsfw.engine.effects import Note
+from dnsfw.datapath import abi
+from dnsfw.model import HOST, addr_from
 from dnsfw.policy.compile_log import LogSettings
 from dnsfw.server.options import DEFAULT_RUN_DIR
 from dnsfw.server.records import log_directory
 from dnsfw.wire.name import from_text
+from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
 from tests.support.running import Running, running
 from tests.support.until import until
@@ -23,6 +25,14 @@ version: 1
 default: deny
 rules: [allow: "*.example.com:443"]
 """
+
+
+class Asked(list[abi.AskedEvent]):
+    """A ring that holds these."""
+
+    def read(self) -> Iterator[abi.AskedEvent]:
+        while self:
+            yield self.pop(0)
 
 
 def lines(run: Running) -> list[dict[str, Any]]:
@@ -173,12 +183,27 @@ def test_where_the_log_belongs(
     assert log_directory(settings, Path(run_dir)) == Path(where)
 
 
-async def test_a_refusal_that_the_kernel_gave_is_a_line_too(tmp_path: Path) -> None:
-    async with running(tmp_path, policy=POLICY + "log: {names: refused}\n") as run:
-        await run.query("evil.example")
-        (seen,) = run.daemon.reporter.history._events.values()
-        assert isinstance(seen.what, Note)
-        run.daemon.reporter.note(replace(seen.what, name=from_text("by.kernel.example")))
-        await until(lambda: len(lines(run)) >= 2)
+async def test_a_refusal_that_the_kernel_gave_is_in_the_log_and_the_history(
+    tmp_path: Path,
+) -> None:
+    name = from_text("by.kernel.example")
+    event = abi.AskedEvent(
+        at=0, netns=0, role=HOST, generation=1, outcome=1, pid=0, addr=addr_from("127.0.0.1"),
+        port=9, qtype=1, length=len(name), comm=bytes(16), name=name.ljust(256, b"\0"),
+    )  # fmt: skip
+    kernel = MemoryKernel()
+    kernel.asked = Asked([event])
+    policy = POLICY + "log: {names: refused}\n"
+    async with running(tmp_path, policy=policy, kernel=kernel) as run:
+        run.daemon.records.flush()
+        await until(lambda: lines(run))
+        _, row = await run.control("explain", destination="by.kernel.example")
+        _, status = await run.control("status")
 
-    assert [line["name"] for line in lines(run)] == ["evil.example", "by.kernel.example"]
+    (line,) = lines(run)
+    assert (line["name"], line["verdict"], line["client"]) == (
+        "by.kernel.example", "deny", "127.0.0.1",
+    )  # fmt: skip
+    assert row["refused"]["count"] == 1
+    assert row["refused"]["asker"].startswith("127.0.0.1 by udp")
+    assert status["roles"][0]["refused"] == 0, "the kernel has counted it already"

@@ -14,7 +14,7 @@ from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
-from dnsfw.server.kernel import Fill, Hook, Relabel, Repair
+from dnsfw.server.kernel import AskedSource, Fill, Hook, Relabel, Repair
 from dnsfw.server.options import Options
 
 
@@ -50,6 +50,7 @@ class MemoryKernel:
         self.sink = sink or MemorySink()
         self.adopted = sink is not None
         self.events = MemoryEvents()
+        self.asked: AskedSource | None = None
         self.owned: list[int] = []
         self.listening: tuple[Endpoint, ...] = ()
         self.standing = True
@@ -89,6 +90,9 @@ class MemoryKernel:
     def answer(self, dns: DnsSettings) -> None:
         if self.answers is not None:
             self.answers.switch(dns.kernel_answers)
+
+    def answerer(self) -> int | None:
+        return None
 
     def answering(self) -> tuple[Hook, ...]:
         return self.answer_hooks
