@@ -94,6 +94,9 @@ class NamesOnly:
     def answerer(self) -> None:
         return None
 
+    def answerer(self) -> None:
+        return None
+
     def answering(self) -> tuple[Hook, ...]:
         return ()
 

@@ -109,6 +109,11 @@ class Helper(Protocol):
         none. ConfigError: the process is gone; DatapathError: one cannot be bound there.
         """
 
+    def answer_in(self, pid: int, program: int) -> int:
+        """The program answers on lo of this process's network namespace, as long as the link
+        that comes back is held. ConfigError: the process is gone; DatapathError.
+        """
+
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
         """Those of these network namespaces (inodes) that a process is in, or a mount holds."""
 
@@ -189,6 +194,9 @@ class Privileged:
             for w in wanted
         ]
         return self._ask("sockets", pid=pid, wanted=asked)[1]
+
+    def answer_in(self, pid: int, program: int) -> int:
+        return self._ask("answer", (program,), pid=pid)[1][0]
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
         return frozenset(self._ask("inhabited", networks=list(networks))[0]["inhabited"])
@@ -278,6 +286,9 @@ class NoHelper:
         """Nobody needs them."""
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
+        raise DatapathError(self.lost)
+
+    def answer_in(self, pid: int, program: int) -> int:
         raise DatapathError(self.lost)
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:

@@ -29,8 +29,10 @@ from dnsfw.datapath.backend import MAPS
 from dnsfw.datapath.bpf import MapType
 from dnsfw.datapath.enroll import Tree
 from dnsfw.datapath.executables import XATTR, Executable, ExecWatch
+from dnsfw.datapath.links import link_create
 from dnsfw.datapath.process import Gone, Process, inhabited
 from dnsfw.datapath.relabel import HeldSocket, end_socket
+from dnsfw.datapath.syscall import AttachType
 from dnsfw.errors import ConfigError, DatapathError, DnsfwError
 from dnsfw.model import HOST, RoleId
 from dnsfw.server.capabilities import HELPER, drop
@@ -40,6 +42,7 @@ __all__ = ["LONGEST", "HelperChild", "receive", "run_child", "send"]
 
 LONGEST = 1 << 20  # bytes of a message: some thousand executables, or sockets
 MOST_DESCRIPTORS = 64  # of one message; the kernel's own limit is 253 (SCM_MAX_FD)
+_LO = 1  # its number in every namespace
 _MOST_SOCKETS = 32  # made by one request
 _MOST_PIDS = 4096  # relabelled by one request
 _MOST_EXECUTABLES = 1024
@@ -67,6 +70,7 @@ class HelperChild:
         self._verbs: dict[str, Callable[[Request, Sequence[int]], Answer]] = {
             "tables": self._tables,
             "sockets": self._sockets,
+            "answer": self._answer,
             "inhabited": self._inhabited,
             "enroll": self._enroll,
             "unenroll": self._unenroll,
@@ -153,6 +157,12 @@ class HelperChild:
                 os.close(fd)
             raise
         return {}, made
+
+    def _answer(self, request: Request, fds: Sequence[int]) -> Answer:
+        """Behind whatever else runs on lo there."""
+        (program,) = fds
+        with Process(int(request["pid"])) as process, process.network():
+            return {}, [link_create(program, _LO, AttachType.TCX_EGRESS)]
 
     def _inhabited(self, request: Request, fds: Sequence[int]) -> Answer:
         wanted = frozenset(int(number) for number in request["networks"])

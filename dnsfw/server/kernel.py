@@ -110,6 +110,9 @@ class Kernel(Protocol):
     def answerer(self) -> int | None:
         """The program that answers on lo of other namespaces, while it is wanted."""
 
+    def answerer(self) -> int | None:
+        """The program that answers on lo of other namespaces, while it is wanted."""
+
     def answering(self) -> tuple[Hook, ...]:
         """The programs that answer, and where one is wanted and cannot be."""
 

@@ -208,6 +208,10 @@ class KernelWall:
         program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
         return None if program is None or self._config.cgroup is None else program.fd
 
+    def answerer(self) -> int | None:
+        program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
+        return None if program is None or self._config.cgroup is None else program.fd
+
     def answering(self) -> tuple[Hook, ...]:
         hooks = (h for h in self._wall.hooks() if answers(h.program))
         return tuple(map(_shown, (*hooks, *self._wall.unanswered.values())))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from dnsfw.datapath.links import prog_query
+from dnsfw.datapath.syscall import AttachType
 from tests.support.daemon import Daemon
 from tests.support.internet import OTHER_RESOLVER
 from tests.support.netlab import Capture, Guest, Lab, Netns, end, wait_until
@@ -254,6 +257,30 @@ def test_a_container_is_served_inside_its_own_namespace(world: World, box: Guest
     assert "status: NXDOMAIN" in digs(box, DENIED)
     assert "203.0.113.11" in box.run(["getent", "ahostsv4", ALLOWED]).stdout
     assert box.run([compiled(world.lab), ALLOWED]).returncode == 0
+
+
+def test_a_container_is_answered_by_the_kernel_on_its_own_lo_until_its_doors_close(
+    world: World, box: Guest
+) -> None:
+    """As the role of its socket, which no mark and no root of that namespace can change."""
+    daemon = world.guard(POLICY)
+    knock(box, daemon)
+
+    def answered() -> int:
+        return int(daemon.show("status")["kernel_answers"]["answered"])
+
+    for _ in range(3):
+        digs(box, "+nocookie", ALLOWED)
+    before = answered()
+    seen = digs(box, "+nocookie", ALLOWED)
+    assert "203.0.113.11" in seen and f"SERVER: {NOBODY}#53" in seen
+    assert answered() == before + 1
+
+    assert daemon.reload(POLICY.replace("*.example.com", "other.example")).returncode == 0
+    assert "status: NXDOMAIN" in digs(box, "+nocookie", ALLOWED)
+    daemon.signal(signal.SIGINT)
+    with box.netns.entered():
+        assert prog_query(1, AttachType.TCX_EGRESS) == ()
 
 
 def test_a_containers_socket_opens_doors_before_its_first_query(world: World, box: Guest) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.datapath import abi
+from dnsfw.datapath import abi, bpf, links
 from dnsfw.datapath.abi import Rank
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.process import Process
+from dnsfw.datapath.syscall import AttachType
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.address import parse_endpoint
@@ -352,6 +353,25 @@ def test_sockets_there_are_made_all_or_none(lab: Lab, helper: Privileged) -> Non
 
     assert not there.run(["ss", "-Hlun"]).stdout
     assert len(helper.sockets_in(process.pid, [good])) == 1
+
+
+def test_a_program_stands_on_lo_of_another_namespace_as_long_as_its_link(
+    lab: Lab, helper: Privileged
+) -> None:
+    there = lab.namespace("there")
+    process = there.start(["sleep", "60"])
+    wait_until(lambda: _netns(process.pid) != _netns(os.getpid()))
+    program = bpf.load_drop()
+
+    link = helper.answer_in(process.pid, program)
+
+    with there.entered():
+        assert len(links.prog_query(1, AttachType.TCX_EGRESS)) == 1
+        os.close(link)
+        assert links.prog_query(1, AttachType.TCX_EGRESS) == ()
+    os.close(program)
+    with pytest.raises(ConfigError, match="there is no process"):
+        helper.answer_in(4194304, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def test_a_program_of_a_role_is_in_it_before_its_first_instruction(

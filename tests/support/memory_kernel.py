@@ -94,6 +94,9 @@ class MemoryKernel:
     def answerer(self) -> int | None:
         return None
 
+    def answerer(self) -> int | None:
+        return None
+
     def answering(self) -> tuple[Hook, ...]:
         return self.answer_hooks
 
