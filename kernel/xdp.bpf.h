@@ -33,11 +33,19 @@ take_xdp(struct xdp_md *ctx, struct desk *d, __u64 length, struct query *q)
 	return read_datagram(d, length, ETHER_BYTES, q);
 }
 
+/* Room is where the driver left it: behind the frame, else before it. The frame
+ * is written anew from its first byte on, so it may begin elsewhere.
+ */
+static __always_inline bool make_room(struct xdp_md *ctx, int more)
+{
+	return !more || !bpf_xdp_adjust_tail(ctx, more) ||
+	       (more > 0 && !bpf_xdp_adjust_head(ctx, -more));
+}
+
 static __always_inline enum dnsfw_fall
 give_xdp(struct xdp_md *ctx, struct desk *d, __u64 before, __u64 length)
 {
-	if (length != before &&
-	    bpf_xdp_adjust_tail(ctx, (int)(length - before)) < 0)
+	if (!make_room(ctx, (int)length - (int)before))
 		return DNSFW_FALL_FAILED;
 	if (!is_between(&length, LEAST_FRAME, DESK_BYTES) ||
 	    bpf_xdp_store_bytes(ctx, 0, d->frame, length) < 0)

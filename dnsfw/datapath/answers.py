@@ -40,6 +40,7 @@ _SEALED_FROM = 16  # in the head: what stands before is the seal itself and the 
 _HEAD_KEY = Struct("<IHBB")
 _SEAL = Struct("<Q")
 _HITS_AT = 8
+_MOST_OPT = 255  # OPT_MASK of answers.h
 _DNS_EPOCH, _DNS_ANSWERS, _DNS_REFUSALS, _DNS_SEED = 0, 4, 5, 8
 _MOST_WORDS = (LongKey.SIZE + AnswerBig.SIZE) // 8
 _ROLES = 256
@@ -285,7 +286,9 @@ def _kinds_of(key: AnswerKey) -> Sequence[_Kind]:
 
 def _kind_of(key: AnswerKey, answer: Answer) -> _Kind | None:
     size = len(answer.tail) + len(answer.opt)
-    if len(key.name) > DnsLimit.MAX_NAME or len(answer.opt) < DnsLimit.OPT_BYTES:
+    if len(key.name) > DnsLimit.MAX_NAME:
+        return None
+    if not DnsLimit.OPT_BYTES <= len(answer.opt) <= _MOST_OPT:
         return None
     for kind in _kinds_of(key):
         if size <= kind.data and len(answer.ttl_at) <= kind.ttls:

@@ -31,6 +31,7 @@ from tests.support.kernel_answers import (
     Told,
     Way,
     as_wire,
+    name_of,
     ones_sum,
     opt_record,
     question,
@@ -189,18 +190,6 @@ def test_names_of_every_length_odd_and_even(
     reply = kitchen.ask(way, query, v6=v6)
 
     assert reply is not None and reply.checked().dns == rendered(told, query)
-
-
-def name_of(length: int) -> Name:
-    """A name of so many octets, in labels as long as can be."""
-    wire, left = b"", length - 1
-    while left:
-        label = min(63, left - 1)
-        if left - label - 1 == 1:  # a label has at least one octet
-            label -= 1
-        wire += bytes([label]) + b"abcdefghijklmnopqrstuvwxyz0123456789-_".ljust(63, b"z")[:label]
-        left -= label + 1
-    return Name(wire + b"\0")
 
 
 @pytest.mark.parametrize(("count", "opt", "cut"), [

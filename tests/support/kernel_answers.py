@@ -96,7 +96,8 @@ class Told:
 
     @property
     def ports(self) -> tuple[int, int]:
-        return struct.unpack("!HH", self.udp[:4])
+        source, destination = struct.unpack("!HH", self.udp[:4])
+        return source, destination
 
     @property
     def check(self) -> int:
@@ -128,7 +129,7 @@ class Told:
 
 def ones_sum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total = int(sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2))))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
@@ -154,6 +155,18 @@ def opt_record(size: int = 1232, *, do: bool = False, version: int = 0, flags: i
                high: int = 0, rdata: bytes = b"") -> bytes:  # fmt: skip
     bits = (0x8000 if do else 0) | flags
     return struct.pack("!BHHBBHH", 0, 41, size, high, version, bits, len(rdata)) + rdata
+
+
+def name_of(length: int) -> Name:
+    """A name of so many octets, in labels as long as can be."""
+    wire, left = b"", length - 1
+    while left:
+        label = min(63, left - 1)
+        if left - label - 1 == 1:  # a label has at least one octet
+            label -= 1
+        wire += bytes([label]) + b"abcdefghijklmnopqrstuvwxyz0123456789-_".ljust(63, b"z")[:label]
+        left -= label + 1
+    return Name(wire + b"\0")
 
 
 def answer_of(template: Template, born: Nanos, until: Nanos, *, refusal: bool = False) -> Answer:
