@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dnsfw.datapath import abi
@@ -106,7 +106,9 @@ def _pattern(rng: random.Random) -> str:
     return rng.choice(("", "", "*.", ".", "+.", "api-*.", "*-1.")) + name
 
 
-def random_policy(rng: random.Random, directory: Path) -> Policy:
+def random_policy(
+    rng: random.Random, directory: Path, known: Mapping[str, int] | None = None
+) -> Policy:
     """Two roles with rules and lists that overlap."""
     lists = []
     for number in range(rng.choice((0, 1, 2, 3))):
@@ -120,7 +122,8 @@ def random_policy(rng: random.Random, directory: Path) -> Policy:
     said += [f"    default: {rng.choice(('allow', 'deny'))}"]
     said += [f"    mode: {rng.choice(('enforce', 'enforce', 'enforce', 'audit'))}"]
     said += ["    rules:", *_rules(rng, lists, "    ")]
-    return compile_text("\n".join(["version: 1", *said, ""]), str(directory / "policy.yaml"))
+    text = "\n".join(["version: 1", *said, ""])
+    return compile_text(text, str(directory / "policy.yaml"), known)
 
 
 def _lines(rng: random.Random, kind: str) -> Iterator[str]:
