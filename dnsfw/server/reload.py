@@ -158,7 +158,8 @@ class Reloader:
         try:
             await walk_flows(self._kernel, self._performer, self._now)
         except DnsfwError:
-            self._swap(old)
+            with contextlib.suppress(DnsfwError):
+                self._swap(old)
             raise
         return told
 
