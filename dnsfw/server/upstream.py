@@ -19,7 +19,7 @@ from dnsfw.server.address import endpoints
 from dnsfw.server.asks import UdpCarrier
 from dnsfw.server.bootstrap import Bootstrap
 from dnsfw.server.carrier import Carrier, Ears, Own, Ways
-from dnsfw.server.connections import Connections
+from dnsfw.server.connections import Connections, Speak
 from dnsfw.server.dial import Dialer
 from dnsfw.server.http1 import Http1
 from dnsfw.server.speech import Framed, Speech
@@ -29,6 +29,7 @@ __all__ = ["MAX_ASKS", "Own", "Upstreams"]
 
 MAX_ASKS = 2048  # questions at once; the engine coalesces equal queries before it asks
 _ID_BITS = 16
+_HTTPS_PORT = 443
 
 
 class Upstreams:
@@ -108,7 +109,7 @@ class Upstreams:
         done = Ways()
         where = partial(self._bootstrap.find, upstream)
         dialer = Dialer(self._loop, upstream, where, self._own, done, self._context(upstream))
-        stream = Connections(self._loop, dialer, partial(_speak, upstream), ears, done)
+        stream = Connections(self._loop, dialer, _speaking(upstream), ears, done)
         if upstream.scheme != "udp":
             return {Transport.TCP: stream}
         (target,) = endpoints(upstream)
@@ -123,14 +124,20 @@ class Upstreams:
         return self.contexts.get(upstream)
 
 
-def _speak(upstream: Upstream, alpn: str | None) -> Speech:
+def _speaking(upstream: Upstream) -> Speak:
     """How to talk to it, by what TLS agreed on."""
     if upstream.scheme != "https":
-        return Framed(partial(secrets.randbits, _ID_BITS), pad=upstream.encrypted)
-    host = f"[{upstream.name}]" if ":" in upstream.name else upstream.name
-    authority = host if upstream.port == 443 else f"{host}:{upstream.port}"
-    if alpn == "h2":
-        from dnsfw.server.http2 import Http2  # only who asks this way pays for it
+        random_id = partial(secrets.randbits, _ID_BITS)
+        return lambda alpn: Framed(random_id, pad=upstream.encrypted)
+    # Only who asks this way pays for it; and now, not when the daemon has given up its rights.
+    from dnsfw.server.http2 import Http2
 
-        return Http2(authority, upstream.path)
-    return Http1(authority, upstream.path)
+    name, port = upstream.name, upstream.port
+    host = f"[{name}]" if ":" in name else name
+    authority = host if port == _HTTPS_PORT else f"{host}:{port}"
+
+    def speak(alpn: str | None) -> Speech:
+        kind = Http2 if alpn == "h2" else Http1
+        return kind(authority, upstream.path)
+
+    return speak
