@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from dnslib import EDNS0, RCODE, DNSQuestion, DNSRecord
@@ -77,3 +81,29 @@ async def test_row_123_the_ad_bit_of_an_upstream_that_is_trusted_by_a_key_is_pas
                 query.add_ar(EDNS0(flags="do", udp_len=1232))
                 reply = DNSRecord.parse(await run.exchange(bytes(query.pack())))
             assert bool(reply.header.ad) is trusted
+
+
+async def test_row_107_a_server_that_never_shakes_hands_is_servfail_in_time(
+    tmp_path: Path, ca: Ca
+) -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(stall, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    text = policy({"server": f"tls://127.0.0.1:{port}#{NAME}", "ca": str(ca.file)})
+    async with running(tmp_path, (), policy=text) as run:
+        began = time.monotonic()
+        reply = await run.query("www.example.com")
+
+        assert reply.header.rcode == RCODE.SERVFAIL and time.monotonic() - began < 5
+        assert "does not answer" in run.log.text  # and the start said so
+    server.close()
+
+
+def test_who_asks_in_no_such_way_loads_nothing_for_it() -> None:
+    code = "import sys, dnsfw.server.daemon; print('h2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
