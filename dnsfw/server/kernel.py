@@ -54,6 +54,8 @@ class EventSource(Protocol):
 class AskedSource(Protocol):
     """The ring buffer of names."""
 
+    def fileno(self) -> int: ...
+
     def read(self) -> Iterator[abi.AskedEvent]: ...
 
 
@@ -106,9 +108,6 @@ class Kernel(Protocol):
         """Have it do so from now on, on the devices that these settings want; or no more.
         What cannot be attached is in `answering`: then questions come to us.
         """
-
-    def answerer(self) -> int | None:
-        """The program that answers on lo of other namespaces, while it is wanted."""
 
     def answerer(self) -> int | None:
         """The program that answers on lo of other namespaces, while it is wanted."""
@@ -168,6 +167,9 @@ class Kernel(Protocol):
 
     def share_udp(self, fd: int, on: bool) -> None:
         """While on, the kernel drops what a role sends this listener past its share."""
+
+    def allow_udp(self, datagrams: int) -> None:
+        """How many that is: of each role, on each CPU, in 67 ms."""
 
     def asker(self, cookie: int) -> RoleId:
         """Whose the connection of this socket cookie is; NO_ROLE if the kernel did not say."""

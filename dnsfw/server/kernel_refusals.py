@@ -1,7 +1,7 @@
 """Names that the kernel refused by itself, told like those that came by us.
 
 Of a flood it sends a few a second (`Limit.EVENTS_A_SECOND`), each with its name and its asker;
-how many there were in all is in its counters. Read once a second: nobody waits for them.
+how many there were in all is in its counters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Refused:
 
 
 class KernelRefusals:
-    """`look` is called by the loop."""
+    """Call `look` when the descriptor is readable."""
 
     def __init__(
         self,
@@ -45,6 +45,10 @@ class KernelRefusals:
         self._policy = policy
         self._look = look
         self._tell = tell
+
+    def fileno(self) -> int:
+        """Readable when there is something."""
+        return self._source.fileno()
 
     def look(self) -> None:
         """What came since the last time."""

@@ -88,6 +88,11 @@ class Records:
         self._policy = policy
         self._begin(policy.log)
 
+    def hear(self, refusals: KernelRefusals) -> None:
+        """At once, while whoever asked may still be there."""
+        self.kernel_refusals = refusals
+        asyncio.get_running_loop().add_reader(refusals.fileno(), refusals.look)
+
     def take(self, policy: Policy) -> None:
         """A reload. What is under way is written by the old ones' threads."""
         self._policy = policy
@@ -97,8 +102,6 @@ class Records:
 
     def flush(self) -> None:
         """Once a second."""
-        if self.kernel_refusals is not None:
-            self.kernel_refusals.look()
         if self.names is not None:
             self.names.flush()
         if self.remembering is not None:
@@ -111,6 +114,8 @@ class Records:
     def close(self) -> None:
         """The end of the daemon: what is queued is written, within seconds."""
         names, remembering = self.names, self.remembering
+        if self.kernel_refusals is not None:
+            asyncio.get_running_loop().remove_reader(self.kernel_refusals.fileno())
         self._disconnect()
         if names is not None:
             names.close()

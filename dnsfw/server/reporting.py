@@ -34,7 +34,7 @@ def report(daemon: Daemon, digest: Digest) -> tuple[Reporter, Observed, Records]
     records.start(daemon.reloader.policy)
     if (asked := daemon.kernel.asked) is not None:
         look, policy = _looker(daemon, who), lambda: daemon.reloader.policy
-        records.kernel_refusals = KernelRefusals(asked, policy, look, reporter.refused)
+        records.hear(KernelRefusals(asked, policy, look, reporter.refused))
     observed = Observed(service.engine.last_names, reporter.rule_text, time.time, names.text)
     return reporter, observed, records
 

@@ -52,7 +52,8 @@ def test_row_137_names_and_connections_are_logged_with_who_wanted_them(world: Wo
 
     assert (allowed["verdict"], allowed["addresses"]) == ("allow", ["203.0.113.11"])
     assert (refused["verdict"], refused["reason"]) == ("deny", "name-default")
-    assert refused["uid"] == 0 and refused["cgroup"].startswith("/")
+    assert allowed["uid"] == 0 and allowed["cgroup"].startswith("/")
+    assert refused["client"] == "127.0.0.1"
     assert (packet["names"], packet["port"]) == (["www.example.com"], 8080)
     assert packet["command"].startswith("python")
     same = daemon.command("replay", str(directory), "--fail-on", "any")
@@ -75,7 +76,8 @@ def test_history_survives_kill_9_and_says_who_asked(world: World) -> None:
 
     assert learnt["verdict"] == "allow"
     assert learnt["learnt"][0]["name"] == "www.example.com"
-    assert "uid 0, /" in refused["refused"]["asker"]
+    assert "uid 0, /" in learnt["learnt"][0]["asker"]
+    assert refused["refused"]["asker"].startswith("127.0.0.1 by udp")
     assert refused["refused"]["count"] >= 1
     assert event.stdout.splitlines()[1].startswith("event 1 at ")
 
@@ -88,3 +90,24 @@ def test_commands_say_that_the_wall_stands_after_a_crash(world: World) -> None:
         done = daemon.command(command)
         assert done.returncode == 3
         assert "the wall it left stands and opens nothing new" in done.stderr
+
+
+def test_a_name_that_the_kernel_refuses_is_told_with_who_asked(world: World) -> None:
+    daemon = world.guard(policy_of(RULES, log={"names": "refused"}))
+    directory = Path(daemon.environment["DNSFW_RUN_DIR"]) / "log"
+    asked = [f"n{n}.example.org" for n in range(8)]
+
+    def by_kernel() -> int:
+        found: int = daemon.show("status")["roles"][0]["by_kernel"]["refused"]
+        return found
+
+    wait_for(lambda: (world.dig("+short", "first.example.org"), by_kernel())[1])
+    for name in asked:
+        assert "NXDOMAIN" in world.dig(name)
+    wait_for(lambda: {*asked} <= {row["name"] for row in lines(directory)})
+
+    rows = [row for row in lines(directory) if row["name"] in asked]
+    assert {row["verdict"] for row in rows} == {"deny"}
+    assert all(row["client"] == "127.0.0.1" for row in rows)
+    found = json.loads(daemon.command("explain", "--json", asked[3]).stdout)
+    assert found["refused"]["count"] >= 1 and "127.0.0.1 by udp" in found["refused"]["asker"]

@@ -19,6 +19,9 @@ class Ring:
     def __init__(self, *events: abi.AskedEvent) -> None:
         self.events = events
 
+    def fileno(self) -> int:
+        return 7
+
     def read(self) -> Iterator[abi.AskedEvent]:
         yield from self.events
 

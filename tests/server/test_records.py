@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,16 @@ rules: [allow: "*.example.com:443"]
 
 
 class Asked(list[abi.AskedEvent]):
-    """A ring that holds these."""
+    """A ring that holds these; its descriptor is that of a pipe with something in it."""
+
+    def __init__(self, events: list[abi.AskedEvent]) -> None:
+        super().__init__(events)
+        self._read, write = os.pipe()
+        os.write(write, b"x")
+        os.close(write)
+
+    def fileno(self) -> int:
+        return self._read
 
     def read(self) -> Iterator[abi.AskedEvent]:
         while self:
@@ -195,7 +205,6 @@ async def test_a_refusal_that_the_kernel_gave_is_in_the_log_and_the_history(
     kernel.asked = Asked([event])
     policy = POLICY + "log: {names: refused}\n"
     async with running(tmp_path, policy=policy, kernel=kernel) as run:
-        run.daemon.records.flush()
         await until(lambda: lines(run))
         _, row = await run.control("explain", destination="by.kernel.example")
         _, status = await run.control("status")
