@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dnsfw.errors import ConfigError, PolicyError
+from dnsfw.policy.files import check_owned
 from dnsfw.policy.lists.columns import Parsed
 from dnsfw.policy.lists.formats import Format, read_list
 from dnsfw.policy.lists.table import Damaged, Table, build
@@ -102,9 +103,14 @@ class Store:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path}: not a regular file")
+            check_owned(path, status)  # a list is as much of the policy as the file that names it
+        except BaseException:
             os.close(fd)
-            raise ConfigError(f"{path}: not a regular file")
+            raise
         return fd
 
     def _by_stat(self, source: ListSource, status: os.stat_result) -> Table | None:

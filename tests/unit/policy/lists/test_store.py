@@ -129,3 +129,25 @@ def test_the_directory_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path))
 
     assert cache_dir() == tmp_path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root cares whose a file is")
+@pytest.mark.parametrize("how", ["owner", "mode", "link"])
+def test_row_126_a_list_that_somebody_else_can_write_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("x.example\n")
+    source = ListSource(path, Format.PLAIN)
+    store = Store(tmp_path / "cache")
+    assert len(store.load(source)) == 1
+
+    if how == "owner":
+        os.chown(path, 12345, 0)
+    elif how == "mode":
+        path.chmod(0o666)
+    else:
+        path.rename(tmp_path / "real.txt")
+        path.symlink_to(tmp_path / "real.txt")
+        os.chown(path, 12345, 0, follow_symlinks=False)
+
+    with pytest.raises(PolicyError, match=r"chown root|chmod go-w|own links only"):
+        store.load(source)
