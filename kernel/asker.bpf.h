@@ -26,10 +26,22 @@ int dnsfw_asker(struct __sk_buff *skb)
 }
 
 enum {
-	SHARE = 128,		/* datagrams of a role in a window, on a CPU */
-	SHARE_WINDOW = 26,	/* 2^26 ns: 67 ms; 1,900 a second */
+	LEAST_SHARE = 128,	/* datagrams of a role in a window, on a CPU */
+	SHARE_WINDOW = 26,	/* 2^26 ns: 67 ms */
 	NO_PACKET = 0,
 };
+
+/* How many each role has of them now; the daemon divides what it can answer */
+MAP_ARRAY(dnsfw_allowance, __u32, 1);
+
+static __always_inline __u32 share(void)
+{
+	const __u32 *allowed;
+	__u32 zero = 0;
+
+	allowed = map_get(dnsfw_allowance, &zero);
+	return allowed && *allowed > LEAST_SHARE ? *allowed : LEAST_SHARE;
+}
 
 /* While a listener is behind, what one role sends past its share never reaches
  * the queue that all of them wait in: on the flooder's own CPU time.
@@ -50,7 +62,7 @@ int dnsfw_share(struct __sk_buff *skb)
 		b->since = window;
 		b->taken = 0;
 	}
-	if (b->taken < SHARE) {
+	if (b->taken < share()) {
 		b->taken++;
 		return WHOLE_PACKET;
 	}

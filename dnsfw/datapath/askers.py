@@ -28,8 +28,11 @@ _ROLE_SHIFT = 56  # a role above a namespace's cookie, in `dnsfw_asked`
 class Askers:
     """The reader of `dnsfw_askers`; its rows go when others need the room."""
 
-    def __init__(self, askers: Table, noter: Program, limiter: Program) -> None:
+    def __init__(
+        self, askers: Table, noter: Program, limiter: Program, allowance: Table
+    ) -> None:
         self._askers = askers
+        self._allowance = allowance
         self._noter = noter
         self._limiter = limiter
 
@@ -44,6 +47,10 @@ class Askers:
             return
         with socket.socket(fileno=os.dup(listener)) as sock, suppress(OSError):  # has none
             sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+    def allow(self, datagrams: int) -> None:
+        """What each role's share is from now on, a CPU and 67 ms; at least 128."""
+        self._allowance.update(bytes(4), datagrams.to_bytes(4, "little"))
 
     def role(self, cookie: int) -> RoleId:
         """The mark of the last packet that this socket received; NO_ROLE if there was none."""

@@ -35,6 +35,7 @@ MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_taken": (4, abi.Taken.SIZE),
     "dnsfw_askers": (8, 4),
     "dnsfw_asked": (8, 1),
+    "dnsfw_allowance": (4, 4),
     "dnsfw_listeners": (abi.ListenerKey.SIZE, 1),
     "dnsfw_locals": (abi.LocalKey.SIZE, 1),
     "dnsfw_settings": (4, abi.Settings.SIZE),

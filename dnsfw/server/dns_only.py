@@ -94,9 +94,6 @@ class NamesOnly:
     def answerer(self) -> None:
         return None
 
-    def answerer(self) -> None:
-        return None
-
     def answering(self) -> tuple[Hook, ...]:
         return ()
 
@@ -138,6 +135,9 @@ class NamesOnly:
 
     def answer_on_tcp(self, fd: int) -> None:
         """Everybody is `host`."""
+
+    def allow_udp(self, datagrams: int) -> None:
+        """No filter stands on a listener."""
 
     def share_udp(self, fd: int, on: bool) -> None:
         """No filter: what is too much is dropped here."""

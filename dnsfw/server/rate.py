@@ -1,64 +1,65 @@
 """A flood from one asker costs the others nothing: what is too much is dropped, not queued.
 
 While the daemon keeps up, nobody is limited and nothing is counted: that is the usual case,
-and costs one comparison a batch. Once a listener is behind, each asker (a role at an
-address) and each role has a bucket of tokens until it has caught up; a query without a
-token is thrown away before anybody looks into it, which is ten times cheaper than an answer.
-What comes faster than even that would fill the queue in which all wait: for as long, a
-filter of the kernel's (`dnsfw_share`) keeps it out of a listener that was behind.
+and costs one comparison a batch. Once a listener is behind, what it could answer in the last
+tenth of a second is divided in the next one: who asks less than an equal part gets all of it,
+and what he leaves is divided among the others (max-min fairness), first among the roles, then
+among the askers of each (a role at an address). So who floods alone is answered as fast as
+can be; the moment another one asks, he has his part. A query past its part is thrown away
+before anybody looks into it, which is ten times cheaper than an answer. What comes faster than
+even that would fill the queue in which all wait: for as long, a filter of the kernel's
+(`dnsfw_share`) lets each role send no more than its part.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from math import inf
 
 from dnsfw.engine.effects import Note
 from dnsfw.model import Name, Reason, RoleId, RuleId, Verdict, abi
 
-__all__ = ["RateLimits", "Rates"]
+__all__ = ["RateLimits", "Rates", "fair_part"]
 
-_Key = TypeVar("_Key", bound=Hashable)
+_GROW = 1.25  # how much more is tried than what was known to be possible
+_NEARLY = 0.99  # who took the most of all there was would have taken more: his part is cut
+_ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter
+_KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_WINDOW of kernel/asker.bpf.h
+_Asker = tuple[RoleId, str]
+_ANYBODY = ""  # the address of all who are too many to be told apart
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What one asker, and one role, may ask while others have to wait."""
+    """How often parts are cut anew, and what nobody is left without."""
 
-    asker: float = 1000.0  # queries a second; a busy crawler needs a tenth
-    role: float = 4000.0  # all its askers together: below what one core answers
-    burst: float = 0.1  # seconds of either, at once: 10 ms of the daemon's time
+    window: float = 0.1  # seconds
+    least: int = 100  # queries of a window that one asker has in any case: a busy crawler's
     hold: float = 2.0  # seconds after the last sign of a backlog; a flood pauses, too
-    askers: int = 4096  # buckets; LAN clients may forge addresses
-
-
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
+    askers: int = 4096  # told apart in a window; LAN clients may forge addresses
 
 
 class Rates:
-    """The buckets of one daemon, for all its listeners."""
+    """The parts of one daemon's askers, for all its listeners."""
 
     def __init__(self, now: Callable[[], float], limits: RateLimits = RateLimits()) -> None:
         """`now` in seconds, monotonic."""
         self.limits = limits
         self.dropped: Counter[RoleId] = Counter()
+        self.allow: Callable[[int], None] = _nobody  # datagrams of a role in a kernel's window
         self._told: Counter[RoleId] = Counter()
         self._now = now
         self._until = 0.0
-        self._askers: dict[tuple[RoleId, str], _Bucket] = {}
-        self._roles: dict[RoleId, _Bucket] = {}  # at most as many as there are roles
+        self._start_over(0.0)
 
     def behind(self) -> None:
-        """A listener has more to read than it can: from now on everybody is limited."""
+        """A listener has more to read than it can: from now on everybody has a part."""
         now = self._now()
         if now >= self._until:
-            self._askers.clear()  # full ones: what was asked before did no harm
-            self._roles.clear()
+            self._start_over(now)
+        self._behind = True
         self._until = now + self.limits.hold
 
     @property
@@ -71,6 +72,21 @@ class Rates:
             return True
         self.dropped[role] += 1
         return False
+
+    def takes(self, role: RoleId, address: str) -> bool:
+        """The same for what can wait: TCP reads no more from who has had his part."""
+        if (now := self._now()) - self._began >= self.limits.window:
+            self._divide(now)
+        asker = (role, address)
+        if asker not in self._asked and len(self._asked) >= self.limits.askers:
+            asker = (role, _ANYBODY)
+        self._asked[asker] += 1
+        had, part = self._had[asker], self._asker_parts.get(role, self._role_part)
+        if had >= part or self._role_had[role] >= self._role_part:
+            return False
+        self._had[asker] += 1
+        self._role_had[role] += 1
+        return True
 
     def news(self) -> Iterator[Note]:
         """What was dropped since this was last asked, a note a role."""
@@ -87,27 +103,53 @@ class Rates:
             )
         self._told = self.dropped.copy()
 
-    def takes(self, role: RoleId, address: str) -> bool:
-        """The same for what can wait: TCP reads no more from who has no token."""
-        now, limits = self._now(), self.limits
-        if len(self._askers) >= limits.askers and (role, address) not in self._askers:
-            self._askers.pop(next(iter(self._askers)))  # the oldest: likely full again
-        asker = _filled(self._askers, (role, address), limits.asker, limits.burst, now)
-        whole = _filled(self._roles, role, limits.role, limits.burst, now)
-        if asker.tokens < 1 or whole.tokens < 1:
-            return False
-        asker.tokens -= 1
-        whole.tokens -= 1
-        return True
+    def _start_over(self, now: float) -> None:
+        """Nobody knows yet what can be answered: the first window is everybody's."""
+        self._can = inf
+        self._role_part = inf
+        self._asker_parts: dict[RoleId, float] = {}
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._began = now
+        self._behind = False
+        self._asked: Counter[_Asker] = Counter()
+        self._had: Counter[_Asker] = Counter()
+        self._role_had: Counter[RoleId] = Counter()
+
+    def _divide(self, now: float) -> None:
+        """Cut the parts of the next window by what was asked and answered in this one."""
+        least, scale = self.limits.least, self.limits.window / (now - self._began)
+        answered = self._role_had.total() * scale
+        self._can = max(answered if self._behind else max(answered, self._can * _GROW), least)
+        roles: Counter[RoleId] = Counter()
+        for (role, _), count in self._asked.items():
+            roles[role] += count
+        part = fair_part(self._can * _NEARLY, (n * scale for n in roles.values()))
+        self._role_part = max(part * _GROW, least)
+        self._asker_parts = {
+            role: max(fair_part(part * _NEARLY, self._of(role, scale)) * _GROW, least)
+            for role, asked in roles.items()
+            if asked * scale >= part
+        }
+        self._begin(now)
+        datagrams = min(part, self._can) * _ROOM * _KERNEL_WINDOW / self.limits.window
+        self.allow(int(datagrams))
+
+    def _of(self, role: RoleId, scale: float) -> Iterator[float]:
+        return (count * scale for asker, count in self._asked.items() if asker[0] == role)
 
 
-def _filled(
-    buckets: dict[_Key, _Bucket], key: _Key, rate: float, burst: float, now: float
-) -> _Bucket:
-    """The bucket with what has come in since it was last looked at."""
-    bucket = buckets.get(key)
-    if bucket is None:
-        bucket = buckets[key] = _Bucket(rate * burst, now)
-    bucket.tokens = min(rate * burst, bucket.tokens + (now - bucket.at) * rate)
-    bucket.at = now
-    return bucket
+def fair_part(whole: float, wanted: Iterable[float]) -> float:
+    """The most that anybody gets when a whole is divided max-min fairly; inf if all get all."""
+    left = sorted(wanted)
+    for number, want in enumerate(left):
+        part = whole / (len(left) - number)
+        if want > part:
+            return part
+        whole -= want
+    return inf
+
+
+def _nobody(datagrams: int) -> None:
+    """Without a kernel's help."""

@@ -94,6 +94,7 @@ class Service:
         self.refusing = None if suffixes is None else Refusing(suffixes)
         self.on_query: OnQuery = self.performer.query  # `run` puts itself in front
         self.rates = Rates(loop.time)
+        self.rates.allow = kernel.allow_udp
         self.neighbours = Neighbours()
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop

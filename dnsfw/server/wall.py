@@ -164,7 +164,8 @@ class KernelWall:
         self._own = OwnSockets(wall.maps)
         self._doors = Doors(wall.maps["dnsfw_doors"], wall.listeners)
         self._askers = Askers(
-            wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"], wall.programs["dnsfw_share"]
+            wall.maps["dnsfw_askers"], wall.programs["dnsfw_asker"], wall.programs["dnsfw_share"],
+            wall.maps["dnsfw_allowance"],
         )
         self._news = News()
         self._every_device = every_device
@@ -203,10 +204,6 @@ class KernelWall:
         self._wall.answer(on, dns.xdp if on else ())
         if self._wall.standing:
             self._cover()
-
-    def answerer(self) -> int | None:
-        program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
-        return None if program is None or self._config.cgroup is None else program.fd
 
     def answerer(self) -> int | None:
         program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
@@ -270,6 +267,9 @@ class KernelWall:
 
     def share_udp(self, fd: int, on: bool) -> None:
         self._askers.share(fd, on)
+
+    def allow_udp(self, datagrams: int) -> None:
+        self._askers.allow(datagrams)
 
     def asker(self, cookie: int) -> RoleId:
         return self._askers.role(cookie)

@@ -23,7 +23,8 @@ WEB, WORKER = RoleId(16), RoleId(17)
 def askers(loaded: Loaded) -> Askers:
     programs = loaded.programs
     return Askers(
-        loaded.maps["dnsfw_askers"], programs["dnsfw_asker"], programs["dnsfw_share"]
+        loaded.maps["dnsfw_askers"], programs["dnsfw_asker"], programs["dnsfw_share"],
+        loaded.maps["dnsfw_allowance"],
     )
 
 
@@ -123,6 +124,20 @@ def test_row_103_one_role_cannot_fill_the_queue_in_which_all_wait(
     assert got[b"flood"] < 2500
     dropped = wall.sink.counters()[Reason.ASKER_RATE].denied
     assert dropped == 5000 - got[b"flood"]
+
+
+def test_row_103_the_share_is_what_the_daemon_can_answer(
+    loaded: Loaded, wall: Wall, queue: socket.socket
+) -> None:
+    limits = askers(loaded)
+    limits.allow(3000)
+    limits.share(queue.fileno(), True)
+    with marked(socket.SOCK_DGRAM, WEB, queue) as flood:
+        for _ in range(2500):
+            flood.send(b"flood")
+    limits.allow(0)
+
+    assert waiting(queue) == {b"flood": 2500}
 
 
 def test_without_a_backlog_there_is_no_limit(

@@ -56,7 +56,10 @@ def open_doors(loaded: Loaded, netns: Netns, here: int, *, v6: bool = True) -> I
     tcp4 = _bound(netns, DOOR4, socket.SOCK_STREAM)
     tcp6 = _bound(netns, DOOR6, socket.SOCK_STREAM) if v6 else None
     programs = loaded.programs
-    askers = Askers(maps["dnsfw_askers"], programs["dnsfw_asker"], programs["dnsfw_share"])
+    askers = Askers(
+        maps["dnsfw_askers"], programs["dnsfw_asker"], programs["dnsfw_share"],
+        maps["dnsfw_allowance"],
+    )
     own = OwnSockets(maps)
     names: dict[socket.socket, str] = {
         **{sock: f"udp4/{i}" for i, sock in enumerate(udp4)},

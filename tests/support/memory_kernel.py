@@ -94,9 +94,6 @@ class MemoryKernel:
     def answerer(self) -> int | None:
         return None
 
-    def answerer(self) -> int | None:
-        return None
-
     def answering(self) -> tuple[Hook, ...]:
         return self.answer_hooks
 
@@ -142,6 +139,9 @@ class MemoryKernel:
 
     def answer_on_tcp(self, fd: int) -> None:
         self.tcp.append(fd)
+
+    def allow_udp(self, datagrams: int) -> None:
+        pass
 
     def share_udp(self, fd: int, on: bool) -> None:
         (self.sharing.add if on else self.sharing.discard)(fd)
