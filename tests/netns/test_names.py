@@ -11,11 +11,20 @@ from tests.support.netlab import Capture
 from tests.support.world import World, policy_of
 
 pytestmark = [
-    pytest.mark.needs_root, pytest.mark.needs_bpf, pytest.mark.needs_netns,
-    pytest.mark.needs_cgroup, pytest.mark.needs_peers,
+    pytest.mark.needs_root,
+    pytest.mark.needs_bpf,
+    pytest.mark.needs_netns,
+    pytest.mark.needs_cgroup,
+    pytest.mark.needs_peers,
 ]
 
 EXAMPLE = policy_of([{"allow": "*.example.com:80,443"}])
+
+
+@pytest.fixture(autouse=True)
+def again(world: World) -> None:
+    """Each question is answered by the daemon and then by the kernel; both must hold the row."""
+    world.asks = 3
 
 
 @pytest.mark.parametrize("family", ["-4", "-6"])
@@ -234,10 +243,14 @@ def test_row_121_without_a_v6_address_the_answer_is_nodata(world: World) -> None
 
 
 def test_two_names_with_different_rules_share_one_address(world: World) -> None:
-    world.guard(policy_of([
-        {"allow": "shared-a.example.com:80", "ttl": {"min": "1s", "grace": "2s"}},
-        {"allow": "shared-b.example.com:443"},
-    ]))
+    world.guard(
+        policy_of(
+            [
+                {"allow": "shared-a.example.com:80", "ttl": {"min": "1s", "grace": "2s"}},
+                {"allow": "shared-b.example.com:443"},
+            ]
+        )
+    )
 
     assert world.fetches("http://shared-a.example.com/")
     assert world.connect("203.0.113.60", 443) == "EPERM"
@@ -248,10 +261,17 @@ def test_two_names_with_different_rules_share_one_address(world: World) -> None:
 
 
 def test_of_two_names_on_one_address_each_keeps_its_own_deadline(world: World) -> None:
-    world.guard(policy_of([
-        {"allow": "shared-a.example.com:80", "ttl": {"min": "1s", "max": "2s", "grace": "2s"}},
-        {"allow": "shared-b.example.com:443"},
-    ]))
+    world.guard(
+        policy_of(
+            [
+                {
+                    "allow": "shared-a.example.com:80",
+                    "ttl": {"min": "1s", "max": "2s", "grace": "2s"},
+                },
+                {"allow": "shared-b.example.com:443"},
+            ]
+        )
+    )
     for name in ("shared-a", "shared-b"):
         world.addresses(f"{name}.example.com", "A")
         world.addresses(f"{name}.example.com", "AAAA")
