@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnsfw.errors import ConfigError
@@ -21,6 +21,7 @@ PIECES = st.sampled_from(
 URLS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=12).map("".join))
 
 
+@settings(deadline=None)
 @given(URLS)
 @example("https://[::1]:443/")
 @example("https://\u2100.example/")
@@ -40,6 +41,7 @@ def test_a_url_is_refused_in_words_or_is_one_that_stays_itself(text: str) -> Non
     assert url_of(place) in (url, url.removesuffix("/"))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_are_a_signature_by_accident(junk: bytes) -> None:
     pytest.importorskip("cryptography")
@@ -55,6 +57,7 @@ def test_no_bytes_are_a_signature_by_accident(junk: bytes) -> None:
             verify([b"data"], signature, signer.key, "x")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=80), st.recursive(
     st.none() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
@@ -66,6 +69,7 @@ def test_whatever_the_child_says_is_an_answer_or_an_error(said: bytes) -> None:
     assert (found.told is None) == bool(found.error)
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**7), st.integers(0, 10**7), st.none() | st.integers(0, 9),
     st.none() | st.integers(0, 9), st.dictionaries(st.text(max_size=5), st.integers(0, 10**6)),
