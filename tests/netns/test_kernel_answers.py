@@ -5,11 +5,15 @@ moment at which they must not be given any more. Real clients, real connects.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 
 import pytest
 
+from dnsfw.datapath import links
+from dnsfw.datapath.bpf import obj_get
+from dnsfw.datapath.syscall import AttachType
 from tests.support.netlab import wait_until
 from tests.support.roles import forwarding, plug_guest, role, roles_policy
 from tests.support.world import World, policy_of
@@ -202,18 +206,21 @@ def test_an_answer_ends_on_time_without_a_daemon(world: World) -> None:
     wait_until(lambda: "203.0.113.11" not in world.dig("+timeout=1", WWW), 10)
 
 
-def test_nothing_is_left_after_down_and_the_mender_puts_back_what_is_taken(world: World) -> None:
-    """Row 104 of answers: somebody takes the program from lo; it is back, and told."""
+def test_the_program_on_lo_is_put_back_and_nothing_is_left_after_down(world: World) -> None:
+    """Row 104 of answers: somebody takes it away; questions come to the daemon meanwhile."""
     daemon = world.guard(EXAMPLE)
     hot(world)
-    pin = next(p for p in (daemon_pins(world)) if "tcx" in p and "_1_egress" in p)
-    assert pin
+    (pin,) = (world.lab.bpffs() / "dnsfw").rglob("tcx_*_1_egress")
+    link = obj_get(pin)
+    links.link_detach(link)
+    os.close(link)
+
+    assert world.addresses(WWW) == ["203.0.113.11"]
+    wait_until(lambda: daemon.show("status")["tamper"]["count"], 10)
+    hot(world)
     daemon.signal(signal.SIGINT)
 
     with world.host.entered():
-        from dnsfw.datapath import links
-        from dnsfw.datapath.syscall import AttachType
-
         assert links.prog_query(1, AttachType.TCX_EGRESS) == ()
     assert daemon_pins(world) == []
 
