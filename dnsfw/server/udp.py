@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from dnsfw.engine.effects import Client, Transport
-from dnsfw.engine.replies import ID, LONGEST, Replies
+from dnsfw.engine.replies import ID, LONGEST, Replies, Said
 from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
@@ -53,9 +53,11 @@ _MARK = struct.Struct("=I")
 _INFO4 = struct.Struct("=I4s4s")  # in_pktinfo: interface, the local address, the header's
 _INFO6 = struct.Struct("=16sI")  # in6_pktinfo: address, interface
 
+_NOTHING: dict[bytes, Said] = {}
 OnQuery = Callable[[bytes, Client], object]
 Control = tuple[int, int, bytes]
 _Held = tuple[bytes, Any, Control | None]
+_Slot = tuple[int, int, RoleId]  # of a batch, with the length and the sender's role
 
 
 def _nobody(wire: bytes, client: Client) -> None:
@@ -94,6 +96,7 @@ class UdpListener:
         self.replies = Replies(0)  # what the engine keeps for questions that are repeated
         self.now: Now = boot_now
         self.neighbours: Neighbours | None = None  # where strangers can reach it
+        self._wildcard = endpoint.wildcard  # what every wake-up asks for stands ready
         self._batch = _batch(endpoint.family, endpoint.wildcard)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = bytearray(_LONGEST_QUERY)
@@ -103,6 +106,7 @@ class UdpListener:
         self._full = 0  # batches in a row that left something waiting
         self._sharing = False
         self.socket = _open(endpoint, bound)
+        self._fd = self.socket.fileno()
 
     async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
         self.on_query = on_query
@@ -181,30 +185,34 @@ class UdpListener:
         """
         batch = self._batch
         assert batch is not None
-        count = batch.receive(self.socket.fileno())
+        count = batch.receive(self._fd)
         if not count:
             return 0, False
-        if rates is not None or batch.odd or not self._all_near(batch):
+        if (odd := batch.odd) or rates is not None or not self._all_near(batch):
             rest = self._checked(batch, rates)
             heard = len(rest)
+            if not odd:
+                rest = self._answer_admitted(batch, rest)
         else:
             rest = self._answer_again(batch)
             heard = count
-        self._hand_on(batch, rest)
+        if rest:
+            self._hand_on(batch, rest)
         return heard, count == batch.slots
 
-    def _answer_again(self, batch: Batch) -> list[tuple[int, int, RoleId]]:
+    def _answer_again(self, batch: Batch) -> list[_Slot]:
         """The hot path: the reply to a query that is repeated to the octet lies ready. What is
         left (slot, length, role) has to be looked into.
         """
         replies, now, heads, out = self.replies, self.now(), batch.heads, batch.out
-        rest: list[tuple[int, int, RoleId]] = []
-        role, role_mark, known = NO_ROLE, -1, replies.of(NO_ROLE).get
-        by_mark, moved = self.askers.by_mark, self.endpoint.wildcard
+        rest: list[_Slot] = []
+        role, role_mark, known = NO_ROLE, -1, _NOTHING.get
+        by_mark, moved = self.askers.by_mark, self._wildcard
         at = sent = hits = to = 0
         for slot, (mark, length) in enumerate(zip(batch.marks, batch.lengths, strict=True)):
             if mark != role_mark:
-                replies.hits[role] += hits
+                if hits:
+                    replies.hits[role] += hits
                 hits, role_mark, role = 0, mark, by_mark(mark)
                 known = replies.of(role).get
             said = known(heads[at : at + length - ID])
@@ -221,13 +229,33 @@ class UdpListener:
                 rest.append((slot, length, role))
                 moved = True
             at += LONGEST
-        replies.hits[role] += hits
-        self.unsent += batch.send(self.socket.fileno(), sent)
+        if sent:
+            replies.hits[role] += hits
+            self.unsent += batch.send(self._fd, sent)
         return rest
 
-    def _checked(self, batch: Batch, rates: Rates | None) -> list[tuple[int, int, RoleId]]:
+    def _answer_admitted(self, batch: Batch, admitted: Iterable[_Slot]) -> list[_Slot]:
+        """The same for those of a batch who may ask, one by one."""
+        replies, now, heads, out = self.replies, self.now(), batch.heads, batch.out
+        rest: list[_Slot] = []
+        sent = 0
+        for slot, length, role in admitted:
+            at = LONGEST * slot
+            said = replies.of(role).get(heads[at : at + length - ID])
+            if said is None or now >= said.until:
+                rest.append((slot, length, role))
+                continue
+            batch.aim(sent, slot)
+            out[4 * sent + 2], out[4 * sent + 3] = id(said.tail) + OCTETS, len(said.tail)
+            sent += 1
+            replies.hits[role] += 1
+        if sent:
+            self.unsent += batch.send(self._fd, sent)
+        return rest
+
+    def _checked(self, batch: Batch, rates: Rates | None) -> list[_Slot]:
         """The same for a batch of which nothing may be taken for granted."""
-        rest: list[tuple[int, int, RoleId]] = []
+        rest: list[_Slot] = []
         for slot, length in enumerate(batch.lengths):
             if batch.cut(slot):
                 self.truncated += 1
@@ -254,8 +282,8 @@ class UdpListener:
             near.near |= senders
         return senders <= near.near
 
-    def _hand_on(self, batch: Batch, rest: Iterable[tuple[int, int, RoleId]]) -> None:
-        on_query, wildcard = self.on_query, self.endpoint.wildcard
+    def _hand_on(self, batch: Batch, rest: Iterable[_Slot]) -> None:
+        on_query, wildcard = self.on_query, self._wildcard
         for slot, length, role in rest:
             peer = batch.peer(slot)
             source = _read_control(batch.control(slot))[1] if wildcard else None
