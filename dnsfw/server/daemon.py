@@ -275,7 +275,7 @@ class Daemon:
             lambda role, addr: service.engine.granted(role.role, addr), self.reporter.said,
         )  # fmt: skip
         self.helping = Helping(self._helper, kernel, self.reporter.said)
-        self.helping.start(loop, self.options.cgroup, self.reloader.policy)
+        self.helping.start(loop, self.options.cgroup, self.reloader)
         if not kernel.adopted:
             for what in kernel.settle_older(self.reloader.policy, end=True):
                 self.reporter.said("older", what)

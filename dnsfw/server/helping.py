@@ -8,16 +8,22 @@ said once in the log, and in `status`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dnsfw.errors import DatapathError
 from dnsfw.model import RoleId, SubjectKind
 from dnsfw.policy.policy import Policy
-from dnsfw.server.helper import Executable, HeldSocket, Helper
+from dnsfw.server.helper import Executable, Helper
 from dnsfw.server.kernel import Kernel
+
+if TYPE_CHECKING:
+    from dnsfw.server.reload import Reloader
 
 __all__ = ["Helping"]
 
+_AT_ONCE = 64  # processes in one request: whoever enrols one meanwhile waits for no more
 _Said = Callable[[str, str], None]
 
 
@@ -31,6 +37,9 @@ class Helping:
         self._said = said
         self._wants_programs = False
         self._file: int | None = None  # what the loop reads
+        self._older: deque[tuple[Sequence[int], RoleId]] = deque()  # that wait for a role
+        self._relabelling: asyncio.Task[None] | None = None
+        self._waits = False  # the loop turns, and must not be held up
 
     @property
     def missing(self) -> list[str]:
@@ -42,7 +51,9 @@ class Helping:
         """What the policy wants and cannot have, for `status`."""
         return self.helper.lost if self._wants_programs and not self.helper.alive else ""
 
-    def start(self, loop: asyncio.AbstractEventLoop, guarded: str | None, policy: Policy) -> None:
+    def start(
+        self, loop: asyncio.AbstractEventLoop, guarded: str | None, reloader: Reloader
+    ) -> None:
         """Once the wall stands: give it its tables, hear it, move what runs already."""
         tables = self._kernel.helper_tables()
         if self.helper.alive and tables is not None:
@@ -50,8 +61,15 @@ class Helping:
         self._file = self.helper.fileno()
         if self._file is not None:
             loop.add_reader(self._file, self._hear, loop)
-        self._kernel.on_relabel(self._relabel)
-        self.take(policy)
+        self._kernel.on_relabel(self._relabel)  # before anybody is told that the wall stands
+        reloader.relabelled = self.relabelled
+        self._waits = True
+        self.take(reloader.policy)
+
+    async def relabelled(self) -> None:
+        """Returns when the sockets that are known to need a role have it."""
+        if self._relabelling is not None:
+            await asyncio.shield(self._relabelling)
 
     def take(self, policy: Policy) -> None:
         """The programs that are subjects of this policy, and no others, are looked after."""
@@ -63,6 +81,9 @@ class Helping:
     def stop(self, loop: asyncio.AbstractEventLoop, *, remove: bool) -> None:
         """`remove`: nobody stays in a cgroup that dnsfw made."""
         self._deafen(loop)
+        self._older.clear()
+        if self._relabelling is not None:
+            self._relabelling.cancel()
         if remove and self.helper.alive:
             self._try(self.helper.dissolve)
         self.helper.close()
@@ -71,13 +92,26 @@ class Helping:
         self._absent = self.helper.watch_executables(wanted)
 
     def _relabel(self, pids: Sequence[int], role: RoleId) -> None:
-        sockets: tuple[HeldSocket, ...] = ()
+        """A service may hold ten thousand sockets, which takes a second: in a thread, a few
+        processes at a time, so that neither answers nor other requests wait for all of them.
+        """
+        if not self._waits:
+            self._try(lambda: self._relabel_some(pids, role))
+            return
+        self._older += [(pids[at : at + _AT_ONCE], role) for at in range(0, len(pids), _AT_ONCE)]
+        if self._relabelling is None or self._relabelling.done():
+            self._relabelling = asyncio.get_running_loop().create_task(self._relabel_all())
 
-        def act() -> None:
-            nonlocal sockets
-            sockets = self.helper.relabel(pids, role)
+    def _relabel_some(self, pids: Sequence[int], role: RoleId) -> None:
+        self.helper.relabel(pids, role)
 
-        self._try(act)
+    async def _relabel_all(self) -> None:
+        while self._older:
+            pids, role = self._older.popleft()  # in the order of the changes: the last one holds
+            try:
+                await asyncio.to_thread(self._relabel_some, pids, role)
+            except DatapathError as error:
+                self._said("trouble", str(error))
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
         for told in self.helper.told():

@@ -82,6 +82,7 @@ class Reloader:
         self._refusing = refusing
         self._provide = provide  # fetches what the file names and nobody has a copy of
         self._one = asyncio.Lock()
+        self.relabelled: Callable[[], Awaitable[None]] = _nobody  # waits for older sockets' roles
 
     async def reload(self) -> Reloaded:
         """Swap to what the file says now. PolicyError, DatapathError: nothing has changed."""
@@ -161,6 +162,7 @@ class Reloader:
             with contextlib.suppress(DnsfwError):
                 self._swap(old)
             raise
+        await self.relabelled()
         return told
 
     def _swap(self, policy: Policy) -> tuple[str, ...]:
@@ -195,6 +197,10 @@ class Reloader:
         told = kernel.assign(policy.subjects)
         ended = kernel.settle_role_change(policy)
         return (*told, *ended)
+
+
+async def _nobody() -> None:
+    """Nobody has sockets of another role."""
 
 
 def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ class FakeHelper(NoHelper):
         self.waiting: deque[Told] = deque()
         self.gone_files: tuple[str, ...] = ()
         self.trouble = ""
+        self.slow = threading.Event()
+        self.slow.set()
         self._read, self._write = os.pipe()
 
     def fileno(self) -> int | None:
@@ -56,6 +59,7 @@ class FakeHelper(NoHelper):
         self.asked.append(("tables", cgroups, socks, guarded))
 
     def relabel(self, pids: Sequence[int], role: RoleId) -> Any:
+        assert self.slow.wait(10)
         if self.trouble:
             raise DatapathError(self.trouble)
         self.asked.append(("relabel", tuple(pids), role))
@@ -116,11 +120,34 @@ async def test_processes_that_ran_already_are_relabelled_by_it(tmp_path: Path) -
     assert run.kernel.relabel is not None
 
     run.kernel.relabel([11, 12], RoleId(77))
+    await run.daemon.helping.relabelled()
     helper.trouble = "it is gone"
     run.kernel.relabel([13], RoleId(77))  # the wall must not suffer from it
+    await run.daemon.helping.relabelled()
 
     assert ("relabel", (11, 12), 77) in helper.asked
     assert "trouble: it is gone" in run.log.text
+    run.daemon.leave()
+    await run.ended()
+
+
+async def test_the_loop_turns_while_sockets_get_their_role(tmp_path: Path) -> None:
+    helper = FakeHelper()
+    run = helped(tmp_path, helper)
+    await started(run)
+    assert run.kernel.relabel is not None
+    helper.slow.clear()
+
+    run.kernel.relabel(list(range(100, 300)), RoleId(77))
+    run.kernel.relabel([100], RoleId(78))
+    await asyncio.sleep(0.01)  # it does turn
+    assert ("relabel", (100,), 78) not in helper.asked
+    helper.slow.set()
+    await run.daemon.helping.relabelled()
+
+    asked = [words for words in helper.asked if words[0] == "relabel"]
+    assert [len(words[1]) for words in asked] == [64, 64, 64, 8, 1]
+    assert asked[-1] == ("relabel", (100,), 78)  # the later change has the last word
     run.daemon.leave()
     await run.ended()
 
