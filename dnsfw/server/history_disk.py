@@ -223,7 +223,7 @@ class HistoryDisk:
                 return self._connect()
             except sqlite3.DatabaseError as error:
                 self.wrong = str(error)
-                if isinstance(error, sqlite3.OperationalError) or not self._put_aside():
+                if not _is_damage(error) or not self._put_aside():
                     return None
             except OSError as error:
                 self.wrong = error.strerror or str(error)
@@ -262,7 +262,7 @@ class HistoryDisk:
         self, database: sqlite3.Connection | None, error: sqlite3.Error
     ) -> sqlite3.Connection | None:
         """After an error of one batch: a full disk may have room later, a damaged file not."""
-        if isinstance(error, sqlite3.OperationalError):
+        if not _is_damage(error):
             return database
         if database is not None:
             with suppress(sqlite3.Error):
@@ -299,6 +299,11 @@ class HistoryDisk:
 def _learnt(row: tuple[Any, ...]) -> KeptLearnt:
     role, name, address, rule, chain, *rest = row
     return KeptLearnt(role, name, address, rule, tuple(json.loads(chain)), *rest)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Corrupt, or no database at all; a full disk and a lock have classes of their own."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def _forget(database: sqlite3.Connection) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,3 +190,40 @@ def test_no_key_of_it_grows_without_limit(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert len(logged.log._alike) == 10
     logged.rows()
+
+
+def test_row_136_after_a_full_disk_it_goes_on_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsfw.server.asklog._PAUSE", 0.01)
+    full = True
+    write = os.write
+
+    def writes(fd: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    monkeypatch.setattr("dnsfw.server.asklog_file.os.write", writes)
+    logged = Logged(tmp_path)
+    logged.log.told(answered("one.x.com"))
+    wait_for(lambda: logged.log.lost == 1)
+    told = logged.log.row()["wrong"]
+    full = False
+    logged.log.told(answered("two.x.com"))
+
+    rows = logged.rows()
+
+    assert told == "No space left on device"
+    assert [(row["kind"], row.get("name"), row["count"]) for row in rows] == [
+        ("name", "two.x.com", 1),
+        ("lost", None, 1),
+    ]
+    assert logged.log.row()["wrong"] == ""
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,25 @@ def test_row_136_a_disk_that_takes_nothing_stops_nobody(
 
     assert kept.lost >= 9_000 and kept.wrong
     assert kept.learnt("host", "name", "n1.x.com", 10) == []
+
+
+def test_row_136_a_full_disk_loses_rows_and_later_ones_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsfw.server.history_disk._PAUSE", 0.01)
+    kept = disk(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as database:  # the file itself says when it is full
+        database.execute("create trigger full before insert on learnt when new.name like 'a%' "
+                         "begin select raise(abort, 'database or disk is full'); end")  # fmt: skip
+    kept.put(learnt("a.x.com"))
+    deadline = time.monotonic() + 10
+    while not kept.lost:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    told = kept.wrong
+    kept.put(learnt("b.x.com"))
+    kept.close()
+
+    assert told == "database or disk is full" and kept.lost == 1
+    assert not (tmp_path / FILE).with_suffix(".damaged").exists()
+    assert len(kept.learnt("host", "name", "b.x.com", 10)) == 1
