@@ -25,7 +25,7 @@ rules:
   - deny: 198.51.100.0/24
   - allow: 10.0.0.0/8:5432/tcp
 roles:
-  watched: {default: deny, mode: audit, rules: [{allow: ok.com}]}
+  watched: {default: deny, mode: audit, rules: [{allow: ok.com}, {deny: .ads.example}]}
   open:
     default: allow
     rules: [deny: .ads.example, {deny: strict.example, shared: deny}]
@@ -67,6 +67,8 @@ def judged(one: Seen) -> Outcome:
          "deny .tracker.example"),
         (name("y.com", role="watched"), "deny", "name-default"),
         (name("ok.com", "192.0.2.1", role="watched"), "allow", "allow ok.com"),
+        (name("ok.com", "192.0.2.1", chain=("t.ads.example",), role="watched"), "deny",
+         "deny .ads.example"),
         (name("y.com", "192.0.2.1", role="open"), "allow", "name-default"),
         (name("y.com", "192.0.2.1", chain=("t.ads.example",), role="open"), "deny",
          "deny .ads.example"),
