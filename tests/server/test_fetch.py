@@ -22,10 +22,12 @@ from tests.support.https import (
     Script,
     answered,
     broken_off,
+    cut,
     dripping,
     endless,
     redirect,
     say,
+    short,
 )
 
 BODY = b"a.example\nb.example\n"
@@ -111,6 +113,8 @@ def refused(site: Https, tmp_path: Path, page: bytes | Script, said: str, **more
         (answered(body=BODY, Content_Encoding="gzip"), "compresses"),
         (b"\x1f\x8b\x08\x00", "no text"),
         (broken_off(BODY, 500), "broke off|broke the connection"),
+        (short(BODY, 500), "broke off 480 bytes before"),
+        (cut(BODY), "broke the connection off"),
         (broken_off(b"", 500), "broke off|broke the connection|empty"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -15,7 +15,7 @@ from dnsfw.policy.remote import Remote
 from dnsfw.server.fetcher import Fetcher
 from dnsfw.server.remotes import REMIND, RETRY, Remotes
 from tests.support.https import Ca, Https, answered, dripping
-from tests.support.remotes import Reloads, Wall, fetcher_in, source_at, update
+from tests.support.remotes import Reloads, Wall, fetcher_in, in_there, source_at, update
 
 DAY = 24 * 3600
 
@@ -159,6 +159,7 @@ async def test_what_a_reload_refuses_is_dropped_and_the_old_one_stays(desk: Desk
     assert (desk.row["state"], desk.row["rules"]) == ("stale", 1)
     assert "a test fails" in str(desk.row["error"])
     assert "the last good one stays in force" in desk.told[-1]
+    assert in_there(desk.directory, "*.next") == []
     copy = fetcher_in(desk.directory).copies.get(source)
     assert copy is not None and copy.names == 1
 

@@ -182,6 +182,36 @@ def broken_off(body: bytes, promised: int) -> Script:
     return script
 
 
+def short(body: bytes, promised: int) -> Script:
+    """Fewer bytes than it says, and a TLS end as if that were all."""
+
+    def script(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(promised))
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.wfile.flush()
+        handler.connection.unwrap()  # type: ignore[attr-defined]
+
+    return script
+
+
+def cut(body: bytes) -> Script:
+    """A body that ends with the connection, and the connection without TLS's own end: somebody
+    on the way may have cut it.
+    """
+
+    def script(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.wfile.flush()
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+    return script
+
+
 def dripping(
     every: float = 0.02, longest: float = 8.0, head: bool = False, first: bytes = b""
 ) -> Script:
