@@ -44,17 +44,27 @@ struct {
 	__type(value, struct build);
 } dnsfw_build SEC(".maps");
 
-struct {
+/* The table to fill: one after another, for the program is loaded once, as long
+ * as the daemon may
+ */
+struct table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct dnsfw_bucket));
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct dnsfw_bucket);
-} dnsfw_table SEC(".maps");
+	__array(values, struct table);
+} dnsfw_tables SEC(".maps");
 
 struct reader {
 	struct siphash hash;
 	struct build *build;
+	void *table;
 	__u64 key0, key1;
 	__u32 buckets;
 	__u32 at;		/* of the octet that comes next, + 1 */
@@ -62,11 +72,11 @@ struct reader {
 	__u32 name_end;
 };
 
-static __always_inline struct dnsfw_bucket *bucket(__u32 number)
+static __always_inline struct dnsfw_bucket *bucket(void *table, __u32 number)
 {
 	__u32 unit = number + 1;
 
-	return bpf_map_lookup_elem(&dnsfw_table, &unit);
+	return bpf_map_lookup_elem(table, &unit);
 }
 
 static __always_inline void read_label(struct reader *r, __u32 dot)
@@ -129,8 +139,8 @@ static __always_inline bool insert(struct reader *r)
 	first = (place & 0xffffffff) * r->buckets >> 32;
 	step = (print >> 32) * r->buckets >> 32;
 	second = step >= first ? step - first : step + r->buckets - first;
-	b1 = bucket(first);
-	b2 = bucket(second);
+	b1 = bucket(r->table, first);
+	b2 = bucket(r->table, second);
 	if (!b1 || !b2)
 		return false;
 	slot = search(b1, print, &free1);
@@ -192,8 +202,11 @@ int dnsfw_fill(void *ctx)
 	__u32 zero = 0;
 
 	r.build = bpf_map_lookup_elem(&dnsfw_build, &zero);
-	head = bpf_map_lookup_elem(&dnsfw_table, &zero);
-	if (!r.build || !head)
+	r.table = bpf_map_lookup_elem(&dnsfw_tables, &zero);
+	if (!r.build || !r.table)
+		return 1;
+	head = bpf_map_lookup_elem(r.table, &zero);
+	if (!head)
 		return 1;
 	r.key0 = head->key0;
 	r.key1 = head->key1;

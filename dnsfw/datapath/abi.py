@@ -252,7 +252,7 @@ class Suffix(IntEnum):
     VERSION = 1
     TEMPLATES = 4096
     RING_BYTES = 65536
-    TEXT = 1048576
+    TEXT = 262144
     SPILLS = 1024
 
 

@@ -18,6 +18,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable
 from dnsfw.datapath.arrays import mapped, new_array
 from dnsfw.datapath.bpf import Map, object_id
+from dnsfw.datapath.suffix_build import Filler
 from dnsfw.datapath.tables import number_key
 from dnsfw.model import Name, RoleId
 
@@ -51,7 +52,15 @@ class RefusalTable:
     mapped (`answers.map_dns`).
     """
 
-    def __init__(self, tables: Map, answers: AnswerTable, dns: mmap.mmap | bytearray) -> None:
+    def __init__(
+        self,
+        tables: Map,
+        answers: AnswerTable,
+        dns: mmap.mmap | bytearray,
+        filler: Filler | None = None,
+    ) -> None:
+        """`filler` builds what is large (`suffix_build`)."""
+        self.filler = filler
         self._tables = tables
         self._answers = answers
         self._word = ctypes.c_uint32.from_buffer(dns, _SUFFIX_AT)  # one aligned store

@@ -7,20 +7,21 @@ attached to nothing. Where it cannot be had (Linux before 5.17, no CAP_BPF) the 
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from struct import Struct
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.arrays import mapped, new_array
+from dnsfw.datapath.bpf import Map
 from dnsfw.datapath.libbpf import load_apart
 from dnsfw.datapath.syscall import Cmd, call
+from dnsfw.datapath.tables import number_key
 from dnsfw.errors import DatapathError
 
-__all__ = ["OBJECT", "KernelBuilder"]
+__all__ = ["OBJECT", "Filler", "KernelBuilder"]
 
 OBJECT = Path(__file__).with_name("suffix_build.bpf.o")
 _UNIT = abi.Bucket.SIZE
@@ -37,8 +38,37 @@ Mark = tuple[int, int]
 Join = Callable[[int], int]
 
 
+class Filler:
+    """The program and its memory, a quarter of a MiB: loaded once, while that is allowed."""
+
+    def __init__(self, path: Path = OBJECT) -> None:
+        """DatapathError where the kernel does not take it."""
+        self._loaded = load_apart(path, {})
+        self._tables = self._loaded.maps["dnsfw_tables"]
+        # Everything else is 0: a program of this kind takes no packet and no repeat.
+        fd = self._loaded.programs["dnsfw_fill"].fd
+        self._run = fd.to_bytes(4, sys.byteorder).ljust(80, b"\0")
+
+    def take(self, table: Map | None) -> None:
+        """Fill this one from now on."""
+        if table is None:
+            self._tables.delete(number_key(0))
+        else:
+            self._tables.update(number_key(0), number_key(table.fd))
+
+    def state(self) -> AbstractContextManager[memoryview]:
+        """Its memory, for a block."""
+        return mapped(self._loaded.maps["dnsfw_build"])
+
+    def run(self) -> None:
+        call(Cmd.PROG_TEST_RUN, self._run, "run of the builder of refusals")
+
+    def close(self) -> None:
+        self._loaded.close()
+
+
 class KernelBuilder:
-    """A `policy.listed_prints.Builder`. DatapathError where the kernel does not run it.
+    """A `policy.listed_prints.Builder`. DatapathError where there is no memory; one at a time.
 
     `spill` puts what found no room in its two buckets (`Buckets.find`, `put`); `slots` is a copy.
     """
@@ -48,20 +78,19 @@ class KernelBuilder:
         key: Key,
         buckets: int,
         spill: Callable[[memoryview, Mark, Join], None],
-        path: Path = OBJECT,
+        filler: Filler,
     ) -> None:
         self._spill = spill
+        self._filler = filler
         self._open = ExitStack()
-        with contextlib.ExitStack() as failed:
+        with ExitStack() as failed:
             failed.callback(self._open.close)
-            table = new_array("dnsfw_table", _UNIT, buckets + 1)
+            table = new_array("dnsfw_table", _UNIT, buckets + 1, inner=True)
             self._open.callback(table.close)
-            loaded = load_apart(path, {"dnsfw_table": table.fd})
-            self._open.callback(loaded.close)
-            # Everything else is 0: a program of this kind takes no packet and no repeat.
-            self._run = loaded.programs["dnsfw_fill"].fd.to_bytes(4, sys.byteorder).ljust(80, b"\0")
-            self._state = self._open.enter_context(mapped(loaded.maps["dnsfw_build"]))
+            self._state = self._open.enter_context(filler.state())
             self._table = self._open.enter_context(mapped(table))
+            filler.take(table)
+            self._open.callback(filler.take, None)
             failed.pop_all()
         head = abi.SuffixHead(*key, int(abi.Suffix.VERSION), 0, buckets, 0, 0, 0, 0, 0, 0)
         self._table[:_UNIT] = head.pack()
@@ -93,7 +122,7 @@ class KernelBuilder:
         length, new = len(text), 0
         while length:
             _STATE.pack_into(self._state, 0, length, 0, 0, 0)
-            call(Cmd.PROG_TEST_RUN, self._run, "run of the builder of refusals")
+            self._filler.run()
             left, unknown, spills, entries = _STATE.unpack_from(self._state)
             for at in range(spills):
                 mark = _SPILLED.unpack_from(self._state, _STATE.size + at * _SPILLED.size)

@@ -45,6 +45,7 @@ _KINDS = {abi.RefusalKind.ANY: TXT, abi.RefusalKind.A: A, abi.RefusalKind.AAAA: 
 _FIRST = int(abi.Outcome.DEFAULT)
 # What the engine answers by itself, and addresses whose names are asked for: both before policy.
 STOPS = (*sorted(SPECIAL), from_text("in-addr.arpa"), from_text("ip6.arpa"))
+_PLAIN_MOST = 4096  # buckets that Python fills itself: more would take it from those who ask
 _LARGER = 2  # times as large, when names find no room
 
 
@@ -145,7 +146,7 @@ class Refusing:
         for size in (entries, _LARGER * entries):
             try:
                 if tables:
-                    listed = self._store.load(tables, buckets_for(size), _builder)
+                    listed = self._store.load(tables, buckets_for(size), self._builder)
                 else:
                     listed = empty(self._store.key, size)
                 return compile_prints(policy, listed, tables, STOPS)
@@ -154,11 +155,11 @@ class Refusing:
                     raise
         raise AssertionError("one of them was returned")
 
-
-def _builder(key: Key, buckets: int) -> Builder:
-    try:
-        return KernelBuilder(key, buckets, spill)
-    except DatapathError:
+    def _builder(self, key: Key, buckets: int) -> Builder:
+        if (filler := self._table.filler) is not None:
+            return KernelBuilder(key, buckets, spill, filler)
+        if buckets > _PLAIN_MOST:
+            raise DatapathError("the builder of large tables is not loaded")
         return PlainBuilder(key, buckets)
 
 

@@ -25,6 +25,7 @@ from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import Connection, connections, destroy
 from dnsfw.datapath.subjects import Subjects
+from dnsfw.datapath.suffix_build import Filler
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import Addr, Rank, RoleId, Subject, SubjectKind, addr_from
 from dnsfw.policy.policy import DnsSettings, Policy
@@ -134,6 +135,14 @@ def _backend(name: str, without: frozenset[str] = frozenset()) -> Backend:
     return LibbpfBackend(without=without)
 
 
+def _filler() -> Filler | None:
+    """What fills large tables of refusals; without it Python refuses their names."""
+    try:
+        return Filler()
+    except DatapathError:
+        return None
+
+
 def every_device() -> tuple[str, ...]:
     """Loopback is not guarded: what it carries is judged at the sockets."""
     return devices.guardable()
@@ -157,7 +166,7 @@ class KernelWall:
             dns = map_dns(wall.maps["dnsfw_dns"])
             self.answers = AnswerTable(wall.maps, dns)
             if (suffixes := wall.maps.get("dnsfw_suffixes")) is not None:
-                self.refusals = RefusalTable(suffixes, self.answers, dns)
+                self.refusals = RefusalTable(suffixes, self.answers, dns, _filler())
                 self.asked = AskedEvents(wall.maps["dnsfw_refused"].fd)
         self._wall = wall
         self._config = config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.datapath.suffix_build import Join, KernelBuilder, Mark
+from dnsfw.datapath.suffix_build import Filler, Join, KernelBuilder, Mark
 from dnsfw.errors import DatapathError
 from dnsfw.policy.buckets import Buckets, buckets_for
 from dnsfw.policy.listed_prints import FIRST_CLASS, PlainBuilder, spill
@@ -20,9 +20,16 @@ from tests.support.prints import KEY
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_bpf]
 
 
+@pytest.fixture(scope="module")
+def filler() -> Iterator[Filler]:
+    made = Filler()
+    yield made
+    made.close()
+
+
 @contextmanager
-def building(buckets: int) -> Iterator[KernelBuilder]:
-    made = KernelBuilder(KEY, buckets, spill)
+def building(filler: Filler, buckets: int) -> Iterator[KernelBuilder]:
+    made = KernelBuilder(KEY, buckets, spill, filler)
     try:
         yield made
     finally:
@@ -44,18 +51,18 @@ def some_names(count: int, seed: int) -> list[str]:
     return sorted(names)
 
 
-def test_both_builders_make_the_same_table() -> None:
+def test_both_builders_make_the_same_table(filler: Filler) -> None:
     names = some_names(20_000, 1)
     count = buckets_for(len(names))
     plain = PlainBuilder(KEY, count)
     assert plain.add(text(names), lambda old: FIRST_CLASS) == len(names)
 
-    with building(count) as kernel:
+    with building(filler, count) as kernel:
         assert kernel.add(text(names), lambda old: FIRST_CLASS) == len(names)
         assert sorted(kernel.slots.tolist()) == sorted(plain.slots.tolist())
 
 
-def test_a_name_of_several_lists_gets_the_class_of_all() -> None:
+def test_a_name_of_several_lists_gets_the_class_of_all(filler: Filler) -> None:
     """Three lists that overlap, the second with a combination that nobody knew before."""
     one, two, three = some_names(3000, 2), some_names(3000, 2)[1000:], some_names(3000, 3)
     count = buckets_for(9000)
@@ -64,7 +71,7 @@ def test_a_name_of_several_lists_gets_the_class_of_all() -> None:
         return lambda old: FIRST_CLASS + ((old - FIRST_CLASS if old else 0) | bit)
 
     plain = PlainBuilder(KEY, count)
-    with building(count) as kernel:
+    with building(filler, count) as kernel:
         for bit, names in ((1, one), (2, two), (4, three)):
             assert kernel.add(text(names), join_of(bit)) == plain.add(
                 text(names), join_of(bit)
@@ -72,7 +79,7 @@ def test_a_name_of_several_lists_gets_the_class_of_all() -> None:
         assert sorted(kernel.slots.tolist()) == sorted(plain.slots.tolist())
 
 
-def test_names_without_room_in_their_buckets_move_others() -> None:
+def test_names_without_room_in_their_buckets_move_others(filler: Filler) -> None:
     """Nine tenths full: dozens spill."""
     names = some_names(7000, 4)
     count = len(names) * 10 // 9 // 8
@@ -83,7 +90,7 @@ def test_names_without_room_in_their_buckets_move_others() -> None:
         spilled += 1
         spill(table, mark, join)
 
-    made = KernelBuilder(KEY, count, counted)
+    made = KernelBuilder(KEY, count, counted, filler)
     try:
         assert made.add(text(names), lambda old: FIRST_CLASS) == len(names)
         found = Buckets(made.slots, count)
@@ -93,6 +100,15 @@ def test_names_without_room_in_their_buckets_move_others() -> None:
         made.close()
 
 
+def test_a_text_of_many_chunks_is_cut_between_names(filler: Filler) -> None:
+    names = [f"{at:050d}.{'y' * 60}.example" for at in range(9000)]  # a MB
+    count = buckets_for(len(names))
+    with building(filler, count) as kernel:
+        assert kernel.add(text(names), lambda old: FIRST_CLASS) == len(names)
+        found = Buckets(kernel.slots, count)
+        assert all(found.find(hash_name(KEY, from_text(name))) for name in names[::10])
+
+
 def test_an_object_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(DatapathError, match="make -C kernel"):
-        KernelBuilder(KEY, 8, spill, tmp_path / "none.o")
+        Filler(tmp_path / "none.o")

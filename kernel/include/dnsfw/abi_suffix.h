@@ -24,7 +24,7 @@ enum dnsfw_suffix {
 	DNSFW_SUFFIX_VERSION = 1,
 	DNSFW_SUFFIX_TEMPLATES = 4096,	/* refusals that differ; more fall through */
 	DNSFW_SUFFIX_RING_BYTES = 65536,
-	DNSFW_SUFFIX_TEXT = 1048576,	/* of names, for one call of the builder */
+	DNSFW_SUFFIX_TEXT = 262144,	/* of names, for one call of the builder */
 	DNSFW_SUFFIX_SPILLS = 1024,
 };
 
