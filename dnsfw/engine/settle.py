@@ -83,9 +83,11 @@ class Settler:
         age = seconds_since(facts.born, now)
         replies = tuple(Reply(w.client, render(template, w.query, w.client, age)) for w in waiters)
         audited = _audited(key, facts, ruling)
-        if not held.left and now < expires:
+        # What a denied name may close behind our back is looked at each time.
+        kept = not held.left and (held.whole or policy.mode is Mode.AUDIT)
+        if kept and now < expires:
             # In audit, which a pause is too, addresses are told that no grant opens.
-            offer = held.whole and policy.mode is Mode.ENFORCE
+            offer = policy.mode is Mode.ENFORCE
             self._front.put(key, Ready(template, facts.born, expires, audited, offer))
         told = (*audited, *held.notes, *_filtered(key, facts, ruling))
         if held.holders:  # even with nothing new to write: the journal must know the name

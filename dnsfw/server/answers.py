@@ -76,7 +76,8 @@ class Book:
         self._room = room
         self._lines: dict[AnswerKey, _Line] = {}
         self._by_use: dict[Size, OrderedDict[AnswerKey, None]] = {s: OrderedDict() for s in Size}
-        self._stale: dict[Size, dict[AnswerKey, None]] = {s: {} for s in Size}  # taken back
+        # Taken back, and still there: whole tables of keys, so that it costs no look at each.
+        self._stale: dict[Size, list[OrderedDict[AnswerKey, None]]] = {s: [] for s in Size}
         self._looks: list[tuple[Nanos, int, AnswerKey]] = []
         self._order = 0
         self._slot = Nanos(0)  # no renewal before
@@ -93,7 +94,10 @@ class Book:
     @property
     def stale(self) -> int:
         """How many were taken back and still lie in the tables."""
-        return sum(map(len, self._stale.values()))
+        return sum(map(self._stale_of, Size))
+
+    def _stale_of(self, size: Size) -> int:
+        return sum(map(len, self._stale[size])) if self._stale[size] else 0
 
     # --- the engine says ---
 
@@ -107,8 +111,9 @@ class Book:
             self._drop(key)
             return
         self._forget(key)
-        for stale in self._stale.values():
-            stale.pop(key, None)
+        for tables in self._stale.values():
+            for stale in tables:
+                stale.pop(key, None)
         self._make_room(size)
         try:
             there = self.table.publish(key, answer)
@@ -123,21 +128,24 @@ class Book:
     def withdraw(self) -> None:
         """One store, before anything else happens; the room comes back little by little."""
         self.table.withdraw()
-        for key, line in self._lines.items():
-            self._stale[line.size][key] = None
-        self._lines.clear()
-        self._looks.clear()
-        for keys in self._by_use.values():
-            keys.clear()
+        for size, keys in self._by_use.items():
+            if keys:
+                self._stale[size].append(keys)
+        self._by_use = {size: OrderedDict() for size in Size}
+        self._lines, self._looks = {}, []
 
     def adopt(self, now: Nanos) -> None:
         """Take over what an earlier process published and the kernel still gives."""
+        gone: dict[Size, OrderedDict[AnswerKey, None]] = {size: OrderedDict() for size in Size}
         for found in list(self.table.entries()):
             if found.live and now < found.until:
                 line = _Line(found.size, found.until, Nanos(0), found.refusal, found.hits)
                 self._write_down(found.key, line, now, now)
             else:
-                self._stale[found.size][found.key] = None
+                gone[found.size][found.key] = None
+        for size, keys in gone.items():
+            if keys:
+                self._stale[size].append(keys)
 
     # --- time ---
 
@@ -231,8 +239,8 @@ class Book:
         return True
 
     def _make_room(self, size: Size) -> None:
-        while len(self._by_use[size]) + len(self._stale[size]) >= self._room[size]:
-            if self._stale[size]:
+        while len(self._by_use[size]) + self._stale_of(size) >= self._room[size]:
+            if self._stale_of(size):
                 self._sweep(size, _SWEEP)
             else:
                 self._evict(size)
@@ -250,9 +258,13 @@ class Book:
         self._lost(_cache_key(victim))
 
     def _sweep(self, size: Size, most: int) -> None:
-        stale = self._stale[size]
-        for _ in range(min(most, len(stale))):
-            self.table.delete(stale.popitem()[0])
+        tables = self._stale[size]
+        while most and tables:
+            if tables[-1]:
+                self.table.delete(tables[-1].popitem()[0])
+                most -= 1
+            else:
+                tables.pop()
 
     def _drop(self, key: AnswerKey) -> None:
         self._forget(key)

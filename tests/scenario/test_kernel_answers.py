@@ -141,7 +141,34 @@ def test_an_answer_with_an_address_that_no_grant_holds_is_never_published() -> N
     play.after(seconds=0.1).expects(Ask, Ask)
     play.query(WWW).expects(Ask)
     play.answer(WWW, "192.0.2.7", "192.0.2.8").expects(OpenThenReply)
-    play.query(WWW).expects(Reply)
+    play.query(WWW).expects(OpenThenReply)
+    play.query(WWW).expects(OpenThenReply)
+    assert not play.published
+
+
+def test_an_address_that_a_denied_name_closed_is_opened_again_before_it_is_told() -> None:
+    """The table was full when it was told first; the closing took the room that came free, and
+    nothing that was ready must be told as it was.
+    """
+    play = begin(
+        "version: 1\ndefault: allow\nrules: [{deny: '*.ads.net', close: asked}]\n" + DNS,
+        limits=Limits(grants=1),
+    )
+    play.query("first.org").expects(Ask)
+    play.answer("first.org", "192.0.2.1", ttl=5).expects(OpenThenReply)
+    play.query(WWW).expects(Ask)
+    play.answer(WWW, "192.0.2.7", ttl=300)
+    play.query(WWW)
+    play.after(seconds=20)
+    play.query("x.ads.net").expects(Reply)
+    play.after(seconds=0.1)
+    play.says(play.asking("x.ads.net"), rr("x.ads.net", "A", "192.0.2.7", 60))
+    play.unexpected.clear()
+
+    assert not play.lets("192.0.2.7")
+
+    assert play.query(WWW).expects(OpenThenReply).reply.addresses == ["192.0.2.7"]
+    assert play.lets("192.0.2.7")
 
 
 # --- renewal ---
