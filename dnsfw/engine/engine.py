@@ -40,7 +40,7 @@ from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
 from dnsfw.engine.slots import Piece
 from dnsfw.engine.views import Views
-from dnsfw.model import SECOND, Addr, Entry, Flow, Lockdown, Mode, Nanos, Reason, RoleId
+from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query, whole
 from dnsfw.wire.reply import Template, write_error
@@ -128,8 +128,7 @@ class Engine(Views):
             age = seconds_since(ready.born, now)
             reply = Reply(client, ready.template.render(asked, age, limit))
             if wire and limit is None and not ready.notes:
-                until = min(ready.until, Nanos(ready.born + age * SECOND + 1))
-                self._front.replies.put(client.role, wire, reply.wire, until)
+                self._front.repeat(wire, asked, client.role, ready, now)
             if ready.offer and self._offers.on:
                 return [reply, *ready.notes, self._offers.make(CacheKey(*key), ready)]
             return [reply, *ready.notes] if ready.notes else [reply]

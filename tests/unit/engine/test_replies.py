@@ -136,6 +136,17 @@ def test_promise_2_a_ttl_is_never_told_longer_than_it_is_true() -> None:
     assert said.until == after(SECOND + 1), "rounded up to one second of age, and not beyond it"
 
 
+def test_promise_2_a_long_ttl_is_told_a_little_shorter_and_so_stays_true_for_longer() -> None:
+    engine = answered(ttl=3600)
+    now = after(SECOND // 2)
+    again(engine, write_query(9, WWW, A), now)
+
+    (said,) = engine.replies.of(HOST).values()
+    assert 50 * SECOND < said.until - now < 60 * SECOND
+    ttl = int.from_bytes(said.tail[37:41], "big")
+    assert 3600 * 63 // 64 - 1 <= ttl <= (after(3600 * SECOND) - said.until) // SECOND + 1
+
+
 def test_only_plain_queries_over_udp_are_kept() -> None:
     engine, query = answered(), write_query(9, WWW, A)
     again(engine, query, after(1), client(Transport.TCP))
