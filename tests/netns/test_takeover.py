@@ -464,11 +464,13 @@ def test_who_is_not_guarded_is_refused_and_never_taken_for_host(world: World) ->
         assert "EDE: 18" in answer
 
 
-# Sends queries without waiting for answers until SIGTERM.
+# Sends queries without waiting for answers until SIGTERM. Each has a cookie, which the kernel's
+# own answers leave to the daemon.
 FLOOD = f"""
 import signal, socket, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-query = bytes.fromhex("beef01000001000000000000") + b"\\x03www\\x07example\\x03com\\0\\0\\1\\0\\1"
+query = bytes.fromhex("beef01000001000000000001") + b"\\x03www\\x07example\\x03com\\0\\0\\1\\0\\1"
+query += bytes.fromhex("00002904d000000000000c000a0008") + b"a cookie"
 socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
 for s in socks:
     s.connect(({NOBODY!r}, 53))
