@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from dnsfw.cli.left_wall import left_wall
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server.options import CONTROL_NAME, run_dir
 
@@ -24,6 +23,8 @@ class NoDaemon(DatapathError):
     """Nobody listens in this run directory; after a crash its wall stands all the same."""
 
     def __init__(self, path: Path) -> None:
+        from dnsfw.cli.left_wall import left_wall  # with what the daemon has; seldom wanted
+
         _, _, told = left_wall(path.parent)
         none = f"dnsfw is not running here ({path}); start it: sudo dnsfw up"
         super().__init__(told or none)

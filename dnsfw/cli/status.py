@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
-from dnsfw.cli.left_wall import left_wall
 from dnsfw.cli.remote_view import status_words
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
 from dnsfw.cli.upstream_view import upstream_lines
@@ -32,6 +31,8 @@ def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
         state = Client(run_dir).ask("status")
     except NoDaemon:
         if as_json:
+            from dnsfw.cli.left_wall import left_wall  # with what the daemon has
+
             left, armed, _ = left_wall(Client(run_dir).path.parent)
             print_json({"running": False, "wall_stands": left, "armed": armed})
         raise

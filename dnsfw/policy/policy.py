@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import IPv6Network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dnsfw.errors import ConfigError
 from dnsfw.model import (
@@ -31,7 +31,6 @@ from dnsfw.model import (
     addr_text,
 )
 from dnsfw.policy.addresses import BUILTIN_RULE, AddressTable
-from dnsfw.policy.case import Case
 from dnsfw.policy.compile_log import LogSettings
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.matcher import Matcher
@@ -42,6 +41,9 @@ from dnsfw.policy.questions import Questions
 from dnsfw.policy.remote import Remote, Texts
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 from dnsfw.policy.upstream import Upstream
+
+if TYPE_CHECKING:  # it reads policies, and that takes pydantic
+    from dnsfw.policy.case import Case
 
 HOST_NAME = "host"
 NO_PORTS = PortSet()

@@ -7,7 +7,6 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 from dnsfw.server.capabilities import TO_START, check, drop, drop_all
-from dnsfw.server.daemon import Daemon
 from dnsfw.server.helper import Helper, start_helper
 from dnsfw.server.kernel import OpenKernel
 from dnsfw.server.log import Log
@@ -49,6 +48,8 @@ async def _serve(
     # Whatever runs in a thread reads and writes files, or speaks to the helper.
     workers = ThreadPoolExecutor(thread_name_prefix="worker", initializer=drop_all)
     asyncio.get_running_loop().set_default_executor(workers)
+    from dnsfw.server.daemon import Daemon  # after the helper was forked: it needs none of it
+
     await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
 
 
