@@ -16,7 +16,7 @@ from pathlib import Path
 from dnsfw.policy.listed_prints import Builder, Damaged, Listed, PlainBuilder, build
 from dnsfw.policy.lists import spelled
 from dnsfw.policy.lists.spelled import Texts
-from dnsfw.policy.lists.store import cache_dir, replace_file
+from dnsfw.policy.lists.store import cache_dir, give_back, replace_file
 from dnsfw.policy.lists.table import Table
 from dnsfw.policy.siphash import Key
 
@@ -54,6 +54,7 @@ class PrintStore:
                     os.utime(path)  # so that the sweep leaves it
                 return found
         made = build(tables, self.key, buckets, builder, self._texts)
+        give_back()
         with contextlib.suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(path, made.pack())

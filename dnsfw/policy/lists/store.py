@@ -25,7 +25,7 @@ from dnsfw.policy.lists.columns import Parsed
 from dnsfw.policy.lists.formats import Format, read_list
 from dnsfw.policy.lists.table import Damaged, Table, build
 
-__all__ = ["ListSource", "Store", "cache_dir", "replace_file"]
+__all__ = ["ListSource", "Store", "cache_dir", "give_back", "replace_file"]
 
 ENVIRONMENT = "DNSFW_CACHE_DIR"
 MAX_SOURCE = 512 << 20  # bytes: ten million names
@@ -94,7 +94,7 @@ class Store:
         table = self._mapped(key)
         if table is None:
             table = self._keep(key, _compiled(source, data))
-            _give_back()
+            give_back()
         self._note(source, status, key)
         return table
 
@@ -178,7 +178,7 @@ def _compiled(source: ListSource, data: bytes) -> bytes:
     return build(parsed, _meta(source, parsed))
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Reading a million lines leaves 90 MB of holes that glibc would keep for ever."""
     with contextlib.suppress(AttributeError, OSError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)

@@ -124,7 +124,11 @@ class Table:
             size = os.fstat(fd).st_size
             if size < _BODY:
                 raise Damaged("cut")
-            return cls(memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ)))
+            memory = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+            found = cls(memoryview(memory))
+            # The seal was all of it; what is asked for comes back from the page cache.
+            memory.madvise(mmap.MADV_DONTNEED)
+            return found
         finally:
             os.close(fd)
 
