@@ -116,6 +116,7 @@ class Service:
         kernel.listen(self.listeners.endpoints)
         self.engine.set_own_addresses(kernel.addresses())
         perform, engine, sink = self.performer.perform, self.engine, kernel.sink
+        self._take_back()
         held = self._journal.restore()
         sink.apply(policy.plan(), lambda: perform(engine.restore(held, sink.entries(), now)))
         self.unassigned = kernel.assign(policy.subjects)  # roles first, then who has them
@@ -123,7 +124,9 @@ class Service:
         perform(engine.judge_flows(kernel.sink.flows(), now))
         if not kernel.adopted:
             kernel.settle_older(policy, end=False)
-        self._take_book_over(policy, now)
+        if self.book is not None:
+            self.book.adopt(now)
+            kernel.answer(policy.dns)
 
     def _open_book(self) -> Book | None:
         answers, engine = self._kernel.answers, self.engine
@@ -131,8 +134,10 @@ class Service:
             return None
         return Book(answers, engine.renew, engine.unpublished, secrets.SystemRandom())
 
-    def _take_book_over(self, policy: Policy, now: Nanos) -> None:
-        """What an earlier process had the kernel answer goes on, if we would say the same."""
+    def _take_back(self) -> None:
+        """What an earlier process had the kernel answer goes on only if we would say the same;
+        else it ends before another policy judges.
+        """
         if self.book is None:
             return
         epoch = self.book.table.epoch
@@ -141,8 +146,6 @@ class Service:
             self.book.table.withdraw()
             if self.refusing is not None:
                 self.refusing.stop()
-        self.book.adopt(now)
-        self._kernel.answer(policy.dns)
 
     def note_judge(self) -> None:
         """Once a second: by which policy the kernel's answers were judged."""
