@@ -9,7 +9,6 @@ from functools import partial
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.engine import Engine
-from dnsfw.model import Nanos
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.upstream import Upstream, asked, believes
 from dnsfw.server.address import Endpoint
