@@ -6,6 +6,8 @@ The policies are those of the engine's own property: three roles, every option, 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,8 +18,10 @@ from dnsfw.engine.engine import Engine
 from dnsfw.engine.explain import explain_for
 from dnsfw.model import SECOND, Mode, Name, Nanos, PortRange, PortSet, Verdict, addr_from
 from dnsfw.policy.asked import Asked
-from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.compile import compile_text
+from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.ports import KNOWN
+from dnsfw.policy.temporary import Temporary, on_top
 from dnsfw.wire import message
 from dnsfw.wire.message import Ede
 from dnsfw.wire.name import from_text, to_text
@@ -37,12 +41,16 @@ class Host:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.now = Nanos(1_000_000 * SECOND)
-        self.policy = random_policy(rng)
+        self.policy = self.make()
         self.engine = Engine(self.policy, 1, FixedRng())
         self.sink = MemorySink()
         self.sink.apply(self.policy.plan())
         self.replies: list[Reply] = []
         self.asks: list[Ask] = []
+
+    def make(self) -> Policy:
+        """The policy it begins with, and each that a reload puts in its place."""
+        return random_policy(self.rng)
 
     def perform(self, effects: list[object]) -> None:
         for effect in effects:
@@ -84,7 +92,7 @@ class Host:
         self.perform(list(self.engine.on_deadline(self.now)))
 
     def swap(self) -> None:
-        self.policy = random_policy(self.rng)
+        self.policy = self.make()
         self.sink.apply(self.policy.plan())
         self.perform(list(self.engine.swap_policy(self.policy, self.now)))
 
@@ -106,10 +114,64 @@ def _wire(ask: Ask, records: list[message.Record]) -> bytes:
     return write_reply(message.read_query(ask.wire), 0, records, (), limit=65_535)
 
 
+class Listed(Host):
+    """With lists of names and addresses, and rules and pauses that hold for a time, too."""
+
+    def __init__(self, rng: Random, directory: Path) -> None:
+        self._directory = directory
+        self._made = 0
+        super().__init__(rng)
+
+    def make(self) -> Policy:
+        rng, self._made = self.rng, self._made + 1
+        names = [name for name in NAMES if "localhost" not in name and "\\" not in name]
+        for kind in ("deny", "allow"):
+            lines = rng.sample(names, rng.randint(1, 6)) + rng.sample(["203.0.113.4", "*.net"], 1)
+            (self._directory / f"{kind}{self._made}.txt").write_text("\n".join(lines) + "\n")
+        policy = random_policy(rng)
+        roles = {number: self._with_lists(role) for number, role in policy.roles.items()}
+        made, _ = on_top(replace(policy, roles=roles), self._temporary(policy))
+        return made
+
+    def _with_lists(self, role: RolePolicy) -> RolePolicy:
+        kinds = [kind for kind in ("deny", "allow") if self.rng.random() < 0.6]
+        ports = self.rng.choice(("", ", ports: '443'"))
+        rules = "".join(
+            f"  - {kind}: {{list: {kind}{self._made}.txt, format: wildcard{ports}}}\n"
+            for kind in kinds
+        )
+        if not rules:
+            return role
+        file = str(self._directory / f"{role.role}.yaml")
+        found = compile_text(f"version: 1\ndefault: deny\nrules:\n{rules}", file).host
+        return RolePolicy(
+            role.role, role.name, role.default, role.rules + found.rules, mode=role.mode,
+            resolved_only=role.resolved_only, lists=found.lists,
+        )  # fmt: skip
+
+    def _temporary(self, policy: Policy) -> list[Temporary]:
+        role, until = self.rng.choice(list(policy.roles.values())), Nanos(self.now + 9_000 * SECOND)
+        kind, to = self.rng.choice(("allow", "deny")), self.rng.choice(("cdn.net", "*.ok.com:443"))
+        found = [Temporary(kind, to, role.name, until)] if self.rng.random() < 0.5 else []
+        pause = Temporary("pause", "", role.name, until, "a test")
+        return [*found, pause] if self.rng.random() < 0.2 else found
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_explain_the_dns_path_and_the_kernel_say_the_same(seed: int) -> None:
-    rng = Random(seed)
-    host = Host(rng)
+    _hold(Host(Random(seed)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_with_lists_and_temporary_rules_they_say_the_same(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path / "cache"))
+    _hold(Listed(Random(seed), tmp_path))
+
+
+def _hold(host: Host) -> None:
+    rng = host.rng
     for step in range(60):
         role = rng.choice(list(host.policy.roles.values()))
         text = rng.choice([name for name in NAMES if "localhost" not in name])
@@ -147,3 +209,19 @@ def test_a_grant_of_a_name_opens_what_the_file_alone_calls_never_resolved() -> N
                 after = explain_for(role, Asked(addr, True, KNOWN, text), live)
                 decided += before.verdict is not after.verdict
     assert decided
+
+
+def test_lists_and_temporary_rules_decide_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path / "cache"))
+    listed = temporary = 0
+    for seed in range(8):
+        host = Listed(Random(seed), tmp_path)
+        for role in host.policy.roles.values():
+            for text in NAMES:
+                rule = explain_for(role, Asked(from_text(text), False, KNOWN, text)).best.rule
+                listed += rule is not None and rule.listed
+                temporary += rule is not None and rule.until is not None
+
+    assert listed > 20 and temporary > 2
