@@ -185,9 +185,13 @@ def pieces_for(
     shares = list(policy.judge(name).shares)
     for link in chain:
         shares = _less(shares, policy.judge(link))
-    if leave:
-        shares = _private(shares)
-    return tuple(piece for piece, _ in claims_of(shares, policy, 0, Nanos(0)))
+    return pieces_of(shares, policy, leave=leave)
+
+
+def pieces_of(shares: Iterable[Share], policy: RolePolicy, *, leave: bool) -> tuple[Piece, ...]:
+    """The same of shares: names of one wildcard have the same ones."""
+    able = _private(shares) if leave else shares
+    return tuple(piece for piece, _ in claims_of(able, policy, 0, Nanos(0)))
 
 
 class _Builder:

@@ -9,6 +9,7 @@ nothing that lives makes room for it (promises 1, 2, 9).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.effects import Holder
@@ -322,6 +323,8 @@ class Ledger(LedgerViews):
         """
         entries: list[Entry] = []
         for (role, addr), place in list(self._places.items()):
+            if place.stays(partial(judge, role, addr), now):
+                continue
             judged = {
                 name: (held, judge(role, addr, name, next(iter(held.values())).chain))
                 for name, held in place.holdings(now).items()

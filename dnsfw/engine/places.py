@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +86,18 @@ class Place:
                 if held.until > now:
                     found.setdefault(name, {})[piece] = held
         return found
+
+    def stays(self, judge: Callable[[Name, Chain], Collection[Piece]], now: Nanos) -> bool:
+        """Whether one name alone holds it, and is judged as it was: nearly every place, at
+        every reload.
+        """
+        if len(self.groups) != 1:
+            return False
+        ((piece, group),) = self.groups.items()
+        if group.tail > now or len(group.names) != 1:
+            return False
+        ((name, held),) = group.names.items()
+        return held.until <= now or tuple(judge(name, held.chain)) == (piece,)
 
     def latest(self) -> list[tuple[Name, Holding]]:
         """Everybody who is remembered here, the latest deadline first."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from dnsfw.engine.filter import Site, needs_leave, pieces_for
+from dnsfw.engine.filter import Site, needs_leave, pieces_for, pieces_of
 from dnsfw.engine.ledger import Judge
 from dnsfw.engine.places import Chain
 from dnsfw.engine.slots import Piece
 from dnsfw.model import DEFAULT_RULE, Addr, Name, RoleId, RuleId, Verdict
 from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.policy.rule import Judgement
 
 
 def judging(policy: Policy, site: Site) -> Judge:
     """Judges held names by a policy, each question once: names hold many addresses."""
     known: dict[tuple[RoleId, Name, Chain, bool], tuple[Piece, ...]] = {}
+    # By judgement (kept, so that its id stays its own): a wildcard has one for all its names.
+    alike: dict[tuple[RoleId, int, bool], tuple[Judgement, tuple[Piece, ...]]] = {}
 
     def judge(role: RoleId, addr: Addr, name: Name, chain: Chain) -> tuple[Piece, ...]:
         rules = policy.roles.get(role)
         if rules is None:
             return ()
         leave = needs_leave(addr, rules, site)
+        if not chain:
+            said = rules.judge(name)
+            if (same := alike.get((role, id(said), leave))) is None:
+                same = said, pieces_of(said.shares, rules, leave=leave)
+                alike[role, id(said), leave] = same
+            return same[1]
         key = (role, name, chain, leave)
         if (found := known.get(key)) is None:
             found = known[key] = pieces_for(name, chain, rules, leave=leave)

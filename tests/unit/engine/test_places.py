@@ -119,3 +119,17 @@ def test_sharing_is_reported_and_a_closing_that_takes_ports_away_too() -> None:
     report_sharing(place, Y, A1, [(SHUT, Nanos(9))], [OPEN], out)
 
     assert out.shared == [(A1, X)] and out.shut
+
+
+def test_a_place_of_one_name_that_is_judged_as_it_was_stays() -> None:
+    place = Place()
+    group = place.groups.setdefault(OPEN, Group())
+    group.add(X, Nanos(10), ())
+
+    assert place.stays(lambda _name, _chain: (OPEN,), Nanos(5))
+    assert not place.stays(lambda _name, _chain: (SHUT,), Nanos(5))
+    assert not place.stays(lambda _name, _chain: (OPEN, SHUT), Nanos(5))
+    assert not place.stays(lambda _name, _chain: (), Nanos(5))
+    assert place.stays(lambda _name, _chain: (), Nanos(10))  # it is over anyway
+    group.add(Y, Nanos(10), ())
+    assert not place.stays(lambda _name, _chain: (OPEN,), Nanos(5))  # somebody must look
