@@ -279,6 +279,18 @@ def test_checksums_hold_for_any_id_port_and_ttl(kitchen: Kitchen) -> None:
     assert len(seen) > 600
 
 
+@BOTH
+def test_a_checksum_that_comes_to_nothing_is_all_ones(kitchen: Kitchen, way: Way, v6: bool) -> None:
+    """0 would say that there is none (RFC 768; over IPv6 it may not be)."""
+    kitchen.publish(addresses(), NAME)
+    first = kitchen.ask(way, question(NAME, id=0), v6=v6)
+    assert first is not None
+
+    reply = kitchen.ask(way, question(NAME, id=first.check), v6=v6)
+
+    assert reply is not None and reply.checked().check == 0xFFFF
+
+
 # who is answered
 
 
