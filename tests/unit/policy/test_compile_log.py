@@ -24,7 +24,8 @@ def test_row_137_nothing_is_kept_unless_the_policy_says_so() -> None:
 
 
 def test_row_137_retention_hash_and_opt_out_are_read() -> None:
-    text = "roles: {kids: {default: deny}}\nlog: {names: all, retention: 3d, hash: true, without: [kids]}"
+    roles = "roles: {kids: {default: deny}}\n"
+    text = roles + "log: {names: all, retention: 3d, hash: true, without: [kids]}"
     log = compile_text(HEAD + text).log
 
     assert (log.names, log.retention, log.hash) == ("all", 3 * 86400, True)
