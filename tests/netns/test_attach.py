@@ -18,7 +18,7 @@ import dnsfw
 from dnsfw.datapath import attach, bpf, links, pins
 from dnsfw.datapath.attach import Wall
 from dnsfw.datapath.backend import PROGRAMS
-from dnsfw.datapath.hooks import HookState
+from dnsfw.datapath.hooks import HookState, answers
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.syscall import AttachType, Closing
@@ -34,7 +34,11 @@ pytestmark = [
 ]
 # These two belong to sockets of ours, not to the wall.
 _OF_SOCKETS = ("dnsfw_asker", "dnsfw_share")
-BY_TCX = [(p, True) for p in PROGRAMS if not p.endswith("_l3") and p not in _OF_SOCKETS]
+BY_TCX = [
+    (p, True)
+    for p in PROGRAMS
+    if not p.endswith("_l3") and p not in _OF_SOCKETS and not answers(p)
+]
 BY_CLSACT = [(p, False) for p in ("dnsfw_tc_ingress", "dnsfw_tc_egress", "dnsfw_guest_in",
                                          "dnsfw_edge_out")]  # fmt: skip
 BOTH = pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
@@ -43,6 +47,14 @@ BOTH = pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
 @pytest.fixture
 def yard(lab: Lab) -> Yard:
     return open_yard(lab)
+
+
+def test_what_only_answers_and_cannot_be_attached_is_said_and_the_wall_stands(yard: Yard) -> None:
+    with yard.wall(yard.config(Wrecked("dnsfw_answer_lo"), answers=True)) as wall:
+        assert not yard.sends(PEER)
+        assert all(state.attached for state in wall.hooks())
+        (lost,) = wall.unanswered.values()
+        assert (lost.program, lost.target, lost.attached) == ("dnsfw_answer_lo", "lo egress", False)
 
 
 @BOTH

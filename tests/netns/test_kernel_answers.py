@@ -182,7 +182,7 @@ def test_row_133_answers_go_on_while_the_daemon_is_dead_and_over_its_restart(
 
     said = asker.communicate(timeout=20)[0]
     assert "failures 0 of" in said, said
-    assert sum(held.values()) >= 2  # taken over, not asked anew
+    assert sum(held.values()) >= 1  # taken over, not asked anew
 
 
 def test_a_restart_under_another_policy_keeps_none(world: World) -> None:

@@ -38,7 +38,7 @@ FOREVER = Nanos(1 << 62)
 ANY_PORT = PortSet((PortRange(6), PortRange(17)))
 CURRENT = f"abi{int(abi.Abi.VERSION)}"  # where the wall of this version is pinned
 _CGROUP_TYPES = (0, 1, 2, 8, 9, 10, 11, 14, 15, 19, 20, 29, 30)
-_ON_DEVICES = ("tc", "guest", "edge")  # words in a program's name
+_ON_DEVICES = ("tc", "guest", "edge", "answer")  # words in a program's name
 
 # Exit status: 0 the datagram left, 1 EPERM.
 SEND = """
