@@ -192,6 +192,17 @@ def test_names_of_every_length_odd_and_even(
     assert reply is not None and reply.checked().dns == rendered(told, query)
 
 
+def test_only_letters_have_two_cases(kitchen: Kitchen) -> None:
+    """What stands beside A, Z, a and z, and the upper half, are octets like others."""
+    for octet in (*range(0x3E, 0x44), *range(0x58, 0x63), *range(0x78, 0x7E), 0xC1, 0xDA, 0xFF):
+        folded = Name(bytes([3, 120, octet, 120, 0]).lower())
+        key = kitchen.publish(addresses(name=folded), folded)
+        for other in range(256):
+            reply = kitchen.ask(LO, question(Name(bytes([3, 88, other, 88, 0]))))
+            assert (reply is not None) is (bytes([other]).lower() == bytes([octet]).lower())
+        kitchen.table.delete(key)
+
+
 @pytest.mark.parametrize(("count", "opt", "cut"), [
     (28, b"", False), (30, b"", True), (30, opt_record(512), True), (30, opt_record(800), False),
     (70, opt_record(1232), False), (74, opt_record(1232), True), (74, opt_record(65535), True),
