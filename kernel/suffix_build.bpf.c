@@ -158,7 +158,7 @@ static __always_inline bool insert(struct reader *r)
 		return true;
 	}
 	print = (print & ~CLASS) | build->joined[0];
-	if (free1 >= free2 && free1) {
+	if (free1) {
 		take(b1, free1, print);
 	} else if (free2) {
 		take(b2, free2, print);

@@ -3,7 +3,8 @@ twin.
 
 A bucket is a cache line of eight slots. A fingerprint lies in one of two buckets; the second is
 found from the first and the fingerprint, and the first from the second likewise, so that a slot
-can move without its name. An empty slot is 0 and stands behind the taken ones.
+can move without its name. An empty slot is 0 and stands behind the taken ones. Nobody is in his
+second bucket while there is room in his first: a first one with room says all.
 """
 
 from __future__ import annotations
@@ -60,11 +61,9 @@ class Buckets:
             raise Full
         if one is None and two is None:
             one = self._free(first)
-        # The emptier one: its first free slot lies further to the left.
-        if one is None or (two is not None and two % SLOTS < one % SLOTS):
-            one = two
-        assert one is not None
-        self._slots[one] = print_ | klass
+        free = two if one is None else one
+        assert free is not None
+        self._slots[free] = print_ | klass
         return True
 
     def _pair(self, mark: tuple[int, int]) -> tuple[int, int]:
@@ -81,7 +80,9 @@ class Buckets:
         for bucket in self._pair(mark):
             at = bucket * SLOTS
             for slot in self._slots[at : at + SLOTS].tolist():
-                if slot & ~_CLASS == print_ and slot:
+                if not slot:
+                    return None
+                if slot & ~_CLASS == print_:
                     return at
                 at += 1
         return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dnsfw.policy.fingerprints import Image
 
 _SOURCE = Path(__file__).with_name("suffix_walk.bpf.c")
 _INCLUDE = Path(__file__).parents[2] / "kernel/include"
+_FLOOD = 65536
 _RESULT = struct.Struct("<QII")
 
 
@@ -60,6 +62,22 @@ class KernelWalk:
         assert value is not None
         found, _, _ = _RESULT.unpack_from(value, len(key))
         return int(found)
+
+    def flood(self, names: Sequence[Name], role: RoleId, number: int = 1) -> tuple[float, int]:
+        """Nanoseconds a name when so many different ones are asked for in a row, and how many
+        of them are refused.
+        """
+        keys = self.loaded.maps["dnsfw_flood"]
+        rows = [
+            (number_key(at), struct.pack("<IHBB", role, 1, 0, len(n)) + n.ljust(256, b"\0"))
+            for at, n in zip(range(_FLOOD), itertools.cycle(names))
+        ]
+        keys.update_many(rows)
+        self.raw(Name(b"\0"), role, number=number)
+        ran = bpf.prog_test_run(self.loaded.programs["dnsfw_walk_all"].fd, bytes(64))
+        value = self._request.lookup(number_key(0))
+        assert value is not None
+        return ran.duration_ns / _FLOOD, int.from_bytes(value[264:272], "little")
 
     def nanoseconds(self, name: Name, role: RoleId, repeat: int = 200_000) -> float:
         """What a walk takes, beyond a program that does nothing; the table is hot."""
