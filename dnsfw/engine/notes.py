@@ -44,8 +44,8 @@ def type_refused(
 
 def guarded(role: RoleId, name: Name, rule: Rule | None, text: str, *, held: bool) -> Note:
     """Names below a domain say too much (`guard`); `held`: this one did not go upstream."""
-    verdict = Verdict.DENY if held else Verdict.ALLOW
-    return Note("guarded", verdict, Reason.GUARDED, role, name, rule_id(rule), text)
+    kind, verdict = ("refused", Verdict.DENY) if held else ("guarded", Verdict.ALLOW)
+    return Note(kind, verdict, Reason.GUARDED, role, name, rule_id(rule), text)
 
 
 def filtered(role: RoleId, name: Name, rule: Rule | None, addr: Addr, why: Reason) -> Note:

@@ -25,6 +25,9 @@ _MOST = 64  # names and addresses of one line
 _VEILED = "h:"
 _WORDS = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
 # Of `watch` and of the log: what says that something was asked, and what became of it.
+# An address that was taken out of an answer, a type, names that say too much: a rule allows the
+# name all the same.
+_OF_QUESTIONS = frozenset({"filtered", "qtype", "guarded"})
 _KINDS = frozenset({"name", "connection", "refused", "audited", "denied"})
 _DAMAGED = (
     ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError, WireError,
@@ -119,8 +122,8 @@ def _seen(row: Mapping[str, Any], number: int) -> Iterator[Seen | Unread]:
         raise ValueError
     names = tuple(from_text(_checked(item)) for item in (row.get("names") or ())[:_MOST])
     addresses = tuple(addr_from(ip_address(text)) for text in listed)
-    if name and not protocol and _text(row, "reason") == "filtered":
-        return  # of an answer that passed one address was taken out
+    if name and not protocol and _text(row, "reason") in _OF_QUESTIONS:
+        return
     if name:
         asked = _asked(name, port, protocol, from_text(name))
     else:

@@ -116,7 +116,7 @@ def test_row_63_a_tunnel_below_an_allowed_wildcard_ends(stage: Begin) -> None:
     scene = play.query("n4.example.com").expects(Reply)
 
     assert (scene.reply.rcode, scene.reply.ede) == ("NXDOMAIN", 15)
-    note = scene.note("guarded")
+    note = scene.note("refused")
     assert (note.reason, note.verdict) == (Reason.GUARDED, Verdict.DENY)
     assert note.text == "more than 5 new names in 60s below example.com"
     assert "n4.example.com" not in play.asked_names()
@@ -168,7 +168,7 @@ def test_row_63_names_that_do_not_exist_are_counted_by_their_answers(stage: Begi
 
     scene = play.query("n30.example.com").expects(Reply)
 
-    assert "do not exist" in scene.note("guarded").text
+    assert "do not exist" in scene.note("refused").text
 
 
 def test_row_63_an_exact_name_says_nothing_and_has_no_guard(stage: Begin) -> None:

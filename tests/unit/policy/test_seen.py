@@ -80,8 +80,9 @@ def test_a_report_of_run_is_read_whole(form: str) -> None:
     assert (seen.asked.text, seen.count, seen.who) == ("pypi.org:443/tcp", 2, "pip")
 
 
-def test_an_address_that_was_taken_out_of_an_answer_is_no_refusal() -> None:
-    row = {**ROW, "port": 0, "protocol": "", "reason": "filtered"}
+@pytest.mark.parametrize("reason", ["filtered", "qtype", "guarded"])
+def test_an_address_that_was_taken_out_of_an_answer_is_no_refusal(reason: str) -> None:
+    row = {**ROW, "port": 0, "protocol": "", "reason": reason}
 
     assert read({"observed": [row]}) == []
 
