@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,7 +205,7 @@ def test_a_grant_outlives_the_process_that_wrote_it_and_dies_by_the_kernels_cloc
     with yard.wall() as wall:
         soon = Nanos(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 1_500_000_000)
         entry = grant(PEER)
-        short = replace(entry, grants=(replace(entry.grants[0], until=soon),))
+        short = entry._replace(grants=(entry.grants[0]._replace(until=soon),))
         KernelSink(wall.maps).write([short])
 
     assert yard.sends(PEER)
