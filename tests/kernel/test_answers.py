@@ -475,6 +475,20 @@ def test_row_26_fragments_options_and_lies_go_on_as_they_came(kitchen: Kitchen, 
     assert kitchen.run(way, IP4(to, longer, src=by)) is not None
 
 
+@pytest.mark.parametrize("way", [LO, INSIDE, XDP], ids=str)
+@pytest.mark.parametrize("first", [0x47, 0x44, 0x55, 0x4F])
+def test_row_23_options_that_look_like_a_query_are_options(
+    kitchen: Kitchen, way: Way, first: int
+) -> None:
+    """The header says that it is longer, or not of IPv4: what follows are no ports."""
+    kitchen.publish(addresses(), NAME)
+    udp = with_check(UDP(53, question(NAME)), way.by(False), way.to(False))
+    frame = as_wire(way, IP4(way.to(False), udp, src=way.by(False)))
+
+    assert kitchen.run(way, frame) is not None
+    assert kitchen.run(way, frame[:14] + bytes([first]) + frame[15:]) is None
+
+
 def test_a_frame_is_padded_and_still_a_query(kitchen: Kitchen) -> None:
     """Ethernet pads what is shorter than 60 octets; the question for the root is."""
     told = Template(Name(b"\0"), 0, [Record(Name(b"\0"), 2, IN, 9, b"\1a\0")])
