@@ -184,7 +184,24 @@ def test_a_policy_in_which_every_role_only_watches_has_no_column() -> None:
 
 
 def test_the_suffixes_of_a_role_are_those_of_its_rules() -> None:
-    role = compile_text('version: 1\ndefault: deny\nrules: [allow: "a-*.x.com", deny: ".y.com"]\n').host
+    text = 'version: 1\ndefault: deny\nrules: [allow: "a-*.x.com", deny: ".y.com"]\n'
+    role = compile_text(text).host
 
     assert own_suffixes(role) == {from_text("x.com"): True, from_text("y.com"): False}
     assert role.default is Verdict.DENY
+
+
+def test_of_two_lists_with_one_name_the_exact_entry_wins_and_then_the_refusal(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tree.txt").write_text("x.example\n")
+    (tmp_path / "exact.txt").write_text("x.example\n")
+    tree = "{deny: {list: tree.txt, format: plain, as: suffix}}"
+    exact = "{allow: {list: exact.txt, format: plain}}"
+    walk = walk_of(f"default: allow\nrules: [{tree}, {exact}]\n", str(tmp_path / "p.yaml"))
+
+    assert said(walk, "x.example") == PASS
+    assert said(walk, "a.x.example") >= abi.Outcome.FIRST
+    both = "{allow: {list: exact.txt, format: plain, as: suffix}}"
+    walk = walk_of(f"default: allow\nrules: [{both}, {tree}]\n", str(tmp_path / "p.yaml"))
+    assert said(walk, "x.example") >= abi.Outcome.FIRST
