@@ -40,7 +40,9 @@ static __always_inline __u32 share(void)
 	__u32 zero = 0;
 
 	allowed = map_get(dnsfw_allowance, &zero);
-	return allowed && *allowed > LEAST_SHARE ? *allowed : LEAST_SHARE;
+	if (!allowed || !*allowed)	/* nobody knows yet what can be answered */
+		return ~0U;
+	return *allowed > LEAST_SHARE ? *allowed : LEAST_SHARE;
 }
 
 /* While a listener is behind, what one role sends past its share never reaches

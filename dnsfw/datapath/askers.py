@@ -49,7 +49,7 @@ class Askers:
             sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
     def allow(self, datagrams: int) -> None:
-        """What each role's share is from now on, a CPU and 67 ms; at least 128."""
+        """What each role's share is from now on, a CPU and 67 ms: at least 128; 0 is all."""
         self._allowance.update(bytes(4), datagrams.to_bytes(4, "little"))
 
     def role(self, cookie: int) -> RoleId:

@@ -12,13 +12,13 @@ together, and who has the most makes room: junk pushes out nobody else's answers
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.facts import Facts
+from dnsfw.engine.failures import Failures
 from dnsfw.engine.kept import Kept
-from dnsfw.engine.limits import FAILURE_MIN, QUESTION_FAILURE_MAX, Limits
+from dnsfw.engine.limits import Limits
 from dnsfw.engine.replies import Replies
 from dnsfw.model import SECOND, Nanos, RoleId
 from dnsfw.wire.message import CD, RD, Asked, Ede, Query
@@ -42,13 +42,6 @@ class CacheKey(NamedTuple):
     @classmethod
     def of(cls, role: RoleId, query: Query) -> CacheKey:
         return cls(role, query.key, query.do, query.flags & KEY_FLAGS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    until: Nanos
-    step: int
-    ede: Ede
 
 
 Value = TypeVar("Value")
@@ -101,13 +94,13 @@ class Cache:
     def __init__(self, limits: Limits) -> None:
         self._positive: _Store[Facts] = _Store(limits.answer_bytes)
         self._negative: _Store[Facts] = _Store(limits.negative_bytes)
-        self._failures: _Store[_Failure] = _Store(limits.failures)
+        self._failures = Failures(limits.failures)
 
     def get(self, key: CacheKey, now: Nanos) -> Facts | None:
         return self._positive.get(key, now) or self._negative.get(key, now)
 
     def put(self, key: CacheKey, facts: Facts, now: Nanos) -> None:
-        self._failures.pop(key)
+        self._failures.forget(key)
         negative = facts.negative
         (self._positive if negative else self._negative).pop(key)
         store, cost = self._negative if negative else self._positive, facts.cost
@@ -118,18 +111,10 @@ class Cache:
 
     def failure(self, key: CacheKey, now: Nanos) -> Ede | None:
         """How the question failed, so recently that nobody is asked again (RFC 9520)."""
-        failure = self._failures.get(key, now)
-        return failure.ede if failure is not None and now < failure.until else None
+        return self._failures.find(key, now)
 
     def remember_failure(self, key: CacheKey, ede: Ede, now: Nanos) -> None:
-        """Each failure in a row is remembered twice as long as the one before it."""
-        last = self._failures.get(key, now)
-        if last is not None and now < last.until:
-            return  # the same failure, told to one more client
-        step = min(2 * last.step, QUESTION_FAILURE_MAX) if last else FAILURE_MIN
-        # Kept for as long again, so that another one in a row is known to be that.
-        held = _Failure(Nanos(now + step), step, ede)
-        self._failures.put(key, held, Nanos(now + 2 * step), 1, now)
+        self._failures.remember(key, ede, now)
 
     def keep(self, roles: Container[RoleId]) -> None:
         """Forget what was told to roles that are no more."""

@@ -36,7 +36,6 @@ _MISSING = {
     "version": "write 'version: 1'",
     "default": "write 'default: deny' or 'default: allow'",
     "list": "name its file: '{list: ads.txt, format: hosts}'",
-    "server": "name it: '{server: tls://dns.quad9.net}'",
     "policy": "name it: 'remote: {policy: https://…}'",
     "server": "name it: '{server: tls://dns.quad9.net}'",
 }

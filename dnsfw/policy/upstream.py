@@ -16,7 +16,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from dnsfw.policy.ports import LAST_PORT
 from dnsfw.policy.problems import Wrong, shown
 
-__all__ = ["Address", "Upstream", "asked", "believes", "helpers", "parse_pin", "parse_url", "unreachable"]
+__all__ = [
+    "Address", "Upstream", "asked", "believes", "helpers", "parse_pin", "parse_url", "unreachable",
+]  # fmt: skip
 
 Address = IPv4Address | IPv6Address
 

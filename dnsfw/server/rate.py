@@ -48,7 +48,7 @@ class Rates:
         """`now` in seconds, monotonic."""
         self.limits = limits
         self.dropped: Counter[RoleId] = Counter()
-        self.allow: Callable[[int], None] = _nobody  # datagrams of a role in a kernel's window
+        self.allow: Callable[[int], None] = _nobody  # a role, in a kernel's window; 0: all
         self._told: Counter[RoleId] = Counter()
         self._now = now
         self._until = 0.0
@@ -109,6 +109,7 @@ class Rates:
         self._role_part = inf
         self._asker_parts: dict[RoleId, float] = {}
         self._begin(now)
+        self.allow(0)
 
     def _begin(self, now: float) -> None:
         self._began = now

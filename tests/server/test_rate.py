@@ -117,7 +117,7 @@ def test_row_103_the_kernel_lets_through_less_than_can_be_answered() -> None:
 
     admitted(rates, WEB, 1)
 
-    assert told == [pytest.approx(1000 * 0.9 * (2**26 / 1e9) / 0.1, rel=0.02)]
+    assert told[-1:] == [pytest.approx(1000 * 0.9 * (2**26 / 1e9) / 0.1, rel=0.02)]
 
 
 def test_forged_addresses_do_not_grow_memory() -> None:

@@ -98,9 +98,13 @@ FORMATS: Mapping[str, Format] = {
         Format(SANDBOX, "JSON: allowedDomains, deniedDomains", import_sandbox, SANDBOX_KEYS),
         *(
             Format(
-                kind.value, about, reader(kind, False), (), listed=partial(reader, kind),
+                kind.value,
+                about,
+                reader(kind, False),
+                (),
+                listed=partial(reader, kind),
                 plain=kind in PLAIN_NAMES,
-            )  # fmt: skip
+            )
             for kind, about in ABOUT.items()
         ),
     )
