@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dnsfw.policy.compile_upstreams import compile_nat64, compile_upstreams
 from dnsfw.policy.compile_subjects import device_name
+from dnsfw.policy.compile_upstreams import compile_nat64, compile_upstreams
 from dnsfw.policy.endpoints import DEFAULT_LISTEN, parse_endpoint
 from dnsfw.policy.policy import DnsSettings, Endpoint
 from dnsfw.policy.problems import Problems, Wrong, shown
