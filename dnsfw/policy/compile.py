@@ -132,6 +132,7 @@ class _Compiler:
             tests=self._tests(),
             degraded=top.degraded == "allow",
             containers=bool(top.host and top.host.containers),
+            tables={} if top.tables is None else top.tables.model_dump(exclude_none=True),
             revision=top.revision,
             remotes=tuple(self.sources.met.values()),
             numbers=self._numbers(),

@@ -108,6 +108,7 @@ def _settings(policy: Policy) -> list[tuple[str, str]]:
     return [
         ("degraded", "allow" if policy.degraded else "deny"),
         ("host.containers", str(policy.containers).lower()),
+        *((f"tables.{name}", f"{size:,}") for name, size in policy.tables.items()),
         ("dns.listen", ", ".join(map(str, dns.listen))),
         ("dns.upstreams", ", ".join(up.text if up else "system" for up in dns.upstreams)),
         ("dns.nat64_prefix", ", ".join(map(str, dns.nat64))),

@@ -266,6 +266,7 @@ class Policy:
     tests: tuple[Case, ...] = ()
     degraded: bool = False  # start although a wanted hook cannot be attached
     containers: bool = False  # guard sockets of other network namespaces as `host` too
+    tables: Mapping[str, int] = field(default_factory=dict)  # how much each holds: grants, flows
     revision: int | None = None  # only grows
     remotes: tuple[Remote, ...] = ()  # what of it comes over https
     texts: Texts | None = field(default=None, repr=False, compare=False)  # it was read from

@@ -59,6 +59,18 @@ class HostSection(Section):
     containers: bool = Field(default=False, description="sockets of other network namespaces too")
 
 
+class TablesSection(Section):
+    """How much the kernel's tables hold. They are made once: a change waits for `dnsfw down`."""
+
+    grants: int | None = Field(
+        default=None, ge=1024, le=1 << 24, description="addresses open or closed at once (262144)"
+    )
+    flows: int | None = Field(
+        default=None, ge=1024, le=1 << 22,
+        description="conversations at once (65536), 150 bytes each from the start",
+    )  # fmt: skip
+
+
 class PolicySection(Section):
     """A dnsfw policy."""
 
@@ -88,6 +100,7 @@ class PolicySection(Section):
     dns: DnsSection | None = None
     host: HostSection | None = None
     log: LogSection | None = None
+    tables: TablesSection | None = None
     degraded: Literal["allow", "deny"] = Field(
         default="deny", description="allow: start although a wanted hook cannot be attached"
     )

@@ -19,6 +19,7 @@ from dnsfw.policy.syntax import (
     DnsSection,
     HostSection,
     PolicySection,
+    TablesSection,
 )
 from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_questions import GuardSection
@@ -340,6 +341,7 @@ def _section_at(
     | UpstreamSection
     | HostSection
     | LogSection
+    | TablesSection
 ]:
     match path:
         case (*_, "rules", int()):
@@ -368,6 +370,8 @@ def _section_at(
             return HostSection
         case ("log",):
             return LogSection
+        case ("tables",):
+            return TablesSection
         case _:
             return PolicySection
 

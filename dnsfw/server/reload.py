@@ -213,3 +213,5 @@ def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:
     ):
         if before != after:
             yield f"{key} has changed: that takes effect at the next start"
+    if old.tables != new.tables:
+        yield "tables has changed: that takes effect at the first start after `dnsfw down`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
@@ -90,7 +90,7 @@ def _config(options: Options, policy: Policy) -> WallConfig:
             "remedy: --cgroup PATH beside it, or point resolv.conf at dnsfw"
         )
     return WallConfig(
-        backend=_backend(options.backend, options.without),
+        backend=_backend(options.backend, options.without, policy.tables),
         pin_dir=pin_dir(options),
         cgroup=guarded,
         interfaces=every_device() if whole_host else options.interfaces,
@@ -127,12 +127,19 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
             )
 
 
-def _backend(name: str, without: frozenset[str] = frozenset()) -> Backend:
+def _backend(
+    name: str, without: frozenset[str] = frozenset(), tables: Mapping[str, int] | None = None
+) -> Backend:
+    sizes = {f"dnsfw_{table}": most for table, most in (tables or {}).items()}
+    if name == "bcc" and sizes:
+        raise ConfigError(
+            "`tables` of the policy: BCC compiles them as they are; remedy: --backend libbpf"
+        )
     if name == "bcc":
         from dnsfw.datapath.bcc import BccBackend  # 120 MB of compiler: only who asks pays
 
         return BccBackend()
-    return LibbpfBackend(without=without)
+    return LibbpfBackend(without=without, sizes=sizes)
 
 
 def _filler() -> Filler | None:

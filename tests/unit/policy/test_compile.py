@@ -143,3 +143,11 @@ def test_a_policy_of_thousands_of_rules_compiles() -> None:
 
     assert len(policy.host.rules) == 3000
     assert len({rule.id for rule in policy.host.rules}) == 3000
+
+
+def test_tables_say_how_much_the_kernel_holds() -> None:
+    policy = compile_text(
+        "version: 1\ndefault: deny\ntables: {grants: 1000000}\nrules: [{allow: x.com}]\n"
+    )
+
+    assert policy.tables == {"grants": 1_000_000}
