@@ -38,10 +38,16 @@ TYPES = {
     "dnsfw_edge_in_l3": (ProgType.SCHED_CLS, None),
     "dnsfw_edge_out": (ProgType.SCHED_CLS, None),
     "dnsfw_edge_out_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_answer_lo": (ProgType.SCHED_CLS, None),
+    "dnsfw_answer_in": (ProgType.SCHED_CLS, None),
+    "dnsfw_answer_in_l3": (ProgType.SCHED_CLS, None),
+    "dnsfw_answer_inside": (ProgType.SCHED_CLS, None),
+    "dnsfw_answer_xdp": (ProgType.XDP, AttachType.XDP),
     "dnsfw_bind4": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND),
     "dnsfw_bind6": (ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND),
 }
 LIMITS = {
+    "dnsfw_suffixes": (MapType.ARRAY_OF_MAPS, abi.Suffix.TABLES),
     "dnsfw_grants": (MapType.HASH, abi.Limit.MAX_GRANTS),
     "dnsfw_rules": (MapType.HASH, abi.Limit.MAX_RULES),
     "dnsfw_fixed": (MapType.LPM_TRIE, abi.Limit.MAX_FIXED),
