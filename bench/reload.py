@@ -157,7 +157,8 @@ class _Bench:
         fresh = [f"n{i}.change{number}.blocked.example" for i in range(CHANGED)]
         place = self.lab.scratch / "block.txt"
         aside = place.with_suffix(".new")
-        aside.write_text("\n".join([*self.listed, *fresh]) + "\n")
+        names = self.listed if number else self.listed[:LISTED]  # it starts with a short one
+        aside.write_text("\n".join([*names, *fresh]) + "\n")
         aside.rename(place)
 
     def _start(self) -> Stand:
@@ -179,6 +180,8 @@ class _Bench:
         for prefix in ("198.18.0.0/15", "203.0.113.0/24"):
             here.netns.ip(f"route add {prefix} via {FAR}")
         here.behind.ip(f"addr add {ALLOWED}/32 dev lo")
+        self._write(1)
+        self._reload(1)
         warm([here], names(), ways=(False,))
 
     # --- everybody at work ---
@@ -216,20 +219,24 @@ class _Bench:
         self.times = [(began, took) for began, took in _PAIR.iter_unpack(data)]
 
     def _reload_in_turns(self, rounds: int) -> None:
-        assert self.daemon is not None
         time.sleep(2 * QUIET)
-        for number in range(1, 2 * rounds + 1):
-            source = number % 2 == 1
+        for number in range(2, 2 * rounds + 2):
+            source = number % 2 == 0
             if source:
                 self._write(number)
-            self.daemon.policy.write_text(self._text(number))
-            began = time.monotonic_ns()
-            done = self.daemon.command("reload", timeout=_PATIENCE)
-            ended = time.monotonic_ns()
-            if done.returncode:
-                raise RuntimeError(f"reload: {done.stderr}")
+            began, ended = self._reload(number)
             self.reloads.append(_Reload(began, ended, source))
             time.sleep(QUIET)
+
+    def _reload(self, number: int) -> tuple[int, int]:
+        """When it began, and when it had returned."""
+        assert self.daemon is not None
+        self.daemon.policy.write_text(self._text(number))
+        began = time.monotonic_ns()
+        done = self.daemon.command("reload", timeout=_PATIENCE)
+        if done.returncode:
+            raise RuntimeError(f"reload: {done.stderr}")
+        return began, time.monotonic_ns()
 
     def _end(self, perf: subprocess.Popen[str], paced: subprocess.Popen[str],
              flows: subprocess.Popen[str], never: subprocess.Popen[str]) -> None:  # fmt: skip
