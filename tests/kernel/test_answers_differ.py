@@ -236,7 +236,7 @@ def bend(rng: random.Random, query: bytes) -> bytes:
 
 
 @WAYS
-def test_row_93_bent_queries_get_the_daemons_answer_or_none(
+def test_row_97_bent_queries_get_the_daemons_answer_or_none(
     table: tuple[Kitchen, Dishes], way: Way
 ) -> None:
     kitchen, dishes = table

@@ -114,7 +114,7 @@ def while_read(
         pytest.param(name_of(200), (900, 700), id="long name"),
     ],
 )
-def test_row_112_no_reply_is_a_mix_of_two(
+def test_no_reply_is_a_mix_of_two(
     stand: tuple[Netns, Kitchen], name: Name, sizes: tuple[int, int]
 ) -> None:
     """One key with two answers in turn, and another key that takes each freed element."""
@@ -154,7 +154,7 @@ def test_row_112_no_reply_is_a_mix_of_two(
 PACKETS = 3_000_000  # a second
 
 
-def test_row_112_what_takes_a_freed_element_is_never_told_for_it(
+def test_what_takes_a_freed_element_is_never_told_for_it(
     stand: tuple[Netns, Kitchen],
 ) -> None:
     """An answer that has ended, so that the packet stays a query and can be run again and
@@ -191,7 +191,7 @@ def test_row_112_what_takes_a_freed_element_is_never_told_for_it(
     assert moved.get(Fall.CHANGED, 0) > 0, "no reader was ever disturbed: the test shows nothing"
 
 
-def test_row_86_nothing_old_is_told_once_withdraw_has_returned(
+def test_row_108_nothing_old_is_told_once_withdraw_has_returned(
     stand: tuple[Netns, Kitchen],
 ) -> None:
     """The daemon withdraws, waits for whoever is on the way, and publishes the next answer."""

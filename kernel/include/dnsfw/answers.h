@@ -359,16 +359,18 @@ static __always_inline bool answers_nobody(const struct query *q)
 	return first == 0xff || (!first && !q->src.b[1]);
 }
 
-/* From a wire: a frame of one sender, whole. A sender whose own device or peer
- * completes checksums (veth) has only begun this one, and gets a reply with one
- * that is begun, too.
+/* From a wire: a frame of one sender, whole. `host` is whoever has no subject
+ * there: a neighbour, or a stranger with any address (ATTACKS 104), which the
+ * daemon tells apart. A sender whose own device or peer completes checksums
+ * (veth) has only begun this one, and gets a reply with one that is begun, too.
  */
 static __always_inline enum dnsfw_fall
 may_reply(struct desk *d, struct query *q, const __u32 ip)
 {
 	__u64 pseudo, at, bytes;
 
-	if ((ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q))
+	if ((ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q) ||
+	    q->role == DNSFW_ROLE_HOST)
 		return DNSFW_FALL_SOURCE;
 	if (!q->check)
 		return q->family == 4 ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;

@@ -28,13 +28,15 @@ static __always_inline bool was_judged(struct __sk_buff *skb)
 			   role_of_device(skb->ifindex)));
 }
 
-/* A reply that answer_guest() made, on its way back: it belongs to a query that
- * was judged. No guest brings this bit along: links between namespaces wipe
- * marks.
+/* A reply that answer_guest() made, on its way back by the device that the
+ * query came by: that one was judged. No guest brings this bit along: links
+ * between namespaces wipe marks. What somebody else on this host marks with it
+ * comes from a socket, or by another device.
  */
 static __always_inline bool is_answer(struct __sk_buff *skb)
 {
-	return skb->mark & DNSFW_MARK_ANSWERED;
+	return (skb->mark & DNSFW_MARK_ANSWERED) &&
+	       skb->ingress_ifindex == skb->ifindex;
 }
 
 /* A frame that leaves, once it is read */
