@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
+from operator import itemgetter
 
 from dnsfw.engine.limits import Limits
 from dnsfw.model import SECOND, Name, Nanos, RoleId
@@ -23,6 +25,7 @@ __all__ = ["Guards", "Sign", "Told", "domain_of"]
 
 _ENOUGH = 30  # answers, or new names: below that a share says nothing
 _BURST = 2  # seconds' worth of the rate that may come at once
+_CANDIDATES = 16  # of which the one that said least gives way
 _NAMES_KEPT = 2  # times `names`: who is only logged goes on asking
 
 
@@ -84,7 +87,7 @@ _MOST_GUARDS = 256  # a policy has a few; under audit each question makes one
 
 
 class Guards:
-    """Every guarded domain that was asked lately. The one asked longest ago gives way."""
+    """Every guarded domain that was asked lately. One asked long ago, for few names, gives way."""
 
     def __init__(self, limits: Limits) -> None:
         self.held = 0  # questions that did not go upstream
@@ -152,13 +155,28 @@ class Guards:
         while self._domains and (
             len(self._domains) >= self._most or self._names >= self._most_names
         ):
-            self._names -= len(self._domains.pop(next(iter(self._domains))).seen)
+            self._names -= len(self._domains.pop(self._least_telling(guard, now)).seen)
         if here is None:
             here = _Domain(now, float(_BURST * guard.rate), now)
         elif now - here.since >= guard.window * SECOND:
             self._roll(here, now)
         self._domains[key] = here  # the latest last
         return here
+
+    def _least_telling(self, guard: Guard, now: Nanos) -> _Key:
+        """Of the domains asked longest ago the one with the fewest new names: who asks for many
+        others must not begin anew with one that has had its number.
+        """
+        begun = now - guard.window * SECOND
+        few = [
+            (here.new if here.since > begun else 0, key)
+            for key, here in islice(self._domains.items(), _CANDIDATES)
+        ]
+        least, victim = min(few, key=itemgetter(0))
+        for new, key in few:
+            if new > least:  # the next ones are looked at first
+                self._domains[key] = self._domains.pop(key)
+        return victim
 
     def _roll(self, here: _Domain, now: Nanos) -> None:
         """A new window. Names that the last one did not ask for count as new again."""

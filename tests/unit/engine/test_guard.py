@@ -156,6 +156,20 @@ def test_row_63_a_million_names_keep_memory_flat() -> None:
     assert bench.guards.names <= 4096 + 200
 
 
+def test_row_63_other_domains_do_not_wash_away_what_one_has_said() -> None:
+    """Under `default: allow` a program can ask for as many domains as it likes."""
+    bench = Bench(REFUSE, Limits(guarded_domains=64))
+
+    passed = 0
+    for turn in range(10):
+        passed += sum(bench.passes(f"t{turn}-{i}.x.com") for i in range(10))
+        for i in range(200):
+            bench.ask(f"www.turn{turn}-{i}.net")
+
+    assert passed == 10
+    assert len(bench.guards) <= 64
+
+
 def test_what_was_forgotten_is_counted_right() -> None:
     bench = Bench(REFUSE, Limits(guarded_domains=2))
     for i in range(6):
