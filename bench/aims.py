@@ -127,7 +127,8 @@ def _crash(results: Results) -> Found:
 AIMS = (
     Aim("one cached look-up on lo, p50, own core, beside the best of unbound, dnsmasq, dnsdist",
         "≤ 1/15", _latency("lo, one at a time, server on its own core: p50", 1 / 15)),
-    Aim("the same, on one core", "≤ 1/2.2", _latency("lo, one at a time, on one core: p50", 1 / 2.2)),
+    Aim("the same, on one core", "≤ 1/2.2",
+        _latency("lo, one at a time, on one core: p50", 1 / 2.2)),
     Aim("cached queries/s, client and server on one core, over a veth", "≥ 2 times the best peer",
         _more("answers", "veth, everything on one core: answers", _BEST, 2)),
     Aim("capacity, TC on one core", "≥ 4.5 times a peer with a core of its own",

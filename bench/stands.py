@@ -211,7 +211,7 @@ def _answers(
 ) -> list[tuple[int, tuple[str, ...]]]:
     """Asked by a client in its place: the guarded cgroup, or behind the veth."""
     place = Guest(one.behind if far else one.netns, None if far else one.cgroup)
-    argv = [sys.executable, str(Path(__file__).with_name("asker.py")),
+    argv = [sys.executable, str(Path(__file__).with_name("load") / "asker.py"),
             NEAR if far else LO, str(PORT), str(times)]
     done = subprocess.run(
         ["nsenter", f"--net={place.netns.path}", "--", *place.argv(argv)],

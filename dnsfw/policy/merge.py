@@ -17,7 +17,8 @@ __all__ = ["read_parts"]
 # Where lists of several files follow one another; every other list is one value.
 _GROWING = ("rules", "tests")
 _GROWING_IN_ROLES = ("rules", "subjects")
-_OPEN = ("dns", "host", "log", "tables", "ttl")  # sections that several files may fill, each key once
+# sections that several files may fill, each key once
+_OPEN = ("dns", "host", "log", "tables", "ttl")
 _DEEPEST = 4  # roles, its name, rules, an index
 _EACH = "version"  # every file may say in which language it is
 

@@ -13,21 +13,11 @@ from pydantic_core import ErrorDetails
 
 from dnsfw.policy.destination import COMMA
 from dnsfw.policy.problems import Problems, shown
-from dnsfw.policy.syntax import (
-    LATER,
-    MAX_ROLES,
-    DnsSection,
-    HostSection,
-    PolicySection,
-    TablesSection,
-)
-from dnsfw.policy.syntax_log import LogSection
-from dnsfw.policy.syntax_questions import GuardSection
-from dnsfw.policy.syntax_remote import LimitsSection, RemoteSection
+from dnsfw.policy.syntax import LATER, MAX_ROLES, PolicySection
+from dnsfw.policy.syntax_places import section_at
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
-from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, ListSection, RuleSection, TtlSection
+from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, RuleSection
 from dnsfw.policy.syntax_tests import CaseSection
-from dnsfw.policy.syntax_upstream import UpstreamSection
 from dnsfw.policy.syntax_yaml import Document, Path
 
 Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection, CaseSection)
@@ -306,12 +296,12 @@ def _without(raw: dict[str, Any], loc: Path) -> dict[str, Any]:
 def _close(key: str, path: Path) -> str:
     if meant := _meant(key, path):
         return f"did you mean '{meant}'?"
-    return f"known are {', '.join(_section_at(path).model_fields)}"
+    return f"known are {', '.join(section_at(path).model_fields)}"
 
 
 def _meant(key: str, path: Path) -> str | None:
     """The key that an unknown one was probably meant to be."""
-    fields = list(_section_at(path).model_fields)
+    fields = list(section_at(path).model_fields)
     lowered = key.lower()
     if _SYNONYMS.get(lowered) in fields:
         return _SYNONYMS[lowered]
@@ -322,58 +312,6 @@ def _closest(value: str, expected: str) -> str:
     choices = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
     near = get_close_matches(value.lower(), choices, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else ""
-
-
-def _section_at(
-    path: Path,
-) -> type[
-    PolicySection
-    | RoleSection
-    | SubjectSection
-    | RuleSection
-    | CaseSection
-    | ListSection
-    | TtlSection
-    | GuardSection
-    | LimitsSection
-    | RemoteSection
-    | DnsSection
-    | UpstreamSection
-    | HostSection
-    | LogSection
-    | TablesSection
-]:
-    match path:
-        case (*_, "rules", int()):
-            return RuleSection
-        case ("roles", _, "subjects", int()):
-            return SubjectSection
-        case ("roles", _):
-            return RoleSection
-        case ("tests", int()):
-            return CaseSection
-        case (*_, "rules", int(), "allow" | "deny"):
-            return ListSection
-        case (*_, "guard"):
-            return GuardSection
-        case (*_, "ttl"):
-            return TtlSection
-        case (*_, "allow" | "deny" | "remote", "limits"):
-            return LimitsSection
-        case ("remote",):
-            return RemoteSection
-        case ("dns", "upstreams", int()):
-            return UpstreamSection
-        case ("dns",):
-            return DnsSection
-        case ("host",):
-            return HostSection
-        case ("log",):
-            return LogSection
-        case ("tables",):
-            return TablesSection
-        case _:
-            return PolicySection
 
 
 def _named(path: Path) -> str:

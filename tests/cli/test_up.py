@@ -65,7 +65,9 @@ def test_a_missing_policy_is_exit_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upstream", ["tls://dns.example", "https://dns.example/dns-query"])
-def test_an_encrypted_upstream_that_nobody_can_find_is_exit_2(tmp_path: Path, upstream: str) -> None:
+def test_an_encrypted_upstream_that_nobody_can_find_is_exit_2(
+    tmp_path: Path, upstream: str
+) -> None:
     policy = tmp_path / "p.yaml"
     policy.write_text("version: 1\ndefault: deny\nrules: [{allow: a.example}]\n")
 

@@ -29,7 +29,20 @@ def test_bench_program_says_what_it_measures_and_takes_rounds_and_json(program: 
 def test_there_is_a_program_for_each_question() -> None:
     found = {path.stem for path in PROGRAMS}
 
-    assert found == {"match", "lists", "cached", "grant", "packet", "proxy"}
+    assert found == {
+        "answers", "cached", "capacity", "cold", "grant", "harm", "lists", "match", "packet",
+        "refusals", "reload", "start", "where",
+    }  # fmt: skip
+
+
+def test_run_asks_every_question() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "run"), "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    asked = {path.stem for path in PROGRAMS} - {"where"}  # a profile, no contest
+    assert {name for name in asked if name not in done.stdout} == set()
 
 
 def test_readme_tells_how_to_run_each_program() -> None:

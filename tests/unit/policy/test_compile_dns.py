@@ -50,5 +50,5 @@ def test_the_kernel_answers_unless_it_is_told_not_to() -> None:
 
 @pytest.mark.parametrize("names", ["[lan0, lan0]", "['']", "[a/b]", "[lo]", "[abcdefghijklmnop]"])
 def test_what_is_no_interface_is_said(names: str) -> None:
-    with pytest.raises(PolicyError, match="xdp|interface|guests|twice"):
+    with pytest.raises(PolicyError, match=r"xdp|interface|guests|twice"):
         compile_text(f"version: 1\ndefault: allow\ndns: {{xdp: {names}}}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dnsfw.errors import PolicyError
-from dnsfw.policy.compile import load, compile_text
+from dnsfw.policy.compile import compile_text, load
 from dnsfw.policy.policy import Policy
 
 PIN = b64encode(bytes(32)).decode()

@@ -7,6 +7,9 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from zone import addresses, query
 
