@@ -76,6 +76,7 @@ class Refusing:
     async def prepare(self, policy: Policy) -> None:
         """Build what this policy refuses, beside what is in force. Never fails."""
         async with self._one:
+            self._ready = None  # its place is the next one's where it is not in force
             try:
                 made = await self._aside(partial(self._build, policy))
             except (DatapathError, Full, OSError) as error:
@@ -114,9 +115,10 @@ class Refusing:
             await self._free()
 
     async def _free(self) -> None:
-        """Nobody reads the one before by now; and there is no hurry."""
+        """Nobody reads the one before by now; and there is no hurry. What is prepared stays."""
         async with self._one:
-            await self._aside(self._table.retire)
+            if self._ready is None or self._ready[1] is self._table.active:
+                await self._aside(self._table.retire)
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

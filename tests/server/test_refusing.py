@@ -112,6 +112,41 @@ async def test_a_policy_that_was_overtaken_is_never_in_force(table: FakeTable) -
     assert one._ready is not None and one._ready[0] is last
 
 
+async def test_a_policy_that_comes_back_does_not_refuse_by_the_one_in_between(
+    table: FakeTable,
+) -> None:
+    """A temporary rule that is ended at once: its table may take the other's place by then."""
+    one, written = made(table), compile_text(DENY)
+    one.begin(written)
+    await settled(one)
+
+    one.stop()
+    one.take(compile_text(DENY.replace("a.com", "b.com")))
+    await asyncio.sleep(0)  # its table is being made
+    one.stop()
+    one.take(written)
+    assert table.on is None
+    await settled(one)
+
+    assert table.on is not None and table.on.generation == 3
+
+
+async def test_what_a_reload_has_prepared_is_not_freed_before_it_is_in_force(
+    table: FakeTable,
+) -> None:
+    one, policy = made(table), compile_text(DENY)
+    one.begin(compile_text(DENY.replace("a.com", "b.com")))
+    await asyncio.sleep(0)
+
+    await one.prepare(policy)
+    await settled(one)
+    assert table.retired == 0
+    one.take(policy)
+    await settled(one)
+
+    assert table.retired == 1
+
+
 async def test_switched_off_it_refuses_nothing(table: FakeTable) -> None:
     one = made(table)
     one.begin(compile_text(DENY))
