@@ -16,7 +16,7 @@ from dnsfw.model import Nanos, RoleId
 __all__ = ["ID", "LONGEST", "Replies", "Said"]
 
 ID = 2  # octets in front of a message that belong to no question
-LONGEST = 128  # octets behind them, of a query that is kept: nearly every one
+LONGEST = 128  # octets behind them: a query that is kept has fewer, as nearly every one has
 
 
 class Said(NamedTuple):
@@ -49,8 +49,8 @@ class Replies:
 
     def put(self, role: RoleId, wire: bytes, reply: bytes, until: Nanos) -> None:
         """Keep a reply to a query. Whoever has the most gives way to a new one."""
-        if len(wire) > ID + LONGEST:
-            return
+        if len(wire) >= ID + LONGEST:
+            return  # who looks sees no more of a longer one, which must not look like this
         mine, key = self.of(role), wire[ID:]
         if key not in mine:
             if self._size >= self._limit > 0:

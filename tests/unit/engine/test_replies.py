@@ -39,11 +39,12 @@ def test_row_68_what_one_role_repeats_is_not_anothers_to_find() -> None:
     assert not replies.of(WEB)
 
 
-def test_a_query_longer_than_a_slot_of_the_batch_is_not_kept() -> None:
+def test_a_query_that_fills_a_slot_of_the_batch_is_not_kept() -> None:
+    """A longer one, with octets after its message, would look the same there."""
     replies = Replies(8)
 
+    replies.put(HOST, bytes(ID + LONGEST - 1), REPLY, UNTIL)
     replies.put(HOST, bytes(ID + LONGEST), REPLY, UNTIL)
-    replies.put(HOST, bytes(ID + LONGEST + 1), REPLY, UNTIL)
 
     assert len(replies) == 1
 
