@@ -74,7 +74,7 @@ def _length_of_list(results: Results) -> Found:
 
 
 def _hit(results: Results) -> Found:
-    ns = median(results, "capacity", "the kernel's time of a hit", "beyond an empty program, XDP")
+    ns = median(results, "capacity", "the kernel's time of a hit", "by native XDP")
     return Found(f"{ns:.0f} ns", ns <= 300)
 
 

@@ -59,8 +59,7 @@ class Generator:
         self._counts = bpf.map_of(self._fd(lib, obj, "map", b"counts"))
         with netns.entered():
             self._index = socket.if_nametoindex(device)
-            if lib.bpf_xdp_attach(self._index, count, _DRIVER, None):
-                raise OSError(ctypes.get_errno(), f"XDP on {device}")
+            attach(self._index, count)
         frame = _frame(mac_of(netns, device), to[0], source, to[1], name)
         self._length = len(frame)
         plans.update(bytes(4), struct.pack("=II", len(frame), names) + frame.ljust(_ROOM, b"\0"))
@@ -92,6 +91,13 @@ class Generator:
             value = self._counts.lookup(struct.pack("=I", key)) or b""
             found.append(sum(struct.unpack(f"={len(value) // 8}Q", value)))
         return found[0], found[1], found[2]
+
+
+def attach(index: int, program: int) -> None:
+    """A native XDP program on a device of this namespace; it stays with the device."""
+    lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    if lib.bpf_xdp_attach(index, program, _DRIVER, None):
+        raise OSError(ctypes.get_errno(), "the device takes no native XDP program")
 
 
 def mac_of(netns: Netns, device: str) -> str:

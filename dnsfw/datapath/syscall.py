@@ -41,6 +41,7 @@ class Cmd(IntEnum):
     MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    ENABLE_STATS = 32
     LINK_DETACH = 34
 
 
