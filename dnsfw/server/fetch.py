@@ -22,7 +22,9 @@ from typing import BinaryIO, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from dnsfw import __version__
+from dnsfw.engine.ranges import Kind, kind
 from dnsfw.errors import ConfigError
+from dnsfw.model import addr_from
 from dnsfw.policy.problems import Wrong, printable
 from dnsfw.policy.remote import check_url
 
@@ -131,6 +133,7 @@ class _Fetch:
         self._way = way
         self._stop = stop
         self._deadline = deadline
+        self._public = False  # the server that was named stands in the internet
         try:
             self._context = ssl.create_default_context(cafile=request.ca or None)
         except OSError as error:
@@ -140,8 +143,8 @@ class _Fetch:
 
     def run(self, into: Path) -> Download | None:
         url = self._request.url
-        for _ in range(REDIRECTS + 1):
-            connection = self._connect(url)
+        for turn in range(REDIRECTS + 1):
+            connection = self._connect(url, redirected=turn > 0)
             try:
                 response = self._ask(connection, url)
                 if response.status not in _MOVED:
@@ -151,11 +154,12 @@ class _Fetch:
                 connection.close()
         raise FetchError(f"more than {REDIRECTS} redirects")
 
-    def _connect(self, url: str) -> HTTPConnection:
+    def _connect(self, url: str, *, redirected: bool) -> HTTPConnection:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
         sock = self._way.connect(host, port, min(CONNECT, self._left()))
         try:
+            self._look_where(sock, redirected=redirected)
             self._stop.hold(sock)
             sock.settimeout(min(CONNECT, self._left()))
             secured = self._context.wrap_socket(
@@ -169,6 +173,15 @@ class _Fetch:
         connection.default_port = 443
         connection.sock = secured
         return connection
+
+    def _look_where(self, sock: socket.socket, *, redirected: bool) -> None:
+        """Who publishes a list out there must not have our sockets ask the network in here."""
+        addr = addr_from(sock.getpeername()[0].partition("%")[0])
+        public = kind(addr, frozenset()) is Kind.ORDINARY
+        if not redirected:
+            self._public = public
+        elif self._public and not public:
+            raise FetchError("it redirects from the internet to an address of this network")
 
     def _left(self) -> float:
         """Seconds; a moment where there are none, for the timer says why."""

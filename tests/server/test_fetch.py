@@ -280,6 +280,44 @@ def test_a_redirects_new_host_must_prove_itself(
         refused(site, tmp_path, redirect(wrong.url("/a")), "certificate is not good")
 
 
+class FirstFar(AnyWay):
+    """A way on which the first server stands in the internet, and the next one there."""
+
+    def __init__(self, then: str) -> None:
+        self.peers = ["192.0.2.1", then]
+
+    def connect(self, host: str, port: int, patience: float) -> socket.socket:
+        return Elsewhere(super().connect(host, port, patience), self.peers.pop(0))
+
+
+class Elsewhere(socket.socket):
+    """A connection that says its peer has another address."""
+
+    def __init__(self, sock: socket.socket, there: str) -> None:
+        super().__init__(fileno=sock.detach())
+        self.there = there
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.there, 443
+
+
+@pytest.mark.parametrize("there", ["10.1.2.3", "169.254.169.254", "fd00::1", "::ffff:10.0.0.1"])
+def test_row_127_a_redirect_from_the_internet_does_not_reach_into_this_network(
+    site: Https, tmp_path: Path, there: str
+) -> None:
+    """Its sockets pass the wall, so a publisher could have the daemon ask what he cannot."""
+    site.put("/b", BODY)
+    site.put("/a", redirect("/b"))
+    request = Request(site.url("/a"), 10_000, 10, 5, str(site.ca.file))
+    before = len(site.heard)
+
+    with pytest.raises(FetchError, match="an address of this network"):
+        fetch(request, FirstFar(there), tmp_path / "body", Stop())
+    assert len(site.heard) == before + 1, "the other one was never asked"
+
+    assert fetch(request, FirstFar("198.51.100.7"), tmp_path / "body", Stop()) is not None
+
+
 # other nonsense
 
 
