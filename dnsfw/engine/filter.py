@@ -266,7 +266,10 @@ class _Builder:
         if (found := kind(addr, site.own, ipv6=ipv6, nat64=site.nat64)) is Kind.SPECIAL:
             return Reason.FILTERED
         policy = self._policy
-        if self._audit or policy.allows_private(addr):
+        if self._audit:
+            return None
+        if policy.allows_private(addr):
+            self._ends(addr)
             return None
         able = [s for s in shares if _opens(s)]
         if found is Kind.PRIVATE and not _hears_private(policy, self._site):
@@ -279,6 +282,14 @@ class _Builder:
             if not any(policy.reachable(form, _counting(share)) for share in able):
                 return Reason.ADDRESS_RULE
         return None
+
+    def _ends(self, addr: Addr) -> None:
+        """What an address rule opens for a time is told for no longer (promise 2)."""
+        for share in self._policy.addr_shares(addr):
+            until = share.rule.until if share.rule is not None and _opens(share) else None
+            if until is not None:
+                left = max(0, (until - self._facts.born) // SECOND)
+                self._ruling.ttl = min(self._ruling.ttl, left)
 
 
 def needs_leave(addr: Addr, policy: RolePolicy, site: Site) -> bool:

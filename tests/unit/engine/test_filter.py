@@ -7,6 +7,7 @@ from dnsfw.engine.filter import Blocked, Ruling, Site, pieces_for, rule_on, usab
 from dnsfw.model import DEFAULT_RULE, SECOND, Nanos, PortRange, PortSet, Reason, Verdict, addr_from
 from dnsfw.policy.compile import compile_text
 from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.temporary import Temporary, on_top
 from dnsfw.wire import message, reply
 from dnsfw.wire.message import Record
 from dnsfw.wire.name import from_text
@@ -57,6 +58,20 @@ def test_two_rules_for_two_ports_are_two_claims_with_times_of_their_own() -> Non
     assert ruling.ttl == 50  # the answer obeys the strictest `max` among its rules
     untils = sorted((until - NOW) // SECOND for _, until in ruling.wishes[0].claims)
     assert untils == [52, 150]
+
+
+def test_an_address_that_is_open_for_a_time_is_told_for_no_longer() -> None:
+    """Promise 2: the rule ends in the kernel by itself, and nothing renews it."""
+    written = compile_text("version: 1\ndefault: deny\nrules: [allow: www.x.net]\n")
+    until = Nanos(NOW + 20 * SECOND)
+    policy, refused = on_top(written, [Temporary("allow", "10.0.0.5", "host", until)])
+    assert not refused
+
+    told = ruled(policy.host, rr("www.x.net", "A", "10.0.0.5", 300))
+    hinted = ruled(policy.host, svcb("www.x.net", ".", ["10.0.0.5"]), qtype=65)
+
+    assert told.passing == {addr_from("10.0.0.5")}
+    assert (told.ttl, hinted.ttl) == (20, 20)
 
 
 def test_under_default_allow_a_closed_port_is_a_claim_too() -> None:
