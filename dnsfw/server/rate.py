@@ -62,6 +62,10 @@ class Rates:
         self._behind = True
         self._until = now + self.limits.hold
 
+    def caught_up(self) -> None:
+        """A listener that was behind has read all there was: more could have been answered."""
+        self._idle = True
+
     @property
     def limiting(self) -> bool:
         return self._until > 0 and self._now() < self._until
@@ -73,19 +77,24 @@ class Rates:
         self.dropped[role] += 1
         return False
 
-    def takes(self, role: RoleId, address: str) -> bool:
-        """The same for what can wait: TCP reads no more from who has had his part."""
+    def takes(self, role: RoleId, address: str, count: int = 1) -> bool:
+        """The same for what can wait: TCP reads no more from who has had his part. Of several
+        all or none.
+        """
         if (now := self._now()) - self._began >= self.limits.window:
             self._divide(now)
         asker = (role, address)
         if asker not in self._asked and len(self._asked) >= self.limits.askers:
             asker = (role, _ANYBODY)
-        self._asked[asker] += 1
-        had, part = self._had[asker], self._asker_parts.get(role, self._role_part)
-        if had >= part or self._role_had[role] >= self._role_part:
+        had, part = self._had[asker] + count, self._asker_parts.get(role, self._role_part)
+        role_had = self._role_had[role] + count
+        if had > part or role_had > self._role_part:
+            if count == 1:
+                self._asked[asker] += 1
             return False
-        self._had[asker] += 1
-        self._role_had[role] += 1
+        self._asked[asker] += count
+        self._had[asker] = had
+        self._role_had[role] = role_had
         return True
 
     def news(self) -> Iterator[Note]:
@@ -114,6 +123,7 @@ class Rates:
     def _begin(self, now: float) -> None:
         self._began = now
         self._behind = False
+        self._idle = False
         self._asked: Counter[_Asker] = Counter()
         self._had: Counter[_Asker] = Counter()
         self._role_had: Counter[RoleId] = Counter()
@@ -122,7 +132,8 @@ class Rates:
         """Cut the parts of the next window by what was asked and answered in this one."""
         least, scale = self.limits.least, self.limits.window / (now - self._began)
         answered = self._role_had.total() * scale
-        self._can = max(answered if self._behind else max(answered, self._can * _GROW), least)
+        grown = answered if self._behind and not self._idle else max(answered, self._can * _GROW)
+        self._can = max(grown, least)
         roles: Counter[RoleId] = Counter()
         for (role, _), count in self._asked.items():
             roles[role] += count
@@ -135,7 +146,7 @@ class Rates:
         }
         self._begin(now)
         datagrams = min(part, self._can) * _ROOM * _KERNEL_WINDOW / self.limits.window
-        self.allow(int(datagrams))
+        self.allow(int(datagrams) if datagrams < inf else 0)
 
     def _of(self, role: RoleId, scale: float) -> Iterator[float]:
         return (count * scale for asker, count in self._asked.items() if asker[0] == role)

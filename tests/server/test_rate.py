@@ -76,6 +76,21 @@ def test_row_103_one_askers_flood_leaves_the_others_their_part() -> None:
     assert set(rates.dropped) == {WEB}
 
 
+def test_a_burst_that_was_read_to_its_end_was_not_too_much() -> None:
+    rates, clock = made()
+    told: list[int] = []
+    rates.allow = told.append
+    for _ in range(5):
+        rates.behind()
+        admitted(rates, WEB, 500)
+        rates.caught_up()
+        clock.now += LIMITS.window
+    admitted(rates, WEB, 1)
+
+    assert told[1:] == sorted(told[1:])
+    assert told[-1] > 1.5 * told[1]
+
+
 def test_two_who_flood_have_the_same() -> None:
     rates, clock = made()
     window(rates, clock, WEB, 1000)
@@ -182,3 +197,12 @@ def test_what_was_dropped_is_told_once_for_each_role() -> None:
 )
 def test_a_whole_is_divided_max_min_fairly(whole: float, wanted: list[float], part: float) -> None:
     assert fair_part(whole, wanted) == part
+
+
+def test_of_several_all_or_none_are_taken() -> None:
+    rates, clock = made()
+    window(rates, clock, WEB, 40)
+
+    assert rates.takes(WEB, "127.0.0.1", 40)
+    assert not rates.takes(WEB, "127.0.0.1", 40)
+    assert rates.takes(WEB, "127.0.0.1", 5)
