@@ -132,8 +132,9 @@ class Rates:
         """Cut the parts of the next window by what was asked and answered in this one."""
         least, scale = self.limits.least, self.limits.window / (now - self._began)
         answered = self._role_had.total() * scale
-        grown = answered if self._behind and not self._idle else max(answered, self._can * _GROW)
-        self._can = max(grown, least)
+        if self._idle or not self._behind:  # more could have been answered
+            answered = max(answered, _GROW * (self._can if self._can < inf else answered))
+        self._can = max(answered, least)
         roles: Counter[RoleId] = Counter()
         for (role, _), count in self._asked.items():
             roles[role] += count
@@ -146,7 +147,7 @@ class Rates:
         }
         self._begin(now)
         datagrams = min(part, self._can) * _ROOM * _KERNEL_WINDOW / self.limits.window
-        self.allow(int(datagrams) if datagrams < inf else 0)
+        self.allow(int(datagrams))
 
     def _of(self, role: RoleId, scale: float) -> Iterator[float]:
         return (count * scale for asker, count in self._asked.items() if asker[0] == role)
