@@ -79,7 +79,8 @@ class _Asked:
 
 
 def _ours(lab: Lab, name: str, listed: list[str]) -> Stand:
-    file = lab.file(f"{name}.txt", "".join(f"||{one}^\n" for one in listed))
+    safe = "".join(c if c.isalnum() else "-" for c in name)
+    file = lab.file(f"{safe}.txt", "".join(f"||{one}^\n" for one in listed))
     rule = f"- deny: {{list: {file}, format: adblock}}\n"
     text = rules(name != PYTHON).replace("default: deny", "default: allow")
     text = text.replace("\nrules:\n", f"\nrules:\n  {rule}", 1)
