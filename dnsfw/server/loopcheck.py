@@ -19,7 +19,7 @@ from dnsfw.policy.upstream import Upstream, asked
 from dnsfw.server.clock import Now
 from dnsfw.server.tls import Context
 from dnsfw.server.upstream import Own, Upstreams
-from dnsfw.wire.codes import HINFO
+from dnsfw.wire.codes import PTR
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import write_query
 
@@ -66,7 +66,8 @@ class LoopCheck:
         try:
             for index, label in enumerate(self._labels):
                 name = from_text(f"{label}.{label[::-1]}")
-                wire = write_query(secrets.randbits(16), name, HINFO)
+                # The one type that the kernel refuses for no name of which no rule speaks.
+                wire = write_query(secrets.randbits(16), name, PTR)
                 asks.ask(Ask(AskId(index), index, Transport.UDP, wire, deadline))
             async with asyncio.timeout(patience):
                 await self._done.wait()

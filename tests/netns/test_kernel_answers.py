@@ -270,6 +270,29 @@ def test_names_that_were_never_asked_for_are_refused_by_the_kernel(world: World)
     assert daemon.show("status")["kernel_answers"]["suffixes"]
 
 
+_FORWARDER = (
+    "import socket, time\n"
+    "mine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "mine.bind(('127.0.0.9', 5353))\n"
+    "print('bound', flush=True)\n"
+    "while True:\n"
+    "    wire, peer = mine.recvfrom(4096)\n"
+    "    time.sleep(0.4)\n"
+    "    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(wire, ('127.0.53.53', 53))\n"
+)
+
+
+def test_an_upstream_that_asks_us_is_noticed_though_the_kernel_refuses_names(
+    world: World,
+) -> None:
+    """The name that goes round is one that no rule allows: it must still come to the daemon."""
+    forwarder = world.start_python(_FORWARDER)
+    assert forwarder.stdout is not None and forwarder.stdout.readline() == "bound\n"
+
+    with pytest.raises(AssertionError, match=r"exit 2(.|\n)*asks dnsfw itself"):
+        world.guard(EXAMPLE, upstreams=("127.0.0.9:5353",))
+
+
 @pytest.mark.parametrize("how", ["tc", "xdp"])
 def test_guests_of_a_link_are_answered_there_each_by_its_own_role(world: World, how: str) -> None:
     """At the host's end of a veth, or before the stack of its device (generic XDP on a veth)."""
