@@ -128,7 +128,8 @@ class Http1:
 def _status(line: str) -> int:
     version, _, rest = line.partition(" ")
     code = rest[:3]
-    if version not in ("HTTP/1.1", "HTTP/1.0") or not code.isdigit() or len(code) < 3:
+    good = code.isascii() and code.isdigit() and len(code) == 3
+    if version not in ("HTTP/1.1", "HTTP/1.0") or not good:
         raise WireError("this is not HTTP/1.1")
     return int(code)
 

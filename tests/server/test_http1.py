@@ -85,6 +85,7 @@ def test_what_is_no_dns_answer_is_a_failure_of_one_question(data: bytes, why: st
     "data",
     [
         b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 2\xb20 OK\r\n" + TYPE + b"Content-Length: 12\r\n\r\n",  # a digit, not of ASCII
         b"HTTP/1.1 200 OK\r\n" + TYPE + b"\r\n",  # until it closes: not kept alive
         b"HTTP/1.1 200 OK\r\n" + TYPE + b"Content-Length: 65536\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + TYPE + b"Content-Length: 99999999\r\n\r\n",
