@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from dnsfw.errors import ConfigError
+from dnsfw.policy.problems import printable
 
 __all__ = ["ENDING", "MOST_BYTES", "Signed", "verify"]
 
@@ -132,6 +133,7 @@ def _seconds(text: str) -> int:
         ) else 0
         if 1 <= day <= longest and hour < 24 and minute < 60 and second < 60:
             return calendar.timegm((year, month, day, hour, minute, second))
+    said = printable(text[:40])
     raise BadSignature(
-        f"the signature says expires:{text[:40]}; that is no date as in expires:2027-01-31"
+        f"the signature says expires:{said}; that is no date as in expires:2027-01-31"
     )

@@ -67,7 +67,7 @@ def name_row(heard: Heard, veil: Veil) -> dict[str, Any] | None:
         "addresses": [veil.address(text) for text in addresses],
         "count": heard.count,
     }
-    if ede is not None:
+    if ede is not None and not veil:  # it may say a name
         row["why"] = safe(ede[1])[:_WHY]
     return row
 

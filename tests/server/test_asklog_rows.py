@@ -10,14 +10,14 @@ import pytest
 from dnsfw.engine import notes
 from dnsfw.engine.effects import Note
 from dnsfw.engine.filter import Blocked
-from dnsfw.engine.refusals import refusal
+from dnsfw.engine.refusals import failure, refusal
 from dnsfw.model import HOST, Reason, RoleId, addr_from
 from dnsfw.policy.compile import compile_text
 from dnsfw.server.asklog_rows import Heard, name_row, who_row
 from dnsfw.server.clock import boot_now
 from dnsfw.server.veil import CLEAR, Veil
 from dnsfw.server.who_asks import CgroupPaths, Who
-from dnsfw.wire.message import Record, read_query
+from dnsfw.wire.message import Ede, Record, read_query
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import write_query, write_reply
 from tests.support.play import rr
@@ -101,6 +101,20 @@ def test_row_137_under_a_veil_no_name_no_address_and_no_rule_is_told() -> None:
     for secret in ("x.com", "cdn", "192.0.2.7", "10.0.0.2"):
         assert secret not in told
     assert VEIL.name("www.x.com") in told and VEIL.address("192.0.2.7") in told
+
+
+def test_row_137_under_a_veil_the_words_of_a_guard_name_no_domain() -> None:
+    """They say below which domain too many names were asked for."""
+    query = read_query(write_query(7, from_text("a.secret.com"), 1, size=1232))
+    wire = failure(query.name, (Ede.BLOCKED, "guard: more than 9 new names below secret.com"))
+
+    clear, veiled = (
+        name_row(Heard(0, HOST, wire.render(query), (), Who(), POLICY), veil)
+        for veil in (CLEAR, VEIL)
+    )
+
+    assert clear is not None and "secret.com" in clear["why"]
+    assert "secret" not in json.dumps(veiled)
 
 
 def test_row_134_nothing_that_a_client_chose_steers_a_terminal() -> None:

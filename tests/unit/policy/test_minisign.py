@@ -53,6 +53,7 @@ def test_a_day_alone_ends_at_its_first_second() -> None:
         ("revision:-1", "no revision"),
         ("revision:" + "9" * 19, "no revision"),
         ("revision:1 expires:soon", "no date"),
+        ("revision:1 expires:\x1b[2Jsoon", r"expires:\\x1b\[2Jsoon; that is no date"),
         ("revision:1 expires:2027-02-30", "no date"),
         ("revision:1 expires:2027-13-01", "no date"),
         ("revision:1 expires:2027-01-01T24:00Z", "no date"),
