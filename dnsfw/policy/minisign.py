@@ -15,6 +15,7 @@ import base64
 import binascii
 import calendar
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -104,7 +105,8 @@ def _check(public: bytes, proof: bytes, message: bytes) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
         raise ConfigError(
-            "signatures need the package cryptography; install dnsfw[signed]"
+            "signatures need the package cryptography; install it: "
+            f"`{sys.executable} -m pip install cryptography`"
         ) from None
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(proof, message)

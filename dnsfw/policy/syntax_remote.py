@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from dnsfw.policy import remote
@@ -63,9 +63,9 @@ Size = Annotated[
 
 
 def _within(least: int, most: int, told: str) -> AfterValidator:
-    def check(value: int) -> int:
+    def check(value: int, info: ValidationInfo) -> int:
         if not least <= value <= most:
-            raise _said(f"it is {told}", "")
+            raise _said(f"{shown(info.field_name or '')} is {told}", "")
         return value
 
     return AfterValidator(check)

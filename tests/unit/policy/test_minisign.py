@@ -119,7 +119,7 @@ def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
     for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
         monkeypatch.setitem(sys.modules, name, None)
 
-    with pytest.raises(ConfigError, match=r"install dnsfw\[signed\]"):
+    with pytest.raises(ConfigError, match="-m pip install cryptography"):
         check(signature, signer)
 
 

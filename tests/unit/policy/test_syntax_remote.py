@@ -23,7 +23,7 @@ def wrong(options: str) -> str:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("refresh: 1m", "5m to 30d"),
+        ("refresh: 1m", "'refresh' is 5m to 30d"),
         ("refresh: 31d", "5m to 30d"),
         ("refresh: soon", "is no duration"),
         ("sha256: abc", "write the 64 digits"),
