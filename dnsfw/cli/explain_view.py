@@ -72,8 +72,12 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         word = "open" if grant["verdict"] == "allow" else "closed"
         left = duration(grant["seconds"])
         yield f"  now    {grant['address']} {grant['ports']} {word} for {left}: {names}"
+    opened = [grant for grant in row["grants"] if grant["verdict"] == "allow"]
+    still = {(name, grant["address"]) for grant in opened for name in grant["names"]}
     for item in row["learnt"][:_SHOWN]:
-        over = "" if (item["seconds"] or 0) > 0 else ", over since"
+        # The disk does not know: what an earlier daemon opened may be open still.
+        live = (item["seconds"] or 0) > 0 or (item["name"], item["address"]) in still
+        over = "" if live else ", over by now"
         way = "".join(f" -> {name}" for name in item["chain"])
         yield f"  learnt {item['name']}{way} -> {item['address']}{over}"
         asker = item["asker"] or "dnsfw itself"

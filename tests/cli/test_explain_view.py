@@ -58,3 +58,22 @@ def test_a_file_has_no_live_lines() -> None:
         "x.com: denied",
         "  by     the default: no rule names it",
     ]
+
+
+def test_what_an_earlier_daemon_opened_is_over_only_if_nothing_of_it_is_open() -> None:
+    grant = {
+        "address": "192.0.2.7", "ports": "443/tcp", "verdict": "allow", "seconds": 50,
+        "names": ["x.com"],
+    }  # fmt: skip
+    learnt = {
+        "name": "x.com", "chain": [], "address": "192.0.2.7", "rule": "", "asker": "",
+        "first": 0, "last": 0, "times": 1, "seconds": None,
+    }  # fmt: skip
+    row = {
+        "destination": "x.com", "verdict": "allow", "reason": "name-default", "rule": None,
+        "runner_up": None, "shares": [], "notes": [], "live": True, "stale": False,
+        "policy": "p.yaml", "grants": [grant], "learnt": [learnt], "refused": None, "flows": 0,
+    }  # fmt: skip
+
+    assert "  learnt x.com -> 192.0.2.7" in list(explained_lines(row))
+    assert "  learnt x.com -> 192.0.2.7, over by now" in list(explained_lines(row | {"grants": []}))
