@@ -22,9 +22,9 @@ def pause(
 ) -> None:  # fmt: skip
     """Refuse nothing for a time: judge, and say what would have been refused.
 
-    As long as it lasts the first line of `dnsfw status` says so and `--require-enforcing`
-    exits 3. It ends on time, also over a restart of the daemon. Where the policy says
-    `locked: true` it is refused.
+    As long as it lasts the first line of `dnsfw status` says so, and it exits 3 with
+    `--require-enforcing`. It ends on time, also over a restart of the daemon. Where the
+    policy says `locked: true` it is refused.
 
     \b
     Examples:

@@ -131,6 +131,6 @@ def _worse(path: Path, new: Copies, old: Copies) -> str:
 def _sentence(missing: Iterable[str]) -> str:
     return "\n".join((
         *missing,
-        "the policy cannot do without, and there is no copy on disk; for a list, "
+        "the policy cannot do without it, and there is no copy on disk; for a list, "
         "`optional: true` starts without it",
     ))  # fmt: skip
