@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
@@ -10,6 +11,8 @@ import pytest
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.answers import AnswerTable, map_dns
+from dnsfw.datapath.backend import Loaded
+from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.refusals import RefusalTable
 from dnsfw.engine.effects import Client, Reply, Transport
 from dnsfw.engine.engine import Engine
@@ -71,13 +74,22 @@ class Refused:
         self.table.retire()
 
 
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_bpf]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Loaded]:
+    """By libbpf alone: under BCC the daemon refuses, not the kernel."""
+    kernel = LibbpfBackend().load({})
+    yield kernel
+    kernel.close()
+
+
 @pytest.fixture
-def refused(wall: Wall, request: pytest.FixtureRequest) -> Refused:
-    if request.node.callspec.params["loaded"] == "bcc":
-        pytest.skip("under BCC the daemon refuses")
+def refused(wall: Wall) -> Iterator[Refused]:
     made = Refused(wall, policy_of('default: deny\nrules: [allow: "ok.example"]\n'))
-    request.addfinalizer(made.close)
-    return made
+    yield made
+    made.close()
 
 
 def policy_of(text: str) -> Policy:
