@@ -62,7 +62,8 @@ def again(done: Exported, form: str, default: str, place: Path) -> RolePolicy:
     path = place / "exported"
     path.write_text(done.text)
     reader = IMPORTS[form]
-    read = reader.allow if default == "deny" and reader.allow else reader.read
+    allows = default == "deny" and reader.listed is not None
+    read = reader.listed(True, False) if allows and reader.listed else reader.read
     made = read(done.text, str(path), problems := Problems())
     problems.stop_if_any()
     assert made is not None and made.lost == ()
