@@ -15,7 +15,7 @@ import pytest
 
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.errors import ConfigError
-from dnsfw.model import NO_ROLE, RoleId
+from dnsfw.model import HOST, NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.rate import RateLimits, Rates
 from dnsfw.server.tcp import BATCH, BEHIND, TcpLimits, TcpListener
@@ -400,24 +400,26 @@ async def test_row_102_who_has_shown_his_role_is_not_crowded_out_by_who_has_not(
 async def test_row_103_who_asks_past_his_share_waits_and_loses_nothing() -> None:
     clock = [1000.0]
     async with listening() as one:
-        one.rates = Rates(lambda: clock[0], RateLimits(asker=50, burst=0.1, hold=1e9))
+        one.rates = Rates(lambda: clock[0], RateLimits(least=4, hold=1e9))
         one.rates.behind()
+        assert one.rates.takes(HOST, "127.0.0.1", 4)
+        clock[0] += one.rates.limits.window  # four could be answered: a little more is tried
         reader, writer = await connect(one)
         for id in range(20):
             writer.write(framed(query(id)))
-        for id in range(5):
+        for id in range(4):
             assert await receive(reader) == query(id)
         await receive_nothing(reader)
 
-        clock[0] += 10  # a full bucket again
-        assert await receive(reader) == query(5)
+        clock[0] += one.rates.limits.window
+        assert await receive(reader) == query(4)
         assert not one.rates.dropped
         writer.close()
 
 
 async def test_row_103_many_connections_that_ask_at_once_make_the_listener_limit() -> None:
     async with listening() as one:
-        one.rates = Rates(lambda: 1000.0, RateLimits(asker=1e6))
+        one.rates = Rates(lambda: 1000.0)
         pairs = [await connect(one) for _ in range(BEHIND // BATCH + 1)]
         for _, writer in pairs:
             writer.write(b"".join(framed(query(id)) for id in range(BATCH)))

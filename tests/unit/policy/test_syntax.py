@@ -14,7 +14,7 @@ def test_the_schema_is_json_and_names_every_key_of_the_language() -> None:
     assert set(schema["properties"]) == {
         "version", "default", "mode", "resolved_only", "inbound", "loopback", "ttl", "rules",
         "roles", "tests", "dns", "host", "degraded", "revision", "locked",
-        "qtypes", "guard", "log", "remote",
+        "qtypes", "guard", "log", "remote", "tables",
     }  # fmt: skip
     rule = schema["$defs"]["RuleSection"]
     assert set(rule["properties"]) == {
