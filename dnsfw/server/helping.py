@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnsfw.errors import DatapathError
@@ -37,7 +38,8 @@ class Helping:
         self._said = said
         self._wants_programs = False
         self._file: int | None = None  # what the loop reads
-        self._older: deque[tuple[Sequence[int], RoleId]] = deque()  # that wait for a role
+        # that wait for a role, each with the place it had when that was found
+        self._older: deque[tuple[Sequence[tuple[int, str]], RoleId]] = deque()
         self._relabelling: asyncio.Task[None] | None = None
         self._waits = False  # the loop turns, and must not be held up
 
@@ -98,7 +100,8 @@ class Helping:
         if not self._waits:
             self._try(lambda: self._relabel_some(pids, role))
             return
-        self._older += [(pids[at : at + _AT_ONCE], role) for at in range(0, len(pids), _AT_ONCE)]
+        placed = [(pid, _place(pid)) for pid in pids]
+        self._older += [(placed[at : at + _AT_ONCE], role) for at in range(0, len(pids), _AT_ONCE)]
         if self._relabelling is None or self._relabelling.done():
             self._relabelling = asyncio.get_running_loop().create_task(self._relabel_all())
 
@@ -107,7 +110,9 @@ class Helping:
 
     async def _relabel_all(self) -> None:
         while self._older:
-            pids, role = self._older.popleft()  # in the order of the changes: the last one holds
+            placed, role = self._older.popleft()  # in the order of the changes: the last one holds
+            # Who was moved meanwhile has whatever role he has there.
+            pids = [pid for pid, place in placed if _place(pid) == place]
             try:
                 await asyncio.to_thread(self._relabel_some, pids, role)
             except DatapathError as error:
@@ -139,3 +144,11 @@ def _programs(policy: Policy) -> Iterator[Executable]:
             role = policy.roles[subject.role]
             number = numbers.get(role.role, 0)
             yield Executable(subject.value, role.role, role.name, number)
+
+
+def _place(pid: int) -> str:
+    """The cgroups of a process; nothing of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return ""
