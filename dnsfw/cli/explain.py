@@ -80,6 +80,8 @@ def explain(
         row = None if policy else _live(run_dir, destination, role, event)
         if row is None:
             row = _by_file(policy, role, destination or "")
+            if policy is None:  # the shipped starter allows: not what somebody thinks is in force
+                lines.append(f"no daemon runs here: by {find_policy(None)}")
         allowed = row["verdict"] == "allow"
         lines += explained_lines(row)
         shown = {**row, **({"process": shown} if shown else {})}

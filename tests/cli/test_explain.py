@@ -199,3 +199,15 @@ def test_what_names_no_role_is_a_mistake(run: Run, args: tuple[str, ...], says: 
 
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_without_daemon_and_policy_the_file_is_named(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DNSFW_POLICY", str(file))
+
+    with pytest.raises(SystemExit):
+        main(["explain", "a.x.com:443", "--run-dir", str(tmp_path)])
+
+    said = capsys.readouterr().out
+    assert said.startswith(f"no daemon runs here: by {file}\na.x.com:443/tcp: ")
