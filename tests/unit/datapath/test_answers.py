@@ -9,7 +9,7 @@ from dnsfw.datapath.abi import DnsLimit, Fall, Limit
 from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable, fits
 from dnsfw.datapath.memory import MemoryMap
 from dnsfw.datapath.tables import number_key
-from dnsfw.model import Nanos, RoleId
+from dnsfw.model import Name, Nanos, RoleId
 from dnsfw.wire.name import from_text
 
 OPT = bytes.fromhex("00002904d000000000 0000".replace(" ", ""))
@@ -63,7 +63,7 @@ def table(made: dict[str, MemoryMap], dns: bytearray) -> AnswerTable:
 def test_a_reply_goes_into_the_smallest_class_that_holds_it(
     table: AnswerTable,
     made: dict[str, MemoryMap],
-    name: bytes,
+    name: Name,
     size: int,
     ttls: int,
     where: str,
