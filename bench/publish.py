@@ -59,7 +59,7 @@ def _aims(results: Results) -> Iterator[str]:
         try:
             found = aim.measure(results)
         except (KeyError, StopIteration, IndexError, ZeroDivisionError):
-            yield f"| {aim.what} | {aim.aim} | not measured | |"
+            yield f"| {aim.what} | {aim.aim} | not measured in this run | |"
             continue
         yield f"| {aim.what} | {aim.aim} | {found.text} | {'met' if found.met else '**not met**'} |"
 

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -160,6 +161,8 @@ def arguments(doc: str | None, *extra: tuple[str, dict[str, Any]]) -> argparse.N
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     for flag, how in extra:
         parser.add_argument(flag, **how)
+    # What was made goes with the program, however it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return parser.parse_args()
 
 
@@ -235,6 +238,7 @@ def contests(
     peers = [peer for peer in peers if peer in contenders]
     twice = peers[0] if peers else next(iter(contenders))
     order = [*contenders, _AGAIN]
+    print(f"· {figures[0].title}", file=sys.stderr, flush=True)
     tables: list[Table] = []
     for _ in range(tries):
         found: dict[str, list[Mapping[str, float]]] = {name: [] for name in order}
