@@ -81,8 +81,12 @@ class Rates:
         """The same for what can wait: TCP reads no more from who has had his part. Of several
         all or none.
         """
-        if (now := self._now()) - self._began >= self.limits.window:
+        now = self._now()
+        if now - self._last > 2 * self.limits.window:  # nobody read, so nothing was measured
+            self._start_over(now)
+        elif now - self._began >= self.limits.window:
             self._divide(now)
+        self._last = now
         asker = (role, address)
         if asker not in self._asked and len(self._asked) >= self.limits.askers:
             asker = (role, _ANYBODY)
@@ -118,6 +122,7 @@ class Rates:
         self._role_part = inf
         self._asker_parts: dict[RoleId, float] = {}
         self._begin(now)
+        self._last = now
         self.allow(0)
 
     def _begin(self, now: float) -> None:

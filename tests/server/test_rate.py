@@ -91,6 +91,17 @@ def test_a_burst_that_was_read_to_its_end_was_not_too_much() -> None:
     assert told[-1] > 1.5 * told[1]
 
 
+def test_a_daemon_that_was_held_up_does_not_hold_it_against_who_waited() -> None:
+    rates, clock = made()
+    window(rates, clock, WEB, 1000)
+    admitted(rates, WEB, 10)
+    rates.behind()
+
+    clock.now += 2.1 * LIMITS.window  # a reload
+
+    assert admitted(rates, WEB, 5000) == 5000
+
+
 def test_two_who_flood_have_the_same() -> None:
     rates, clock = made()
     window(rates, clock, WEB, 1000)
