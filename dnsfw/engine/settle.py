@@ -75,6 +75,8 @@ class Settler:
         expires = Nanos(facts.born + ruling.ttl * SECOND)
         if facts.born < now and now >= expires:
             return None
+        if not ruling.ttl and policy.mode is Mode.ENFORCE and ruling.judgement.is_over(now):
+            return self._over(facts, ruling, waiters)
         held = self._hold(key, ruling, policy, now)
         if policy.mode is Mode.AUDIT:  # nobody holds what only the audit lets pass
             chain = facts.chain[1:]
@@ -143,6 +145,16 @@ class Settler:
         if ruling.removed:
             return _REMOVED[ruling.removed[0][1]]
         return None
+
+    def _over(self, facts: Facts, ruling: Ruling, waiters: Sequence[Waiter]) -> list[Effect]:
+        """A temporary rule has ended in the kernel and not in the policy yet: nothing is told
+        that would be refused (promise 1), and nothing of it is kept.
+        """
+        judgement = ruling.judgement
+        template = refusal(
+            facts.name, facts.qtype, self.refuse, Reason.NAME_DEFAULT, judgement.rule
+        )
+        return [Reply(w.client, render(template, w.query, w.client)) for w in waiters]
 
     def _blocked(
         self, key: CacheKey, facts: Facts, by: Blocked, waiters: Sequence[Waiter], now: Nanos

@@ -99,6 +99,14 @@ class Judgement(NamedTuple):
         """The share that holds a port; a protocol nobody lists goes with the last one."""
         return next((s for s in self.shares if s.ports.covers(proto, port)), self.shares[-1])
 
+    def is_over(self, now: Nanos) -> bool:
+        """Whether what it opens it opened for a time that has passed."""
+        return any(
+            share.rule is not None and share.rule.until is not None and share.rule.until <= now
+            for share in self.shares
+            if share.verdict is Verdict.ALLOW
+        )
+
     @classmethod
     def of(cls, shares: tuple[Share, ...]) -> Judgement:
         """The first share that allows is credited; if none does, the first is blamed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dnsfw.engine.cache import CacheKey, Front
 from dnsfw.engine.effects import Client, OpenThenReply, Reply, Transport
 from dnsfw.engine.facts import Facts
@@ -80,3 +82,18 @@ def test_over_tcp_a_reply_may_be_large_and_over_udp_it_is_cut() -> None:
 
     assert len(render(template, QUERY, udp)) < 100
     assert len(render(template, QUERY, tcp)) > 3000
+
+
+def test_nothing_is_told_of_a_temporary_rule_that_has_ended_in_the_kernel() -> None:
+    """Promise 1, until the policy without it is in force."""
+    (rule,) = POLICY.rules
+    base = compile_text("version: 1\ndefault: deny\nrules: [allow: other.net]\n").host
+    policy = base.with_temporary((replace(rule, until=Nanos(NOW + 5 * SECOND)),), None)
+
+    told = settler().settle(KEY, FACTS, policy, [WAITER], NOW) or []
+    late = FACTS._replace(born=after(5))
+    (reply,) = settler().settle(KEY, late, policy, [WAITER], after(5)) or []
+
+    assert isinstance(told[0], OpenThenReply)
+    assert isinstance(reply, Reply)
+    assert message.read_response(reply.wire).rcode == 3
