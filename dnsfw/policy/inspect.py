@@ -28,6 +28,7 @@ __all__ = ["Answer", "answer", "command", "question"]
 
 _POLITE = 5  # nice(2)
 _CHUNK = 1 << 20
+_SILENT = "it could not be looked at; see `dnsfw doctor`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,10 @@ def answer(said: bytes) -> Answer:
     try:
         found = json.loads(said)
         if "error" in found:
-            return Answer(error=str(found["error"]))
+            return Answer(error=str(found["error"]) or _SILENT)
         return Answer(Told(**found))
     except (ValueError, TypeError):
-        return Answer(error="it could not be looked at; see `dnsfw doctor`")
+        return Answer(error=_SILENT)
 
 
 def _look(asked: dict[str, Any]) -> dict[str, Any]:

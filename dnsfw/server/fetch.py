@@ -139,6 +139,8 @@ class _Fetch:
         except OSError as error:
             raise FetchError(f"ca: {request.ca}: {error.strerror or error}") from None
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Debian's Python 3.11 takes a stream that somebody cut for one that ended (gh-95494).
+        self._context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         self._context.set_alpn_protocols(["http/1.1"])
 
     def run(self, into: Path) -> Download | None:

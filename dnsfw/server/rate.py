@@ -52,6 +52,7 @@ class Rates:
         self._told: Counter[RoleId] = Counter()
         self._now = now
         self._until = 0.0
+        self._last = 0.0
         self._start_over(0.0)
 
     def behind(self) -> None:

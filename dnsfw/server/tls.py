@@ -64,6 +64,8 @@ def context_for(upstream: Upstream) -> Context:
     """ConfigError when there is nothing to check a certificate by."""
     context = Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Debian's Python 3.11 takes a stream that somebody cut for one that ended (gh-95494).
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.hostname_checks_common_name = False
     context.pins = upstream.pins
     context.set_alpn_protocols(["dot"] if upstream.scheme == "tls" else ["h2", "http/1.1"])
