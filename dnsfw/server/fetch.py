@@ -278,6 +278,8 @@ def _why(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return "the server broke the connection off"
+    if isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING":
+        return "the server broke the connection off"  # Python 3.11.2 has no class for it
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {printable(error.reason or str(error))}"
     if isinstance(error, OSError):
