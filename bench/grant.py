@@ -24,6 +24,7 @@ from functools import partial
 from itertools import count
 
 from nfnetlink import SetWriter
+from packet import socket_in
 from servers import start_dnsfw, start_dnsmasq
 from support import (
     Contender,
@@ -206,11 +207,12 @@ def _live(lab: Lab, rounds: int) -> Table:
     lab.closing(Upstream(upstream).close)
     start_dnsmasq(lab, netns, 5302, _UPSTREAM)
     start_dnsmasq(lab, netns, 5303, _UPSTREAM, _SET)
-    start_dnsfw(lab, netns, 5301, _UPSTREAM)
+    cgroup = lab.cgroup()
+    start_dnsfw(lab, netns, 5301, _UPSTREAM, cgroup=cgroup)
     fresh = count(200_000)
 
     def through(port: int) -> Callable[[], float]:
-        client = netns.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client = socket_in(netns, cgroup)
         client.settimeout(2)
         client.connect(("127.0.0.1", port))
         lab.closing(client.close)
