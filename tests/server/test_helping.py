@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dnsfw.errors import DatapathError
 from dnsfw.model import RoleId
+from dnsfw.server import helping
 from dnsfw.server.helper import Executable, NoHelper, Told
 from tests.support.running import Running, make, running
 from tests.support.until import until
@@ -127,6 +130,25 @@ async def test_processes_that_ran_already_are_relabelled_by_it(tmp_path: Path) -
 
     assert ("relabel", (11, 12), 77) in helper.asked
     assert "trouble: it is gone" in run.log.text
+    run.daemon.leave()
+    await run.ended()
+
+
+async def test_who_was_moved_while_he_waited_keeps_the_role_of_his_new_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {11: "0::/web", 12: "0::/web"}
+    monkeypatch.setattr(helping, "_place", lambda pid: places.get(pid, ""))
+    helper = FakeHelper()
+    run = helped(tmp_path, helper)
+    await started(run)
+    assert run.kernel.relabel is not None
+
+    run.kernel.relabel([11, 12], RoleId(77))
+    places[12] = "0::/elsewhere"
+    await run.daemon.helping.relabelled()
+
+    assert [words[1:] for words in helper.asked if words[0] == "relabel"] == [((11,), 77)]
     run.daemon.leave()
     await run.ended()
 
