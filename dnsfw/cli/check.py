@@ -39,7 +39,8 @@ def check(ctx: click.Context, files: tuple[str, ...], fetch: bool, as_json: bool
     are those that the daemon uses, and `sudo dnsfw check --fetch` makes them before the
     first start.
 
-    Exit status: 0 all good, 1 a policy is wrong, 2 a file cannot be read.
+    Exit status: 0 all good, 1 a policy is wrong or --fetch failed for something, 2 a file
+    cannot be read.
     """
     worst = 0
     rows = []
@@ -56,7 +57,8 @@ def check(ctx: click.Context, files: tuple[str, ...], fetch: bool, as_json: bool
 
 def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]:
     row: dict[str, Any] = {
-        "file": url_of(path) or str(path), "ok": False, "errors": [], "warnings": [], "notes": []
+        "file": url_of(path) or str(path), "ok": False, "errors": [], "warnings": [], "notes": [],
+        "failed": [],
     }  # fmt: skip
     try:
         missed = fetch_for(path) if fetch and str(path) != STDIN else []
@@ -70,13 +72,14 @@ def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]
     row["sources"] = list(policy.sources)
     host = role_json(policy, policy.host)
     row["ok"] = True
+    row["failed"] = missed
     row["warnings"] = [*missed, *(str(warning) for warning in policy.warnings)]
     row["notes"] = [*_imported(policy), *absent(policy)]
     row.update({key: host[key] for key in ("default", "mode", "allow_rules", "deny_rules")})
     row["roles"] = [role_json(policy, role) for role in policy.roles.values()]
     row["remotes"] = [remote_json(source) for source in policy.remotes]
     row["lists"] = [list_json(role, one) for role in policy.roles.values() for one in role.lists]
-    return 0, row, policy
+    return 1 if missed else 0, row, policy
 
 
 def _imported(policy: Policy) -> list[str]:

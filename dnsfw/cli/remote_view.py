@@ -15,8 +15,8 @@ __all__ = ["fetch_for", "remote_json", "remote_line", "status_words"]
 
 
 def fetch_for(path: Path) -> list[str]:
-    """Fetch the newest of all that the policy in a file takes from elsewhere, as any program
-    would; what failed and may. ConfigError where the policy cannot do without.
+    """Fetch the newest of all that the policy in a file takes from elsewhere, asking its own
+    upstreams; what failed and may. ConfigError where the policy cannot do without.
     """
     from dnsfw.server.provide import provide_now  # only who fetches pays for it
 

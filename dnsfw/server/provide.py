@@ -8,7 +8,7 @@ the policy compiles with it and passes its own tests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dnsfw.policy.copies import Copies
 from dnsfw.policy.remote import Remote
 from dnsfw.policy.texts import sources_of
 from dnsfw.server.fetch import FetchError
-from dnsfw.server.fetch_ways import AnyWay
+from dnsfw.server.fetch_command import command_way
 from dnsfw.server.fetcher import Fetcher, WallClock
 from dnsfw.server.loading import load_tested
 
@@ -47,13 +47,22 @@ async def provide(
         await fill(path, fetcher, newest=newest, told=told)
 
 
-def provide_now(path: Path, wall: WallClock, *, newest: bool = False) -> list[str]:
-    """The same for a command, which connects as any program does; what failed and may."""
-    fetcher, told = Fetcher(Copies(), AnyWay(), wall), list[str]()
-    if not newest and not _lacks(sources_of(path, fetcher.copies), fetcher.copies):
-        return told
-    asyncio.run(provide(path, fetcher, newest=newest, told=told.append))
+def provide_now(
+    path: Path, wall: WallClock, *, newest: bool = False, upstreams: Sequence[str] = ()
+) -> list[str]:
+    """The same for a command, which asks the policy's upstreams, or these; what failed and may."""
+    copies, told = Copies(), list[str]()
+    sources = sources_of(path, copies)
+    if sources if newest else _lacks(sources, copies):
+        asyncio.run(_provide_now(path, copies, wall, newest, upstreams, told.append))
     return told
+
+
+async def _provide_now(
+    path: Path, copies: Copies, wall: WallClock, newest: bool, upstreams: Sequence[str], told: Told
+) -> None:
+    fetcher = Fetcher(copies, command_way(path, copies, upstreams), wall)
+    await provide(path, fetcher, newest=newest, told=told)
 
 
 def _lacks(sources: Iterable[Remote], copies: Copies) -> bool:

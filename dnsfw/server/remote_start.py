@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dnsfw.errors import ConfigError
 from dnsfw.model import Lockdown
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.files import place_again
 from dnsfw.policy.texts import settings_of, sources_of
 from dnsfw.server.clock import Now
+from dnsfw.server.fetch_command import mark_of_wall
 from dnsfw.server.fetch_names import Names
 from dnsfw.server.fetch_ways import OwnWay
 from dnsfw.server.fetcher import Fetcher, WallClock
@@ -83,14 +83,7 @@ def remotes_of(daemon: Daemon, wall: WallClock, warn: Callable[[str], None]) -> 
 
 def _own(options: Options) -> Own:
     """Marks a socket for the wall that stands, if one does."""
-    if options.dns_only or not wall_stands():
-        return _nothing
-    from dnsfw.server.wall import standing_own  # BPF: only where there is one
-
-    try:
-        found = standing_own(options)
-    except ConfigError:
-        found = None
+    found = None if options.dns_only or not wall_stands() else mark_of_wall(options)
     return _nothing if found is None else found
 
 

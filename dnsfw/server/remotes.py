@@ -103,7 +103,8 @@ class Remotes:
         for state in tuple(self._states.values()):
             if await self._refresh(state):
                 new.append(f"{state.source.url}: {_new(state.source, state.copy)}")
-        return new, [f"{s.source.url}: {s.error}" for s in self._states.values() if s.error]
+        failed = (state for state in self._states.values() if state.error)
+        return new, [f"{s.source.url}: {s.error}; {_left(s)}" for s in failed]
 
     async def provide(self, path: Path) -> list[str]:
         """Fetch what the policy in this file needs and has no copy of; what else failed.
@@ -175,10 +176,7 @@ class Remotes:
         if not state.error:
             state.since = self._wall()
         if state.error != why:
-            left = "the last good one stays in force"
-            missing = state.copy is None
-            self._said("remote", f"{state.source.url}: {why}; "
-                       + ("there is none to do with" if missing else left))  # fmt: skip
+            self._said("remote", f"{state.source.url}: {why}; {_left(state)}")
         state.error = why
         self._plan(state, min(RETRY * 2 ** min(state.fails - 1, 16), state.source.refresh))
 
@@ -250,6 +248,13 @@ class Remotes:
             return self._fetcher.copies.get(source)
         except ConfigError:
             return None
+
+
+def _left(state: _State) -> str:
+    """What is in force after a failure."""
+    if state.copy is None:
+        return "it was never fetched, so its rule says nothing"
+    return "the last good one stays in force"
 
 
 def _new(source: Remote, copy: Copy | None) -> str:

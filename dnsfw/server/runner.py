@@ -286,7 +286,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     form = report_format(options.report) if options.report else ""
     account = account_of(options.user) if options.user else None
     place = policy_place(options.rules)
-    missed = provide_now(place, wall_clock) if place is not None else []
+    missed = provide_now(place, wall_clock, upstreams=options.upstreams) if place else []
     policy = run_policy(options.rules)
     upstreams = _whom_to_ask(options, policy)
     guards = _filter(options)

@@ -47,12 +47,12 @@ def verbs(daemon: Daemon) -> Verbs:
 
     async def reload(request: Row) -> Row:
         done = await daemon.reloader.reload()
-        changes, warnings = [*done.changes], [*done.warnings]
+        changes, failed = [*done.changes], list[str]()
         if request.get("fetch"):
             new, failed = await daemon.remotes.now()
             changes += new
-            warnings += failed
-        return {"policy": done.path, "changes": changes, "warnings": warnings}
+        warnings = [*done.warnings, *failed]
+        return {"policy": done.path, "changes": changes, "warnings": warnings, "failed": failed}
 
     async def lockdown(request: Row) -> Row:
         try:

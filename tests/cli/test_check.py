@@ -12,6 +12,7 @@ from dnsfw.model import Inbound, Verdict, addr_from
 from dnsfw.policy.compile import load
 from dnsfw.policy.files import shipped
 from dnsfw.wire.name import from_text
+from tests.support.https import Ca, Https
 
 GOOD = "version: 1\ndefault: deny\nrules: [allow: x.com, deny: '*.y.com']\n"
 BAD = "version: 1\ndefualt: deny\nrules:\n  - allow: '*x.com'\n"
@@ -223,3 +224,24 @@ def test_the_seven_roles_are_shipped_with_their_ports() -> None:
             inbound = roles[role].access
             listens = inbound.inbound is Inbound.PORTS and inbound.inbound_ports.covers(6, port)
             assert listens is (port in open_ports)
+
+
+def test_a_fetch_that_failed_is_told_and_the_exit_is_1_though_the_copy_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_STATE_DIR", str(tmp_path / "state"))
+    ca = Ca.make(tmp_path / "ca")
+    with Https(ca) as site:
+        rule = {"deny": {"list": site.put("/a", "a.example\n"), "ca": str(ca.file)}}
+        path = tmp_path / "p.yaml"
+        path.write_text(json.dumps({"version": 1, "default": "allow", "rules": [rule]}))
+        assert run("--fetch", str(path)).exit_code == 0
+        del site.pages["/a"]
+
+        shown, row = run("--fetch", str(path)), run("--fetch", "--json", str(path))
+
+    assert shown.exit_code == row.exit_code == 1
+    assert "warning: not fetched: the server says 404" in shown.stderr
+    assert f"{path}: ok" in shown.stdout
+    (told,) = json.loads(row.stdout)
+    assert told["ok"] and "404" in told["failed"][0]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import dnsfw_beside
+from tests.support.https import Ca, Https
+from tests.support.nanodns import NanoDns
 from tests.support.running import ALLOW_EXAMPLE, running
 
 
@@ -34,4 +38,32 @@ async def test_json_has_the_changes(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         done = await dnsfw_beside("reload", "--json", "--run-dir", str(run.run_dir))
 
-    assert json.loads(done.out) == {"policy": str(run.policy), "changes": [], "warnings": []}
+    assert json.loads(done.out) == {"policy": str(run.policy), "changes": [], "warnings": [],
+                                    "failed": []}  # fmt: skip
+
+
+async def test_a_fetch_that_failed_is_told_with_what_stays_and_exit_is_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_STATE_DIR", str(tmp_path / "state"))
+    ca = Ca.make(tmp_path / "ca")
+    with Https(ca) as site:
+        url = site.put("/ads.txt", "a.example\n")
+        rule = {"deny": {"list": url, "ca": str(ca.file)}}
+        text = json.dumps({"version": 1, "default": "allow", "rules": [rule]})
+        async with NanoDns() as dns:
+            dns.zone["localhost", "A"] = ["127.0.0.1"]
+            async with running(tmp_path, [dns.endpoint], text) as run:
+                words = ("reload", "--fetch", "--run-dir", str(run.run_dir))
+                good = await dnsfw_beside(*words)
+                del site.pages["/ads.txt"]
+                bad, row = await dnsfw_beside(*words), await dnsfw_beside(*words, "--json")
+
+    assert good.code == 0, good.err
+    assert bad.code == row.code == 1
+    assert bad.err == (
+        f"{url}: the server says 404 Not Found; the last good one stays in force\n"
+        "dnsfw: not fetched: 1 source\n"
+    )
+    assert f"in force: {run.policy}" in bad.out, "the file itself is"
+    assert json.loads(row.out)["failed"] == bad.err.splitlines()[:1]

@@ -101,7 +101,9 @@ def test_a_fetch_that_fails_is_an_error_with_its_reason(site: Https, tmp_path: P
     assert "`optional: true`" in result.stderr
 
 
-def test_a_fetch_that_fails_beside_a_copy_is_a_warning(site: Https, tmp_path: Path) -> None:
+def test_a_fetch_that_fails_beside_a_copy_is_a_warning_and_the_exit_is_1(
+    site: Https, tmp_path: Path
+) -> None:
     site.put("/ads.txt", "a.example\n")
     path = policy(tmp_path, site)
     check("--fetch", str(path))
@@ -109,8 +111,9 @@ def test_a_fetch_that_fails_beside_a_copy_is_a_warning(site: Https, tmp_path: Pa
 
     result = check("--fetch", str(path))
 
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert ": warning: not fetched: the server says 404" in result.stderr
+    assert f"{path}: ok" in result.stdout, "the policy itself is good"
 
 
 def test_a_policy_by_url_is_checked_from_its_copy(
@@ -153,7 +156,7 @@ async def test_reload_fetches_when_told_to_and_status_shows_it(
     assert f"{site.url('/ads.txt')}: a list of 2 rules" in fetched.out
     assert f"remote     {site.url('/ads.txt')}," in status.out
     assert "2 rules" in status.out
-    assert failed.code == 0 and "404" in failed.err
+    assert failed.code == 1 and "404" in failed.err
     assert "STALE" in stale.out and "404" in stale.out
 
 

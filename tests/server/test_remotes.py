@@ -230,7 +230,7 @@ async def test_a_source_without_a_copy_is_fetched_at_once_and_told_of(desk: Desk
     assert (desk.row["state"], desk.row["next"]) == ("missing", 0)
 
     await desk.beat()
-    assert "there is none to do with" in desk.told[-1]
+    assert "its rule says nothing" in desk.told[-1]
     assert len(list(desk.remotes.wrong())) == 1
 
     desk.site.put("/ads.txt", "a.example\n")
