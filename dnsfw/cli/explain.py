@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from dnsfw.cli.assignment_view import assignment_json, assignment_lines
 from dnsfw.cli.client import Client, NoAccess, NoDaemon, run_dir_option
-from dnsfw.cli.explain_view import explained_lines
+from dnsfw.cli.explain_view import explained_lines, rule_lines
 from dnsfw.cli.process_facts import read_process
 from dnsfw.cli.render import json_option, print_json
 from dnsfw.cli.role_view import role_json, role_lines
-from dnsfw.engine.explain import explain_for
+from dnsfw.engine.explain import explain_for, told_of
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST
 from dnsfw.policy.asked import parse_asked
 from dnsfw.policy.compile import find_policy, load
-from dnsfw.policy.explained import explained_row
+from dnsfw.policy.explained import rule_told
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.subjects import role_of
 
@@ -30,6 +31,8 @@ from dnsfw.policy.subjects import role_of
 @click.option("--role", metavar="ROLE", help="For whom (default: host).")
 @click.option("--pid", metavar="PID", type=int, help="For the role of this process.")
 @click.option("--via", metavar="IFACE", default="", help="With --pid: sent by this interface.")
+@click.option("--type", "-t", "qtype", metavar="TYPE", help="May this type be asked for, too?")
+@click.option("--rule", metavar="ID", help="The rule that an answer (EDE) or `watch` names.")
 @click.option("--event", metavar="ID", type=int, help="What `watch --json` told under this id.")
 @json_option
 @run_dir_option
@@ -41,6 +44,8 @@ def explain(
     role: str | None,
     pid: int | None,
     via: str,
+    qtype: str | None,
+    rule: str | None,
     event: int | None,
     as_json: bool,
     run_dir: str | None,
@@ -56,11 +61,20 @@ def explain(
     without a daemon, a policy file answers.
 
     With --pid: the role of a process, the subject that decides, and the
-    subjects that fit as well but lost. With --role alone: the role.
+    subjects that fit as well but lost. With --role alone: the role. With --rule:
+    the file, line and text of a rule; its id is in the Extended DNS Error of a
+    refused query (`dig` shows "rule 1f2e3d4c") and in `watch --json`.
 
     Exit status: 0 allowed, 1 denied, 2 a mistake in DEST or in the policy.
     """
+    if rule is not None:
+        if (destination, role, pid, qtype, event) != (None,) * 5:
+            raise ConfigError("--rule stands alone, or with --policy")
+        told = _rule(run_dir, policy, rule)
+        return print_json(told) if as_json else click.echo("\n".join(rule_lines(told)))
     _check(destination, policy, role, pid, via, event)
+    if qtype is not None and destination is None:
+        raise ConfigError("--type goes with a name: dnsfw explain --type TXT example.com")
     shown: dict[str, Any] = {}
     lines: list[str] = []
     if pid is not None:
@@ -77,9 +91,9 @@ def explain(
         shown = role_json(compiled, compiled.roles[number])
     allowed = True
     if destination is not None or event is not None:
-        row = None if policy else _live(run_dir, destination, role, event)
+        row = None if policy else _live(run_dir, destination, role, event, qtype)
         if row is None:
-            row = _by_file(policy, role, destination or "")
+            row = _by_file(policy, role, destination or "", qtype)
             if policy is None:  # the shipped starter allows: not what somebody thinks is in force
                 lines.append(f"no daemon runs here: by {find_policy(None)}")
         allowed = row["verdict"] == "allow"
@@ -109,22 +123,41 @@ def _check(
 
 
 def _live(
-    run_dir: str | None, destination: str | None, role: str | None, event: int | None
+    run_dir: str | None,
+    destination: str | None,
+    role: str | None,
+    event: int | None,
+    qtype: str | None,
 ) -> dict[str, Any] | None:
     """The daemon's answer; None where there is none to ask."""
-    what: dict[str, Any] = {"destination": destination, "role": role or "host"}
+    what = {"destination": destination, "role": role or "host", "type": qtype}
     try:
-        row = Client(run_dir).ask("explain", **({"event": event} if event is not None else what))
+        return _asked(run_dir, **({"event": event} if event is not None else what))
     except (NoDaemon, NoAccess):
         if event is not None:
             raise
         return None
+
+
+def _rule(run_dir: str | None, policy: str | None, rule: str) -> dict[str, Any]:
+    """A rule of the daemon's policy, or of a file's."""
+    if policy is None:
+        with suppress(NoDaemon, NoAccess):
+            return _asked(run_dir, rule=rule)
+    path = find_policy(policy)
+    return {"live": False, "policy": str(path), "rule": rule_told(load(path), rule)}
+
+
+def _asked(run_dir: str | None, **what: Any) -> dict[str, Any]:
+    row = Client(run_dir).ask("explain", **what)
     row.pop("ok", None)
     return {"live": True, **row}
 
 
-def _by_file(policy: str | None, role: str | None, destination: str) -> dict[str, Any]:
+def _by_file(
+    policy: str | None, role: str | None, destination: str, qtype: str | None
+) -> dict[str, Any]:
     compiled = load(find_policy(policy))
     number = compiled.role_id(role) if role is not None else HOST
     judged: RolePolicy = compiled.roles[number]
-    return explained_row(explain_for(judged, parse_asked(destination)))
+    return told_of(judged, explain_for(judged, parse_asked(destination)), qtype or "")

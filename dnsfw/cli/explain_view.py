@@ -9,7 +9,7 @@ from typing import Any
 from dnsfw.cli.render import counts, duration
 from dnsfw.policy.problems import Position
 
-__all__ = ["explained_lines"]
+__all__ = ["explained_lines", "rule_lines"]
 
 REASONS = {
     "by-name": "a name rule",
@@ -21,6 +21,12 @@ REASONS = {
     "loopback-other": "the role's loopback",
     "never-resolved": "the default: no allowed name resolved to it",
     "default": "the default: no rule names it",
+    "qtype": "`qtypes`, below",
+}
+TYPES = {
+    "all": "every type",
+    "normal": "what hosts use; not NULL or private types",
+    "strict": "A, AAAA, CNAME, HTTPS, SVCB, SRV, PTR",
 }
 _SHOWN = 8
 _TODAY = 43_200  # seconds: a time of day that may be taken for another day's is none
@@ -62,8 +68,39 @@ def _judged(row: dict[str, Any]) -> Iterator[str]:
             if line not in told:  # a share of many ranges comes in pieces
                 yield line
             told.add(line)
+    if questions := row.get("questions"):
+        yield from _questions(questions)
     for note in row["notes"]:
         yield f"  note   {note}"
+
+
+def rule_lines(row: dict[str, Any]) -> Iterator[str]:
+    """One rule, and whose policy it is of."""
+    rule = row["rule"]
+    whose = "the running daemon, by" if row["live"] else "no daemon asked: by"
+    stale = ", whose file has changed and was not loaded" if row.get("stale") else ""
+    yield f"{whose} {row['policy']}{stale}"
+    yield f"rule {rule['id']}: {rule['text']}"
+    yield f"  at     {_place(rule)}"
+    yield f"  role   {rule['role']}"
+    if rule["note"]:
+        yield f"  note   {rule['note']}"
+
+
+def _questions(told: dict[str, Any]) -> Iterator[str]:
+    """What may be asked of a name that is allowed, and how much names may say."""
+    meaning = f": {TYPES[told['types']]}" if told["types"] in TYPES else ""
+    if told["type"]:
+        verdict = "asked for" if told["asked"] else "not asked for: the answer is empty"
+        yield f"  type   {told['type']} is {verdict}"
+    if told["type"] or told["types"] != "all":
+        yield f"  types  {told['types']}, by the {told['types_of']}{meaning}"
+    if told["guard"]:
+        yield f"  guard  {told['guard']}, by the {told['guard_of']}"
+        if told["would"]:
+            word = "would be held up" if told["held"] else "would be told of, and asked"
+            yield f"         the name {word} now:"
+            yield f"         {told['would']}"
 
 
 def _live(row: dict[str, Any]) -> Iterator[str]:

@@ -19,11 +19,11 @@ from dnsfw.engine.settle import render
 from dnsfw.model import Addr, Grant, Mode, Name, Nanos, RoleId, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy, Refusal, RolePolicy
-from dnsfw.policy.questions import Action, Guard
+from dnsfw.policy.questions import Action, Guard, Types
 from dnsfw.policy.rule import Judgement
 from dnsfw.wire.message import ANY, PTR, Ede, Query
 
-__all__ = ["Gate", "Granted"]
+__all__ = ["Gate", "Granted", "guard_of", "types_of"]
 
 Granted = Callable[[RoleId, Addr], tuple[Grant, ...]]
 
@@ -141,8 +141,12 @@ def guard_of(policy: RolePolicy, judgement: Judgement, name: Name) -> Guard | No
     return guard
 
 
+def types_of(policy: RolePolicy, judgement: Judgement) -> Types:
+    """The types that may be asked for a name: the rule's, else the role's."""
+    rule = judgement.rule
+    return rule.qtypes if rule is not None and rule.qtypes else policy.questions.types
+
+
 def _types(judgement: Judgement, policy: RolePolicy, qtype: int) -> bool:
     """Whether a type may be asked for; ANY is answered here."""
-    rule = judgement.rule
-    types = rule.qtypes if rule is not None and rule.qtypes else policy.questions.types
-    return types.has(qtype) or qtype == ANY
+    return types_of(policy, judgement).has(qtype) or qtype == ANY

@@ -8,7 +8,7 @@ is never held up by them, so what is in use goes on; only the rate (row 105) cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
@@ -92,6 +92,7 @@ class Guards:
     def __init__(self, limits: Limits) -> None:
         self.held = 0  # questions that did not go upstream
         self.signs = 0
+        self._limits = limits
         self._most = limits.guarded_domains
         self._most_names = limits.guarded_names
         self._domains: dict[_Key, _Domain] = {}
@@ -132,6 +133,16 @@ class Guards:
         first = sign not in here.told
         here.told.add(sign)
         return Told(sign, domain, guard, held, first)
+
+    def would(
+        self, role: RoleId, guard: Guard, name: Name, qtype: int, now: Nanos
+    ) -> Told | None:
+        """What `asks` would say now; nothing is counted."""
+        aside, key = Guards(self._limits), (role, self._number(guard), domain_of(name))
+        aside._numbers = self._numbers
+        if (here := self._domains.get(key)) is not None:
+            aside._domains[key] = replace(here, seen=dict(here.seen), told=set())
+        return aside.asks(role, guard, name, qtype, now)
 
     def answered(self, role: RoleId, guard: Guard, name: Name, rcode: int) -> None:
         """An answer came. Of a domain that was forgotten meanwhile nothing is known."""

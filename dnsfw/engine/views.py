@@ -7,6 +7,7 @@ from itertools import islice
 from dnsfw.engine.cache import Cache, Front
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.gate import Gate
+from dnsfw.engine.guard import Guards
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.lookups import Lookups
@@ -45,6 +46,11 @@ class Views:
     def replies(self) -> Replies:
         """Ready replies, for whoever hears the queries."""
         return self._front.replies
+
+    @property
+    def guards(self) -> Guards:
+        """What was said in names so far, for `explain`."""
+        return self._gate.guards
 
     def grants(self, now: Nanos) -> list[GrantRow]:
         """Every live grant with the names behind it."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnsfw.model import Reason, Verdict
+from dnsfw.errors import ConfigError
+from dnsfw.model import Reason, RuleId, Verdict
 from dnsfw.policy.explain import Explanation
+from dnsfw.policy.policy import Policy
 from dnsfw.policy.ports import KNOWN, describe
+from dnsfw.policy.problems import shown
 from dnsfw.policy.rule import Rule
 
-__all__ = ["explained_row", "reason_word", "rule_row"]
+__all__ = ["explained_row", "reason_word", "rule_row", "rule_told"]
+
+_ID_DIGITS = 8
+
 
 
 def explained_row(found: Explanation) -> dict[str, Any]:
@@ -48,6 +54,24 @@ def rule_row(rule: Rule | None) -> dict[str, Any] | None:
         "column": where.column,
         "note": rule.note,
     }
+
+
+def rule_told(policy: Policy, written: str) -> dict[str, Any]:
+    """The rule of an id, as a refused query's answer says it: `rule 1f2e3d4c`, or the digits
+    alone. ConfigError where there is none.
+    """
+    digits = written.strip().lower().removeprefix("rule").strip()
+    if len(digits) > _ID_DIGITS or not digits or set(digits) - set("0123456789abcdef"):
+        raise ConfigError(f"{shown(written)} is no rule's id: that is {_ID_DIGITS} hex digits")
+    rule = policy.rule(RuleId(int(digits, 16)))
+    if rule is None:
+        raise ConfigError(
+            f"no rule has the id {digits}: it was another policy's, or of a rule that has ended"
+        )
+    row = rule_row(rule)
+    assert row is not None
+    name = next(role.name for role in policy.roles.values() if role.role == rule.role)
+    return {**row, "role": name, "verdict": _verdict(rule.verdict)}
 
 
 def reason_word(reason: Reason) -> str:

@@ -17,6 +17,7 @@ from dnsfw.wire import codes
 
 __all__ = [
     "ALL", "NORMAL", "PROFILES", "STRICT", "Action", "Guard", "Questions", "Types", "parse_types",
+    "type_number",
 ]  # fmt: skip
 
 # The registry's types that somebody uses (IANA, Resource Record Types). NULL (RFC 883) means
@@ -108,11 +109,12 @@ def parse_types(written: str | list[str]) -> Types:
         if written in PROFILES:
             return PROFILES[written]
         written = [written]
-    numbers = frozenset(_number(text) for text in written)
+    numbers = frozenset(type_number(text) for text in written)
     return Types(", ".join(sorted(written)), numbers)
 
 
-def _number(text: str) -> int:
+def type_number(text: str) -> int:
+    """Of a type by name, or TYPE65. Raises Wrong."""
     known = _KNOWN.get(text.upper())
     if known is not None:
         return known

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dnsfw.engine.effects import Note
-from dnsfw.engine.explain import explain_for
+from dnsfw.engine.explain import explain_for, told_of
 from dnsfw.errors import ConfigError
 from dnsfw.model import (
     SECOND,
@@ -25,7 +25,7 @@ from dnsfw.model import (
     addr_text,
 )
 from dnsfw.policy.asked import Asked, parse_asked
-from dnsfw.policy.explained import explained_row, rule_row
+from dnsfw.policy.explained import rule_row, rule_told
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import KNOWN
 from dnsfw.server.history import History, Learnt, Refusals, Seen
@@ -49,15 +49,21 @@ _MOST = 50  # rows of each kind: an answer for people
 
 
 async def explain(daemon: Daemon, request: Row) -> dict[str, Any]:
-    """By `destination` and `role`, or by the number of an `event`. ConfigError for neither."""
+    """By `destination` and `role`, by the number of an `event`, or by a `rule`'s id. ConfigError
+    for none of these.
+    """
     policy = daemon.reloader.policy
+    if (rule := request.get("rule")) is not None:
+        found = rule_told(policy, str(rule))
+        return {"policy": daemon.reloader.path, "stale": daemon.reloader.stale, "rule": found}
     told: dict[str, Any] = {}
     if (number := request.get("event")) is not None:
         role, asked, told["event"] = await _event(daemon, number)
     else:
         role = role_named(policy, request.get("role", "host"))
         asked = parse_asked(str(request.get("destination", "")))
-    now, past = _now(daemon, role, asked), _remembered(daemon, role, asked)
+    qtype = str(request.get("type") or "")
+    now, past = _now(daemon, role, asked, qtype), _remembered(daemon, role, asked)
     return {**now, **await asyncio.to_thread(_told, daemon, past), **told}
 
 
@@ -116,7 +122,7 @@ def _destination(seen: Seen) -> Asked:
     return Asked(addr, True, ports, text)
 
 
-def _now(daemon: Daemon, role: RolePolicy, asked: Asked) -> dict[str, Any]:
+def _now(daemon: Daemon, role: RolePolicy, asked: Asked, qtype: str) -> dict[str, Any]:
     engine, now = daemon.service.engine, daemon.now()
     addrs = [Addr(asked.to)] if asked.is_addr else engine.addresses(role.role, Name(asked.to))
     live = [
@@ -144,7 +150,7 @@ def _now(daemon: Daemon, role: RolePolicy, asked: Asked) -> dict[str, Any]:
         if grant.ports.intersect(asked.ports)
     ]
     return {
-        **explained_row(found),
+        **told_of(role, found, qtype, engine.guards, now),
         "policy": daemon.reloader.path,
         "stale": daemon.reloader.stale,
         "grants": rows[:_MOST],

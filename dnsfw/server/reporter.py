@@ -143,6 +143,14 @@ class Reporter:
         found = self._policy().rule(RuleId(rule))
         return safe(found.text) if found is not None else ""
 
+    def _rule(self, rule: RuleId | int) -> dict[str, str]:
+        """What decided, with the id that `dnsfw explain --rule` takes, and its line."""
+        found = self._policy().rule(RuleId(rule))
+        told = {"rule": self.rule_text(rule), "rule_id": "", "place": ""}
+        if found is not None:
+            told |= {"rule_id": f"{found.id:08x}", "place": str(found.where)}
+        return told
+
     def _of_note(self, note: Note) -> dict[str, Any]:
         text = note.text
         if note.upstream is not None:
@@ -153,7 +161,7 @@ class Reporter:
             "reason": reason_text(note.reason),
             "role": self.role_name(note.role),
             "name": to_text(note.name) if note.name else "",
-            "rule": self.rule_text(note.rule),
+            **self._rule(note.rule),
             "address": addr_text(note.addr) if note.addr is not None else "",
             "text": safe(text),
         }
@@ -177,7 +185,7 @@ class Reporter:
             "address": addr_text(addr),
             "port": event.port,
             "protocol": protocol_text(event.proto),
-            "rule": self.rule_text(event.rule),
+            **self._rule(event.rule),
             "pid": event.pid,
             "command": safe(event.comm),
             "hook": hook,

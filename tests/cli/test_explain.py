@@ -72,6 +72,8 @@ def test_an_allowed_name_shows_its_ports_and_note(run: Run, file: Path) -> None:
         f"         {file}:4:12",
         "  ports  443/tcp+udp: allowed",
         "  ports  the rest: denied",
+        "  types  normal, by the role: what hosts use; not NULL or private types",
+        "  guard  log, by the role",
         "  note   the site",
     ]
 
@@ -211,3 +213,76 @@ def test_without_daemon_and_policy_the_file_is_named(
 
     said = capsys.readouterr().out
     assert said.startswith(f"no daemon runs here: by {file}\na.x.com:443/tcp: ")
+
+
+QUESTIONS = """version: 1
+default: deny
+qtypes: strict
+guard: {action: throttle, names: 5}
+rules:
+  - allow: "*.x.com:443"
+  - allow: y.com
+    qtypes: [A, MX]
+"""
+
+
+def test_the_types_that_may_be_asked_for_and_the_guard_are_shown(run: Run, file: Path) -> None:
+    file.write_text(QUESTIONS)
+
+    shown = run("w.x.com:443").stdout.splitlines()
+    exact = run("y.com").stdout
+    long = run(f"{'a' * 60}.x.com:443").stdout
+
+    assert shown[-2:] == [
+        "  types  strict, by the role: A, AAAA, CNAME, HTTPS, SVCB, SRV, PTR",
+        "  guard  throttle, names 5, by the role",
+    ]
+    assert "  types  A, MX, by the rule\n" in exact and "guard" not in exact
+    assert "a label longer than 52 bytes below x.com" in long
+
+
+def test_a_type_that_may_not_be_asked_for_is_denied(run: Run, file: Path) -> None:
+    file.write_text(QUESTIONS)
+
+    refused, passed = run("w.x.com", "--type", "txt"), run("y.com", "-t", "MX")
+    row = json.loads(run("w.x.com", "--type", "txt", "--json").stdout)
+
+    assert (refused.exit_code, passed.exit_code) == (1, 0)
+    assert "w.x.com: denied" in refused.stdout
+    assert "  type   TXT is not asked for: the answer is empty" in refused.stdout
+    assert (row["verdict"], row["reason"], row["questions"]["type"]) == ("deny", "qtype", "TXT")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("x.com", "--type", "FOO"), "no type of record"),
+        (("192.0.2.1", "--type", "A"), "take --type out"),
+        (("--role", "host", "--type", "A"), "goes with a name"),
+        (("x.com", "--rule", "1f2e3d4c"), "--rule stands alone"),
+        (("--rule", "x"), "8 hex digits"),
+        (("--rule", "00112233"), "no rule has the id 00112233"),
+    ],
+)
+def test_what_is_no_type_and_no_rule_is_a_mistake(
+    run: Run, args: tuple[str, ...], says: str
+) -> None:
+    result = run(*args)
+
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize("form", ["{}", "rule {}"])
+def test_a_rules_id_leads_to_its_line(run: Run, file: Path, form: str) -> None:
+    number = json.loads(run("w.a.x.com", "--json").stdout)["rule"]["id"]
+
+    result = run("--rule", form.format(number))
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"no daemon asked: by {file}",
+        f"rule {number}: deny .a.x.com",
+        f"  at     {file}:6:11",
+        "  role   host",
+    ]

@@ -100,3 +100,46 @@ async def test_what_the_role_has_asked_in_all_is_told(tmp_path: Path) -> None:
 
     assert (row["counters"]["queries"], row["counters"]["refused"]) == (3, 3)
     assert set(row["counters"]["packets"]) == {"allowed", "denied", "audited"}
+
+
+GUARDED = """\
+version: 1
+default: deny
+qtypes: strict
+guard: {action: refuse, names: 2}
+rules:
+  - allow: "*.example.com:443"
+  - deny: bad.example
+"""
+
+
+async def test_what_the_guard_makes_of_a_name_now_is_told_and_counts_nothing(
+    tmp_path: Path,
+) -> None:
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], GUARDED) as run:
+        _, before = await run.control("explain", destination="c.example.com")
+        for name in ("a", "b"):
+            await run.query(f"{name}.example.com")
+        rows = [await run.control("explain", destination="c.example.com") for _ in range(3)]
+        _, known = await run.control("explain", destination="a.example.com")
+        _, typed = await run.control("explain", destination="a.example.com", type="TXT")
+        held = run.daemon.service.engine.guards.held
+
+    after = rows[-1][1]["questions"]
+    assert (before["questions"]["would"], before["questions"]["held"]) == ("", False)
+    assert after["would"] == "more than 2 new names in 300s below example.com" and after["held"]
+    assert not known["questions"]["held"] and held == 0
+    assert (typed["verdict"], typed["reason"]) == ("deny", "qtype")
+
+
+async def test_the_id_in_a_refused_querys_answer_leads_to_the_rules_line(tmp_path: Path) -> None:
+    async with running(tmp_path, policy=GUARDED) as run:
+        reply = await run.query("bad.example")
+        said = bytes(reply.ar[0].rdata[0].data[2:]).decode()
+        _, row = await run.control("explain", rule=said)
+        _, junk = await run.control("explain", rule=["x"])
+
+    assert said.startswith("rule ")
+    assert (row["rule"]["text"], row["rule"]["line"]) == ("deny bad.example", 7)
+    assert row["policy"] == str(run.policy)
+    assert junk["exit"] == 2

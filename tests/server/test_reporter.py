@@ -76,8 +76,19 @@ def test_a_denial_is_told_with_its_last_names() -> None:
     assert row == {
         "id": 1, "kind": "denied", "verdict": "deny", "reason": "wrong-port", "role": "host",
         "names": [r"www.ex\027ample.com"], "address": "203.0.113.9", "port": 443,
-        "protocol": "tcp", "rule": "", "pid": 4242, "command": "curl", "hook": "connect",
+        "protocol": "tcp", "rule": "", "rule_id": "", "place": "", "pid": 4242,
+        "command": "curl", "hook": "connect",
     }  # fmt: skip
+
+
+def test_what_a_rule_denied_is_told_with_the_rules_id_and_line() -> None:
+    desk, rule = Desk(), POLICY.host.rules[0]
+    desk.reporter.drain(Ring(event(rule=rule.id)))
+
+    row = desk.row
+
+    assert row["rule"] == rule.text
+    assert (row["rule_id"], row["place"]) == (f"{rule.id:08x}", str(rule.where))
 
 
 def test_row_134_a_command_cannot_write_into_the_log() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnsfw.engine.explain import explain_for
+from dnsfw.engine.explain import explain_for, told_of
 from dnsfw.model import DEFAULT_RULE, Grant, Nanos, PortRange, PortSet, Reason, Verdict
 from dnsfw.policy.asked import parse_asked
 from dnsfw.policy.compile import compile_text
@@ -38,3 +38,21 @@ def test_an_address_rule_beats_a_grant_and_a_closing_one_beats_an_opening_one() 
 @pytest.mark.parametrize("name", ["localhost", "use-application-dns.net"])
 def test_a_name_that_is_answered_here_is_told(name: str) -> None:
     assert "itself" in explain_for(POLICY.host, parse_asked(name)).notes[-1]
+
+
+def test_a_type_that_may_not_be_asked_for_is_a_denial_and_in_audit_is_none() -> None:
+    text = "version: 1\ndefault: deny\nqtypes: strict\nrules: [{allow: 'x.com'}]\n"
+    policy, audit = compile_text(text), compile_text(text + "mode: audit\n")
+    asked = parse_asked("x.com")
+
+    row = told_of(policy.host, explain_for(policy.host, asked), "TXT")
+    let = told_of(audit.host, explain_for(audit.host, asked), "TXT")
+
+    assert (row["verdict"], row["reason"], row["questions"]["asked"]) == ("deny", "qtype", False)
+    assert (let["verdict"], let["questions"]["asked"]) == ("allow", True)
+
+
+def test_a_name_that_is_denied_has_no_questions() -> None:
+    asked = parse_asked("other.example")
+
+    assert told_of(POLICY.host, explain_for(POLICY.host, asked), "A")["questions"] is None

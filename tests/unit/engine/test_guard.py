@@ -204,3 +204,19 @@ def test_the_domain_is_what_somebody_registered(name: str, domain: str) -> None:
 
 def test_the_number_of_a_type_nobody_asks_for_is_odd() -> None:
     assert not Bench(REFUSE).ask("a.x.com", qtype=NXNAME)
+
+
+def test_what_would_be_said_of_a_question_counts_nothing() -> None:
+    bench, name = Bench(REFUSE), from_text("late.x.com")
+    for i in range(10):
+        bench.ask(f"n{i}.x.com")
+    before = (bench.guards.signs, bench.guards.held, bench.guards.names, len(bench.guards))
+
+    told = bench.guards.would(HOST, REFUSE, name, A, at(1))
+    over = bench.guards.would(HOST, REFUSE, name, A, at(61))
+    other = bench.guards.would(HOST, REFUSE, from_text("n.y.com"), A, at(1))
+
+    assert told is not None and told.held and told.sign is Sign.NAMES
+    assert over is None and other is None
+    assert (bench.guards.signs, bench.guards.held, bench.guards.names, len(bench.guards)) == before
+    assert not bench.passes("late.x.com", 1), "asking what would be changed nothing"
