@@ -25,7 +25,7 @@ def upstream_checks(rows: list[dict[str, Any]]) -> Iterator[Check]:
 
     for row in rows:
         resting = row["rests_seconds"] > 0
-        silent = row["asked"] and not row["answered"]
+        silent = not row["answered"] and (row["asked"] or row["silent_at_start"])
         told = ", ".join(_said(row))
         why = f" ({row['last_error']})" if row["last_error"] and (resting or silent) else ""
         yield Check(
@@ -42,6 +42,8 @@ def _said(row: dict[str, Any]) -> Iterator[str]:
         yield f"{row['latency_ms']:g} ms"
     elif row["asked"]:
         yield "no answer yet"
+    elif row["silent_at_start"]:
+        yield "does not answer (asked once, at the start)"
     else:
         yield "not asked yet"
     if row["failures"]:

@@ -293,7 +293,7 @@ class Daemon:
         await self.doors.start()
         if open_to_all:
             for silent in await service.check_loop():
-                self._warn(f"upstream {silent} does not answer")
+                self._warn(f"upstream {silent} does not answer (asked once, at the start)")
 
     async def _serve(self) -> End:
         policy = lambda: self.reloader.policy  # noqa: E731

@@ -188,7 +188,7 @@ class Runner:
             return
         try:
             for silent in await self.service.check_loop():
-                self._remark(f"upstream {silent} does not answer")
+                self._remark(f"upstream {silent} does not answer (asked once, at the start)")
         except ConfigError as error:
             if not self._ended.done():
                 self._ended.set_exception(error)

@@ -88,6 +88,7 @@ class Service:
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
+        self.silent: frozenset[Upstream] = frozenset()  # that did not answer the start's question
         self.book = self.performer.book = self._open_book()
         suffixes = kernel.refusals
         self.refusing = None if suffixes is None else Refusing(suffixes)
@@ -188,7 +189,9 @@ class Service:
             listener.on_query = lambda wire, client: check.heard(wire) or query(wire, client)
         try:
             contexts = self.upstreams.contexts
-            return await check.run(self._loop, self._kernel.own, self._now, contexts)
+            silent = await check.run(self._loop, self._kernel.own, self._now, contexts)
+            self.silent = frozenset(silent)
+            return silent
         finally:
             for listener in self.listeners:
                 listener.on_query = query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from dnsfw.engine.upstreams import UpstreamState
@@ -16,10 +16,15 @@ __all__ = ["upstream_rows"]
 _TRANSPORTS = {"udp": "UDP", "tcp": "TCP", "tls": "TLS", "https": "HTTPS"}
 
 
-def upstream_rows(asks: Upstreams, states: Sequence[UpstreamState]) -> list[dict[str, Any]]:
-    """In the operator's order."""
+def upstream_rows(
+    asks: Upstreams, states: Sequence[UpstreamState], silent: Collection[Upstream] = ()
+) -> list[dict[str, Any]]:
+    """In the operator's order. `silent` are those that did not answer the start's own question."""
     return [
-        _row(upstream, state, [carrier.ways for carrier in asks.carriers(index)])
+        {
+            **_row(upstream, state, [carrier.ways for carrier in asks.carriers(index)]),
+            "silent_at_start": upstream in silent,
+        }
         for index, (upstream, state) in enumerate(zip(asks.targets, states, strict=True))
     ]
 

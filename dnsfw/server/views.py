@@ -69,7 +69,9 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "hooks": [asdict(hook) for hook in hooks],
         "listen": [str(endpoint) for endpoint in service.listeners.endpoints],
         "upstreams": [str(upstream) for upstream in service.upstreams.targets],
-        "upstream_rows": upstream_rows(service.upstreams, service.engine.upstreams(daemon.now())),
+        "upstream_rows": upstream_rows(
+            service.upstreams, service.engine.upstreams(daemon.now()), service.silent
+        ),
         "packets": _packets(kernel.sink.counters()),
         "dns": dict(service.engine.stats()),
         "kernel_answers": answers_view(kernel, service.book, service.refusing),

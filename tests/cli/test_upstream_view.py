@@ -10,7 +10,7 @@ ROW: dict[str, Any] = {
     "server": "tls://9.9.9.9#dns.quad9.net", "transport": "TLS", "encrypted": True,
     "trusted": False, "latency_ms": 12.3, "asked": 9, "answered": 8, "failures": 1,
     "rests_seconds": 0.0, "connections": 1, "opened": 2, "reused": 7, "resumed": 1, "broken": 1,
-    "last_error": "Connection reset by peer",
+    "last_error": "Connection reset by peer", "silent_at_start": False,
 }  # fmt: skip
 
 
@@ -32,7 +32,11 @@ def test_the_doctor_finds_one_that_rests_and_one_that_never_answered() -> None:
     resting = {**ROW, "rests_seconds": 3.5}
     silent = {**ROW, "latency_ms": None, "answered": 0}
 
-    for row, says in ((resting, "RESTS for 3s"), (silent, "no answer yet")):
+    unheard = {**silent, "asked": 0, "silent_at_start": True}
+
+    for row, says in (
+        (resting, "RESTS for 3s"), (silent, "no answer yet"), (unheard, "does not answer"),
+    ):  # fmt: skip
         (check,) = upstream_checks([row])
         assert not check.ok and not check.vital
         assert says in check.detail and "(Connection reset by peer)" in check.detail

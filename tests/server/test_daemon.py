@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dnslib import QTYPE, RCODE, DNSRecord
 
+from dnsfw.cli.upstream_view import upstream_lines
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.model import HOST, Lockdown, Verdict, addr_from
 from dnsfw.server.clock import boot_now
@@ -190,8 +191,15 @@ async def test_an_upstream_that_leads_back_to_us_is_found(tmp_path: Path) -> Non
 
 
 async def test_a_silent_upstream_is_told_and_does_not_stop_the_start(tmp_path: Path) -> None:
-    async with running(tmp_path, ["127.0.0.1:9"]) as run:
-        assert "127.0.0.1:9 does not answer" in run.log.text
+    """`status` says the same as the log."""
+    async with NanoDns() as dns, running(tmp_path, ["127.0.0.1:9", dns.endpoint]) as run:
+        _, status = await run.control("status")
+        (line,) = [line for line in run.log.text.splitlines() if "does not answer" in line]
+
+    said = list(upstream_lines(status["upstream_rows"]))
+    assert line == "upstream 127.0.0.1:9 does not answer (asked once, at the start)"
+    assert said[0] == line.removeprefix("upstream ").replace(" does", ": does")
+    assert said[1] == f"{dns.endpoint}: not asked yet"
 
 
 # the end
