@@ -26,8 +26,9 @@ int dnsfw_asker(struct __sk_buff *skb)
 }
 
 enum {
-	LEAST_SHARE = 128,	/* datagrams of a role in a window, on a CPU */
-	SHARE_WINDOW = 26,	/* 2^26 ns: 67 ms */
+	SHARE_TIME = 26,	/* 2^26 ns: 67 ms */
+	SHARE_STEP = 22,	/* of which a share grows again: 4 ms */
+	LEAST_SHARE = 128,	/* datagrams of a role in that time, on a CPU */
 	NO_PACKET = 0,
 };
 
@@ -41,8 +42,24 @@ static __always_inline __u32 share(void)
 
 	allowed = map_get(dnsfw_allowance, &zero);
 	if (!allowed || !*allowed)	/* nobody knows yet what can be answered */
-		return ~0U;
+		return 0;
 	return *allowed > LEAST_SHARE ? *allowed : LEAST_SHARE;
+}
+
+/* What was taken is forgotten step by step: all at once it would let the whole
+ * share of 67 ms into the queue at their beginning, which has no room for it,
+ * and the reader would have nothing to do at their end.
+ */
+static __always_inline void let_grow(struct bucket *b, __u64 step, __u32 all)
+{
+	__u64 steps = step - b->since, back;
+
+	if (!steps)
+		return;
+	b->since = step;
+	back = steps < 1 << (SHARE_TIME - SHARE_STEP) ?
+		steps * all >> (SHARE_TIME - SHARE_STEP) : all;
+	b->taken = b->taken > back ? b->taken - back : 0;
 }
 
 /* While a listener is behind, what one role sends past its share never reaches
@@ -51,20 +68,18 @@ static __always_inline __u32 share(void)
 PROG("socket")
 int dnsfw_share(struct __sk_buff *skb)
 {
-	__u64 window = bpf_ktime_get_boot_ns() >> SHARE_WINDOW;
+	__u64 step = bpf_ktime_get_boot_ns() >> SHARE_STEP;
 	__u32 role = skb->mark < DNSFW_MAX_ROLES ? skb->mark : 0;
 	__u32 reason = DNSFW_ASKER_RATE;
+	__u32 all = share();
 	struct dnsfw_counter *c;
 	struct bucket *b;
 
 	b = map_get(dnsfw_shares, &role);
-	if (!b)
+	if (!b || !all)
 		return WHOLE_PACKET;
-	if (b->since != window) {
-		b->since = window;
-		b->taken = 0;
-	}
-	if (b->taken < share()) {
+	let_grow(b, step, all);
+	if (b->taken < all) {
 		b->taken++;
 		return WHOLE_PACKET;
 	}

@@ -26,7 +26,7 @@ __all__ = ["RateLimits", "Rates", "fair_part"]
 _GROW = 1.25  # how much more is tried than what was known to be possible
 _NEARLY = 0.99  # who took the most of all there was would have taken more: his part is cut
 _ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter
-_KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_WINDOW of kernel/asker.bpf.h
+_KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_TIME of kernel/asker.bpf.h
 _Asker = tuple[RoleId, str]
 _ANYBODY = ""  # the address of all who are too many to be told apart
 

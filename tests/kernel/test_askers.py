@@ -13,10 +13,12 @@ from dnsfw.datapath.askers import Askers, netns_cookie_of, socket_cookie
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.own import netns_cookie
 from dnsfw.model import NO_ROLE, Reason, RoleId
+from dnsfw.server.clock import boot_now
 from tests.support.netlab import Netns
 from tests.support.wall import Wall
 
 PATIENCE = 5.0
+STEP, WHOLE = 1 << 22, 1 << 26  # nanoseconds: SHARE_STEP and SHARE_TIME of asker.bpf.h
 WEB, WORKER = RoleId(16), RoleId(17)
 
 
@@ -139,6 +141,30 @@ def test_row_103_the_share_is_what_the_daemon_can_answer(
     limits.allow(0)
 
     assert waiting(queue) == {b"flood": 2500}
+
+
+def test_row_103_a_share_grows_again_step_by_step_and_not_all_at_once(
+    loaded: Loaded, wall: Wall, queue: socket.socket
+) -> None:
+    """All at once it would overflow the queue, and then leave the reader without work."""
+    limits, share = askers(loaded), 3000
+    limits.allow(share)
+    limits.share(queue.fileno(), True)
+    with marked(socket.SOCK_DGRAM, WEB, queue) as flood:
+        began = boot_now()
+        for _ in range(2 * share):
+            flood.send(b"flood")
+        first = waiting(queue)[b"flood"]
+        paused = boot_now()
+        while boot_now() < paused + 2 * STEP:
+            pass
+        for _ in range(share):
+            flood.send(b"flood")
+        took = boot_now() - began
+
+    again = waiting(queue)[b"flood"]
+    assert again >= share * STEP // WHOLE
+    assert first + again <= share + share * (took + STEP) // WHOLE
 
 
 def test_without_a_backlog_there_is_no_limit(
