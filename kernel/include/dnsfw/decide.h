@@ -7,43 +7,10 @@
 #ifndef DNSFW_DECIDE_H
 #define DNSFW_DECIDE_H
 
-#include "flows.h"
+#include "forged.h"
+#include "listen.h"
+#include "opened.h"
 #include "upkeep.h"
-
-enum {
-	READINGS = 4,		/* of a grant that changes under our eyes */
-};
-
-static __always_inline bool settle(struct decision *d,
-				   enum dnsfw_verdict verdict,
-				   enum dnsfw_reason reason, __u32 rule)
-{
-	d->verdict = verdict;
-	d->reason = reason;
-	d->rule = rule;
-	return true;
-}
-
-static __always_inline bool
-is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
-{
-	__u64 x[2], y[2];
-
-	__builtin_memcpy(x, a, sizeof(x));
-	__builtin_memcpy(y, b, sizeof(y));
-	return x[0] == y[0] && x[1] == y[1];
-}
-
-/* IPV6_FREEBIND lets anybody send from any address, so far as lo: the kernel
- * would answer (an error that quotes the datagram, an echo) to whoever is
- * named as the source. A transparent proxy's TCP replies begin nothing.
- */
-static __always_inline bool makes_us_answer(const struct packet *p)
-{
-	return p->ifindex == LOOPBACK_IFINDEX && !is_loopback(&p->src) &&
-	       !is_same(&p->src, &p->dst) &&
-	       (p->proto != PROTO_TCP || is_syn(p));
-}
 
 /* Before Linux 6.15 nothing says whose a socket is that is older than the wall,
  * but its source: an address that is not the host's is of another namespace,
@@ -100,116 +67,6 @@ by_upkeep(const struct packet *p, const struct sender *s, struct decision *d,
 	return settle(d, DNSFW_ALLOW, DNSFW_UPKEEP, 0);
 }
 
-/* Listeners share one port; doors, which are on loopback, have their own */
-static __always_inline bool
-may_be_ours(const struct packet *p, const struct dnsfw_settings *set)
-{
-	return p->dport == set->dns_port ||
-	       ((set->uses & DNSFW_USES_DOORS) && is_loopback(&p->dst));
-}
-
-static __always_inline bool may_be_query(const struct packet *p)
-{
-	const struct dnsfw_settings *set = settings();
-
-	return set && may_be_ours(p, set) && has_flow(p) &&
-	       p->frag != FRAGMENT_LATER;
-}
-
-/* A wildcard bind listens on every address of ours: @here */
-STAGE int dnsfw_listens(const struct packet *p, int here)
-{
-	struct dnsfw_listener_key key = {};
-
-	if (!p)
-		return false;
-	key.netns = p->netns;
-	key.addr = p->dst;
-	key.port = p->dport;
-	if (map_get(dnsfw_listeners, &key))
-		return true;
-	if (!here)
-		return false;
-	__builtin_memset(&key.addr, 0, sizeof(key.addr));
-	return map_get(dnsfw_listeners, &key) != 0;
-}
-
-/* Which addresses are ours only routing knows, so on the way out a wildcard
- * counts where the packet already leaves by lo.
- */
-static __always_inline bool to_listener(const struct packet *p)
-{
-	return !p->forwarded && may_be_query(p) &&
-	       dnsfw_listens(p, p->ifindex == LOOPBACK_IFINDEX ||
-				  is_loopback(&p->dst));
-}
-
-/* On the way in: a loopback address there is nobody's */
-static __always_inline bool comes_to_listener(const struct packet *p)
-{
-	return may_be_query(p) && !is_loopback(&p->dst) &&
-	       dnsfw_listens(p, is_local(p->netns, &p->dst));
-}
-
-/* What leaves by a device is not for this host, whatever address a packet
- * socket wrote into it or IP_UNICAST_IF (anybody's) sent that way; nor is a
- * loopback address that comes from a wire. The address hooks know no device.
- */
-static __always_inline bool
-stays_here(const struct packet *p, const enum dnsfw_hook hook)
-{
-	return p->ifindex == LOOPBACK_IFINDEX ||
-	       hook == DNSFW_HOOK_CONNECT || hook == DNSFW_HOOK_SENDMSG;
-}
-
-/* An answer in dnsfw's name, which dnsfw's own socket did not send */
-static __always_inline bool
-speaks_for_us(const struct packet *p, const struct sender *s)
-{
-	struct dnsfw_listener_key key = {};
-
-	if (!s->raw || !has_flow(p))
-		return false;
-	key.netns = p->netns;
-	key.addr = p->src;
-	key.port = p->sport;
-	if (map_get(dnsfw_listeners, &key))
-		return true;
-	__builtin_memset(&key.addr, 0, sizeof(key.addr));
-	return map_get(dnsfw_listeners, &key) != 0;
-}
-
-/* A raw or packet socket writes its own source; only the host's may leave.
- * In force while the daemon says that it keeps the list.
- */
-STAGE int dnsfw_lies(const struct packet *p, const struct sender *s)
-{
-	if (!p || !s || is_unspecified(&p->src))
-		return false;
-	if (speaks_for_us(p, s))
-		return true;
-	return keeps_locals(p->netns) && !is_local(p->netns, &p->src);
-}
-
-static __always_inline bool
-is_spoofed(const struct packet *p, const struct sender *s)
-{
-	return !p->forwarded && (s->raw || makes_us_answer(p)) &&
-	       dnsfw_lies(p, s);
-}
-
-/* A guest may take another's address (a subject with `source` and `interface`
- * tells them apart), never the host's: its listeners would answer themselves.
- */
-STAGE int dnsfw_is_forged_by_guest(const struct packet *p)
-{
-	if (!p)
-		return true;
-	return is_loopback(&p->src) || is_loopback(&p->dst) ||
-	       is_unspecified(&p->src) ||
-	       (keeps_locals(p->netns) && is_local(p->netns, &p->src));
-}
-
 /* Nothing leaves but to this host, and answers to whom it let in */
 static __always_inline bool
 by_lockdown(const struct packet *p, const struct sender *s,
@@ -245,38 +102,6 @@ STAGE int dnsfw_by_conversation(const struct packet *p, const struct sender *s,
 	return false;
 }
 
-/* The list of the longest prefix holds the rules of all covering ones */
-STAGE int dnsfw_by_address_rule(const struct packet *p, __u32 role_id,
-				const struct role *role, struct decision *d)
-{
-	const struct dnsfw_fixed_rule *r;
-	struct dnsfw_fixed_key key;
-	const struct dnsfw_fixed *list;
-	__u32 i;
-
-	if (!p || !role || !d)
-		return false;
-	key.prefixlen = 64 + 128;
-	key.table = role->word.table;
-	key.role = role_id;
-	key.addr = p->dst;
-	list = map_get(dnsfw_fixed, &key);
-	if (!list)
-		return false;
-	for (i = 0; i < DNSFW_FIXED_ENTRIES && i < list->used; i++) {
-		r = &list->rules[i];
-		if (r->ends && !is_alive(r->rule, p->now))
-			continue;
-		if (covers(r->portset, p->proto, p->dport))
-			return settle(d, r->verdict == DNSFW_ALLOW,
-				      r->rule == DNSFW_RULE_BUILTIN ?
-					      DNSFW_BUILTIN :
-					      DNSFW_ADDRESS_RULE,
-				      r->rule);
-	}
-	return false;
-}
-
 static __always_inline bool
 may_reach(const struct packet *p, const struct role *role)
 {
@@ -299,82 +124,6 @@ by_loopback(const struct packet *p, const struct role *role,
 	if (may_reach(p, role))
 		return settle(d, DNSFW_ALLOW, DNSFW_LOOPBACK, 0);
 	return settle(d, DNSFW_DENY, DNSFW_LOOPBACK_OTHER, 0);
-}
-
-/* Closing slots before opening ones. Sets @d and returns true if one covers
- * the port; else says in @d why none did.
- */
-static __always_inline bool
-by_slots(const struct dnsfw_grant *grant, const struct packet *p,
-	 struct decision *d)
-{
-	const struct dnsfw_slot *slot;
-	__u32 i, rule;
-	__u64 until;
-
-	settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
-	for (i = 0; i < DNSFW_SLOTS; i++) {
-		slot = &grant->slots[i];
-		until = slot->until;
-		rule = slot->rule;
-		if (!until || !is_alive(rule, p->now))
-			continue;
-		if (until <= p->now) {
-			if (d->reason == DNSFW_NEVER_RESOLVED &&
-			    slot->verdict == DNSFW_ALLOW)
-				settle(d, DNSFW_DENY, DNSFW_EXPIRED, rule);
-			continue;
-		}
-		if (!covers(slot->portset, p->proto, p->dport)) {
-			if (d->reason != DNSFW_GRANTED &&
-			    slot->verdict == DNSFW_ALLOW)
-				settle(d, DNSFW_DENY, DNSFW_WRONG_PORT, rule);
-			continue;
-		}
-		if (slot->verdict != DNSFW_ALLOW)
-			return settle(d, DNSFW_DENY, DNSFW_CLOSED, rule);
-		settle(d, DNSFW_ALLOW, DNSFW_GRANTED, rule);
-	}
-	return d->reason == DNSFW_GRANTED;
-}
-
-static __always_inline bool same(const struct decision *a,
-				 const struct decision *b)
-{
-	return a->rule == b->rule && a->verdict == b->verdict &&
-	       a->reason == b->reason;
-}
-
-/* An update puts a new element in the old one's place, and the old one is
- * reused for another address while we still read it: slots that were never
- * ours, or half of them. So a reading counts when a second one, of a fresh
- * look-up, says the same. (That the element is the same proves nothing: the
- * last one freed is the first one used.)
- */
-STAGE int dnsfw_by_grant(const struct packet *p, __u32 role_id,
-			 struct decision *d)
-{
-	const struct dnsfw_grant *grant;
-	struct dnsfw_grant_key key;
-	struct decision before;
-	bool found = false;
-	int i;
-
-	if (!p || !d)
-		return false;
-	key.role = role_id;
-	key.addr = p->dst;
-	for (i = 0; i < READINGS; i++) {
-		before = *d;
-		settle(d, DNSFW_DENY, DNSFW_NEVER_RESOLVED, 0);
-		grant = map_get(dnsfw_grants, &key);
-		if (!grant)
-			return false;
-		found = by_slots(grant, p, d);
-		if (i && same(d, &before))
-			break;
-	}
-	return found;
 }
 
 /* What is left when nothing spoke: the reason that by_grant found, or the

@@ -23,6 +23,16 @@ struct decision {
 	__u8 inbound_all;	/* of the role: may it answer a ping */
 };
 
+static __always_inline bool settle(struct decision *d,
+				   enum dnsfw_verdict verdict,
+				   enum dnsfw_reason reason, __u32 rule)
+{
+	d->verdict = verdict;
+	d->reason = reason;
+	d->rule = rule;
+	return true;
+}
+
 /* At most @rate a second on this CPU. A softirq that interrupts us may take
  * from the same bucket; at worst one token is counted once for two.
  */

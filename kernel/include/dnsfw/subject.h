@@ -10,7 +10,7 @@
 #ifndef DNSFW_SUBJECT_H
 #define DNSFW_SUBJECT_H
 
-#include "packet.h"
+#include "parse.h"
 
 static __always_inline __u16 uses(void)
 {
