@@ -12,10 +12,10 @@ together, and who has the most makes room: junk pushes out nobody else's answers
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from dnsfw.engine.effects import Note
-from dnsfw.engine.facts import Facts
+from dnsfw.engine.facts import Facts, Plain
 from dnsfw.engine.failures import Failures
 from dnsfw.engine.kept import Kept
 from dnsfw.engine.limits import Limits
@@ -92,19 +92,30 @@ class Cache:
     """Positive facts, negative facts and failures, each bounded by itself."""
 
     def __init__(self, limits: Limits) -> None:
-        self._positive: _Store[Facts] = _Store(limits.answer_bytes)
+        self._positive: _Store[Facts | Plain] = _Store(limits.answer_bytes)
         self._negative: _Store[Facts] = _Store(limits.negative_bytes)
         self._failures = Failures(limits.failures)
 
     def get(self, key: CacheKey, now: Nanos) -> Facts | None:
-        return self._positive.get(key, now) or self._negative.get(key, now)
+        found = self._positive.get(key, now)
+        if found is None:
+            return self._negative.get(key, now)
+        return found.facts() if isinstance(found, Plain) else found
 
-    def put(self, key: CacheKey, facts: Facts, now: Nanos) -> None:
+    def knows(self, key: CacheKey, now: Nanos) -> bool:
+        """Whether there is something about this question, a failure too."""
+        return (
+            self._positive.get(key, now) is not None
+            or self._negative.get(key, now) is not None
+            or self._failures.find(key, now) is not None
+        )
+
+    def put(self, key: CacheKey, facts: Facts | Plain, now: Nanos) -> None:
         self._failures.forget(key)
         negative = facts.negative
         (self._positive if negative else self._negative).pop(key)
-        store, cost = self._negative if negative else self._positive, facts.cost
-        if cost <= store.size // _LARGEST_SHARE:
+        store: _Store[Any] = self._negative if negative else self._positive
+        if (cost := facts.cost) <= store.size // _LARGEST_SHARE:
             store.put(key, facts, facts.expires, cost, now)
         else:
             store.pop(key)

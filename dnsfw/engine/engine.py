@@ -6,26 +6,22 @@ judged; `settle.py` is the only place where an address gets into a reply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-
 from dnsfw.engine import notes
 from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
+from dnsfw.engine.changes import Changes
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.closing import Closing
 from dnsfw.engine.effects import (
     AskId,
     Client,
     Close,
-    Cut,
     Effect,
-    Holder,
     OpenThenReply,
     Reply,
     Transport,
     close,
 )
-from dnsfw.engine.flows import FlowCheck, Walk
+from dnsfw.engine.fresh import Fresh
 from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
@@ -33,14 +29,11 @@ from dnsfw.engine.limits import Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
 from dnsfw.engine.offers import Offers, asked_name, asked_type
-from dnsfw.engine.pending import Pending, Waiter
+from dnsfw.engine.pending import Waiter
 from dnsfw.engine.refusals import any_answer, failure, instead
 from dnsfw.engine.refuser import Refuser
-from dnsfw.engine.reload import judging, lives, only_looser
 from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
-from dnsfw.engine.slots import Piece
-from dnsfw.engine.views import Views
-from dnsfw.model import Addr, Entry, Flow, Lockdown, Mode, Nanos, Reason, RoleId
+from dnsfw.model import Lockdown, Mode, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query, whole
 from dnsfw.wire.reply import Template, write_error
@@ -48,7 +41,7 @@ from dnsfw.wire.reply import Template, write_error
 _NO_ROOM = "too many questions in flight"
 
 
-class Engine(Views):
+class Engine(Changes):
     """Queries, answers and deadlines in; replies, grants and questions out.
 
     `rng` must be `random.SystemRandom` in production. `trusted` are the upstreams whose
@@ -81,6 +74,9 @@ class Engine(Views):
         self._closer = Closer(self._ledger, self._lookups, limits)
         self._keeper = Keeper(self._lookups, self._cache, limits, rng)
         fronts = self._front, self._refuser.front
+        self._fresh = Fresh(
+            self._lookups, self._cache, self._ledger, self._gate, self._settler, self._front
+        )
         self._offers = Offers(fronts, self._lookups, limits, able=publishes)
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
@@ -103,8 +99,12 @@ class Engine(Views):
         if client.role in self._asked:
             self._asked[client.role] += 1
         asked = peek(wire)
-        if asked is not None and (known := self._known(asked, client, now, wire)) is not None:
-            return known
+        if asked is not None:
+            known = self._known(asked, client, now, wire)
+            if known is None:
+                known = self._fresh.asked(asked, client, now)
+            if known is not None:
+                return known
         try:
             query = read_query(wire) if asked is None else whole(asked)
         except Refuse as error:
@@ -185,6 +185,7 @@ class Engine(Views):
         return said + self._ask(key, query, client, now) if may else said
 
     def _ask(self, key: CacheKey, query: Query, client: Client, now: Nanos) -> list[Effect]:
+        self._fresh.resume_key(key)
         asking = len(self._lookups.table)
         effects = self._lookups.join(key, client, query, now)
         if effects is None:
@@ -200,10 +201,13 @@ class Engine(Views):
 
     def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> list[Effect]:
         """A datagram, or a message, that came back for an Ask. Junk leads to nothing."""
+        if (said := self._fresh.answer(ask, wire, now)) is not None:
+            return self._first(said)
         return self._first(self._finish(self._lookups.on_answer(ask, wire, now), now))
 
     def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:
         """The way to the upstream broke: ICMP refused, TCP reset, no route."""
+        self._fresh.resume(ask)
         return self._first(self._finish(self._lookups.on_failed(ask, why, now), now))
 
     def _finish(self, step: Step, now: Nanos) -> list[Effect]:
@@ -251,6 +255,7 @@ class Engine(Views):
     def on_deadline(self, now: Nanos) -> list[Effect]:
         """Do what is due. Call it at `next_deadline`, or later."""
         effects: list[Effect] = []
+        self._fresh.on_deadline(now)
         for step in self._lookups.on_deadline(now):
             effects += self._finish(step, now)
         effects += close(self._ledger.sweep(now))
@@ -260,7 +265,9 @@ class Engine(Views):
 
     def next_deadline(self) -> Nanos | None:
         """When `on_deadline` is wanted next; None while nothing is under way."""
-        times = [self._lookups.next_wake(), self._ledger.next_sweep()]
+        times = [
+            self._fresh.next_wake(), self._lookups.next_wake(), self._ledger.next_sweep(),
+        ]  # fmt: skip
         if self._lockdown is Lockdown.OFF:
             times += [self._closer.next_due(), self._keeper.next_due()]
         return min((when for when in times if when is not None), default=None)
@@ -287,82 +294,6 @@ class Engine(Views):
         self._front.clear()
         return self._first(close(self._ledger.lost(effect.entries)))
 
-    def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
-        """Judge by another policy from now on; closes at once what it refuses."""
-        old, self._policy = self._policy, policy
-        self._take_settings(policy)
-        looser = {role for role in policy.roles if only_looser(old, policy, role)}
-
-        def keep_tail(role: RoleId, piece: Piece) -> bool:
-            return role in looser and lives(policy, role, piece)
-
-        effects = close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
-        effects += self._closer.load(policy, now) + self._keeper.load(policy, now)
-        for pending in self._lookups.table:
-            if not self._still_wanted(pending):
-                step = self._lookups.abandon(pending)
-                assert step.done is not None
-                effects += step.effects
-                if pending.closing:
-                    effects += self._closed(step.done, now)
-                effects += self._refuser.everyone(step.done.waiters)
-        return self._first(effects)
-
-    def _still_wanted(self, pending: Pending) -> bool:
-        """Whether the policy of now would send a question that is in flight (promise 7)."""
-        role = pending.key.role
-        if pending.closing:
-            item = Closing(role, pending.name, pending.qtype)
-            return self._closer.wants(item) or self._keeper.wants(item)
-        policy = self._policy.roles.get(role)
-        return policy is not None and self._gate.lets_ask(policy, pending.name, pending.qtype)
-
-    def judge_flows(self, flows: Iterable[Flow], _now: Nanos, walk: Walk = None) -> list[Effect]:
-        """End the flows that the policy of now refuses; remember names the others stand on."""
-        by = self._policy, self._ledger, self._settler.site, self._lockdown
-        cut = (walk or FlowCheck()).sort(flows, *by)
-        return [Cut(tuple(cut))] if cut else []
-
-    def restore(
-        self, holders: Iterable[Holder], entries: Iterable[Entry], now: Nanos
-    ) -> list[Effect]:
-        """Take over grants after a restart: the journal's names, the kernel's table."""
-
-        def keep_tail(role: RoleId, piece: Piece) -> bool:
-            return lives(self._policy, role, piece)
-
-        judge = judging(self._policy, self._settler.site)
-        changed = self._ledger.adopt(entries, holders, judge, keep_tail, now)
-        self._front.cleared = bool(changed)  # what the kernel tells may stand on these
-        return self._first(close(changed))
-
-    def set_lockdown(self, lockdown: Lockdown, now: Nanos) -> list[Effect]:
-        """Stop answering and asking, or begin again. Flows are `judge_flows`' business."""
-        if lockdown is self._lockdown is Lockdown.OFF:
-            return []
-        self._lockdown = lockdown
-        self._front.clear()
-        self._refuser.front.clear()
-        effects: list[Effect] = []
-        if lockdown is Lockdown.OFF:
-            return self._first(effects)
-        for pending in self._lookups.table:
-            step = self._lookups.abandon(pending)
-            assert step.done is not None
-            effects += step.effects
-            if pending.closing:
-                effects += self._closed(step.done, now)
-            for w in step.done.waiters:
-                effects += self._refuser.plainly(w.query, w.client, Reason.LOCKDOWN, Ede.BLOCKED)
-        return self._first(effects)
-
-    def set_own_addresses(self, own: Iterable[Addr]) -> list[Effect]:
-        """The host's addresses: under `default: deny` no answer holds them unasked."""
-        if self._settler.site.own != (mine := frozenset(own)):
-            self._settler.site = replace(self._settler.site, own=mine)
-            self._front.clear()
-        return self._first([])
-
     # --- answers of the kernel ---
 
     def renew(self, key: CacheKey, until: Nanos, now: Nanos) -> list[Effect] | None:
@@ -377,22 +308,3 @@ class Engine(Views):
     def unpublished(self, key: CacheKey) -> None:
         """The kernel does not have this answer: offer it again."""
         self._offers.again(key)
-
-    def _first(self, effects: list[Effect]) -> list[Effect]:
-        """What the kernel tells is taken back before anything is closed or judged anew."""
-        return self._offers.withdrawn() + effects
-
-    # --- the policy ---
-
-    def _take_settings(self, policy: Policy) -> None:
-        self._front.clear()
-        self._refuser.take(policy)
-        self._gate.take(policy)
-        self._offers.on = self._offers.able and policy.dns.kernel_answers
-        self._cache.keep(policy.roles)
-        self._asked = {role: self._asked.get(role, 0) for role in policy.roles}
-        self._ledger.take_policy(policy)
-        self._lookups.table.room.shared = len(policy.roles) > 1
-        self._settler.refuse = policy.dns.refuse
-        private = policy.dns.private == "allow"
-        self._settler.site = replace(self._settler.site, private=private, nat64=policy.dns.nat64)

@@ -7,6 +7,7 @@ it, are facts. Everything else in the message is somebody's wish.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from struct import Struct
 from typing import NamedTuple
 
 from dnsfw.engine.limits import CHAIN_MAX, NEGATIVE_MAX_TTL
@@ -16,6 +17,7 @@ from dnsfw.wire import rdata
 from dnsfw.wire.codes import IN
 from dnsfw.wire.message import CNAME, DNAME, NSEC, RRSIG, SOA, Rcode, Record, Response
 from dnsfw.wire.name import is_below, read_name
+from dnsfw.wire.plain import HEAD
 
 _NSEC3 = 50
 _DENIALS = frozenset({SOA, NSEC, _NSEC3, RRSIG})
@@ -54,6 +56,42 @@ class Facts(NamedTuple):
             for record in part:
                 cost += _RECORD_COST + len(record.owner) + len(record.rdata)
         return cost
+
+
+class Plain(NamedTuple):
+    """Facts that are nothing but addresses of the very name that was asked for, as they came:
+    most answers are asked for once, and then nobody wants them in another form.
+    """
+
+    name: Name
+    qtype: int
+    body: bytes  # records as on the wire, each of the same size
+    rows: Struct
+    ttl: int
+    born: Nanos
+    ad: bool
+
+    @property
+    def negative(self) -> bool:
+        return False
+
+    @property
+    def expires(self) -> Nanos:
+        return Nanos(self.born + self.ttl * SECOND)
+
+    @property
+    def cost(self) -> int:
+        """As `Facts.cost`."""
+        size = self.rows.size
+        count = len(self.body) // size
+        return _COST + count * (_RECORD_COST + len(self.name) + size - HEAD)
+
+    def facts(self) -> Facts:
+        name, qtype, body, rows, ttl, born, ad = self
+        records = tuple(
+            [Record(name, qtype, IN, ttl, rdata) for _, ttl, _, rdata in rows.iter_unpack(body)]
+        )
+        return Facts(name, qtype, Rcode.NOERROR, (name,), (), records, (), (), ttl, born, ad)
 
 
 def read_facts(response: Response, name: Name, qtype: int, do: bool, now: Nanos) -> Facts:

@@ -27,10 +27,10 @@ class Room:
         self._limit = limit
         self._mine: Counter[Hashable] = Counter()
 
-    def left(self, role: Hashable) -> bool:
-        """Whether the role may take one more place."""
-        free = self._limit - self.taken
-        return free > 0 and (not self.shared or self._mine[role] < GREED * free)
+    def left(self, role: Hashable, more: int = 1) -> bool:
+        """Whether the role may take so many more places, one after the other."""
+        free = self._limit - self.taken - more + 1
+        return free > 0 and (not self.shared or self._mine[role] + more <= GREED * free)
 
     def take(self, role: Hashable) -> None:
         self.taken += 1

@@ -20,7 +20,7 @@ from dnsfw.model import Addr, Grant, Mode, Name, Nanos, RoleId, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy, Refusal, RolePolicy
 from dnsfw.policy.questions import Action, Guard, Types
-from dnsfw.policy.rule import Judgement
+from dnsfw.policy.rule import Judgement, Rule
 from dnsfw.wire.message import ANY, PTR, Ede, Query
 
 __all__ = ["Gate", "Granted", "guard_of", "types_of"]
@@ -91,12 +91,17 @@ class Gate:
         told = self.guards.asks(role, guard, query.name, query.qtype, now)
         if told is None:
             return True, said
+        may, more = self.told(query, client, rule, guard, told)
+        return may, said + more if may else more
+
+    def told(
+        self, query: Query, client: Client, rule: Rule | None, guard: Guard, told: Told
+    ) -> tuple[bool, list[Effect]]:
+        """What becomes of a question that shows a sign."""
+        note = notes.guarded(client.role, query.name, rule, told.text, held=told.held)
         if told.held:
-            note = notes.guarded(role, query.name, rule, told.text, held=True)
             return False, [self._reply(query, client, guard, told), note]
-        if told.first:
-            said.append(notes.guarded(role, query.name, rule, told.text, held=False))
-        return True, said
+        return True, [note]
 
     def answered(self, policy: Policy, role: RoleId, facts: Facts) -> None:
         """An answer to a client's question came back."""

@@ -115,7 +115,7 @@ class Guards:
     def asks(
         self, role: RoleId, guard: Guard, name: Name, qtype: int, now: Nanos
     ) -> Told | None:
-        """A question is about to go upstream. None: there is nothing to say about it."""
+        """A question is about to go upstream. None: there is nothing new to say about it."""
         domain = domain_of(name)
         here = self._domain((role, self._number(guard), domain), guard, now)
         sign = self._rate(here, guard, now)
@@ -130,6 +130,8 @@ class Guards:
             return None
         self.signs += 1
         self.held += held
+        if not held and sign in here.told:
+            return None
         first = sign not in here.told
         here.told.add(sign)
         return Told(sign, domain, guard, held, first)
@@ -221,9 +223,10 @@ class Guards:
 
 def _sign(here: _Domain, guard: Guard, name: Name, domain: Name, qtype: int) -> Sign | None:
     """What a name shows that was not asked before."""
-    below = labels(name)[: -len(labels(domain))]
-    if any(len(label) > guard.label for label in below):
-        return Sign.LABEL
+    if len(name) - len(domain) > guard.label:
+        below = labels(name)[: -len(labels(domain))]
+        if any(len(label) > guard.label for label in below):
+            return Sign.LABEL
     if here.new >= guard.names:
         return Sign.NAMES
     if here.answers >= _ENOUGH and here.missing * 100 > here.answers * guard.nxdomain:
@@ -246,16 +249,21 @@ def _holds(here: _Domain, guard: Guard, now: Nanos) -> bool:
     return False
 
 
-@lru_cache(maxsize=1024)  # asked for again when its answer comes
 def domain_of(name: Name) -> Name:
     """The registrable domain that a name lies below: who owns it reads the name. Of names that
     nobody registers (`db.corp`) the last two labels.
     """
-    starts = list(suffix_starts(name))[:-1]
-    for at in reversed(starts[:-1]):
-        if not _public(name[at:]):
-            return Name(name[at:])
-    return name
+    # Names are new, what stands behind their first label seldom is.
+    return _domain_of(Name(name[name[0] + 1 :])) or name
+
+
+@lru_cache(maxsize=4096)
+def _domain_of(parent: Name) -> Name | None:
+    """The registrable domain that a parent of names is or lies below; None: anybody registers
+    below it.
+    """
+    starts = list(suffix_starts(parent))[:-2] if parent else []  # the last label is nobody's
+    return next((Name(parent[at:]) for at in reversed(starts) if not _public(parent[at:])), None)
 
 
 @lru_cache(maxsize=8192)

@@ -51,7 +51,8 @@ class Kept(Generic[Key, Value]):
         """Hold it, in the place of what had its key. What ended, and then the least used, makes
         room; what costs more than all the room there is is not held.
         """
-        self.pop(key)
+        if key in self._held:
+            self.pop(key)
         if now >= until or cost > self._size:
             return
         if self.cost + cost > self._size:

@@ -8,13 +8,12 @@ nothing that lives makes room for it (promises 1, 2, 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.fair import Room
-from dnsfw.engine.ledger_views import LedgerViews
+from dnsfw.engine.ledger_changes import Judge, LedgerChanges
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.places import (
     NEVER,
@@ -25,24 +24,25 @@ from dnsfw.engine.places import (
     Holding,
     Key,
     Left,
+    Lone,
     NameIndex,
     Outcome,
     Place,
-    regrouped,
     report_sharing,
     write,
 )
 from dnsfw.engine.rule_room import RuleRoom, caps_of
-from dnsfw.engine.slots import Piece, barred, slots_for
-from dnsfw.model import DEFAULT_RULE, Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
+from dnsfw.engine.slots import Piece, barred, opens_alone, slots_for
+from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
 from dnsfw.policy.policy import Policy
 
-Judge = Callable[[RoleId, Addr, Name, Chain], Collection[Piece]]
+__all__ = ["Judge", "Ledger"]
 
+_new = tuple.__new__  # of a named tuple, without the call in between
 _SWEEP = 1024  # places one sweep looks at: a mass expiry must not hold up the answers
 
 
-class Ledger(LedgerViews):
+class Ledger(LedgerChanges):
     """The truth about every entry of the kernel's grants table."""
 
     def __init__(self, limits: Limits) -> None:
@@ -50,12 +50,13 @@ class Ledger(LedgerViews):
         self.rule_room = RuleRoom(limits.addresses_per_rule)
         self._limits = limits
         self._places: dict[Key, Place] = {}
+        self._lone: dict[Key, Lone] = {}  # those that need no more; none is in both
         self._index = NameIndex(limits.names)
         self._due: list[tuple[Nanos, RoleId, Addr]] = []
         self._ghosts = Ghosts(limits.ghosts)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) + len(self._lone)
 
     @property
     def names_held(self) -> int:
@@ -67,7 +68,60 @@ class Ledger(LedgerViews):
         self.room.shared = self._index.room.shared = len(policy.roles) > 1
         self.rule_room.take_caps(caps_of(policy))
 
+    def _place(self, key: Key) -> Place | None:
+        """What is held there, in the form that has room for more."""
+        place = self._places.get(key)
+        if place is None and (lone := self._lone.pop(key, None)) is not None:
+            place = self._places[key] = lone.whole()
+        return place
+
+    def _knows(self, key: Key) -> bool:
+        return key in self._lone or key in self._places
+
     # --- names come ---
+
+    def hold_alone(
+        self,
+        role: RoleId,
+        name: Name,
+        addrs: Sequence[Addr],
+        piece: Piece,
+        until: Nanos,
+        entries: list[Entry],
+    ) -> bool:
+        """Put a name on addresses that nobody else holds, by one piece that `opens_alone`. False,
+        and nothing has happened, where there is more to it, or no room. No address comes twice.
+        """
+        lone, places, new = self._lone, self._places, 0
+        for addr in addrs:
+            held = lone.get((role, addr))
+            if held is None:
+                if (role, addr) in places:
+                    return False
+                new += 1
+            elif held[2] != name or held[0] != piece:
+                return False
+        if new and not self._has_room(role, name, piece, new):
+            return False
+        for addr in addrs:
+            held = lone.get((role, addr))
+            if held is None:
+                self._enter(role, name, addr, piece, until, entries)
+                continue
+            _, before, _, _, check = held
+            lone[role, addr] = later = Lone(piece, max(until, before), name, before, check)
+            if until > before:
+                entries.append(Entry(role, addr, (later.grant,)))
+        return True
+
+    def _has_room(self, role: RoleId, name: Name, piece: Piece, new: int) -> bool:
+        """Whether so many addresses more are no question of room."""
+        return (
+            self.room.left(role, new)
+            and self._index.room.left(role, new)
+            and len(self._index.addresses(role, name)) + new <= self._limits.addresses_per_name
+            and not self.rule_room.full(role, piece.rule, new)
+        )
 
     def hold(
         self,
@@ -100,17 +154,17 @@ class Ledger(LedgerViews):
         chain: Chain,
         out: Outcome,
     ) -> Left | None:
-        place = self._places.get((role, addr))
-        if place is None and not self.room.left(role):
+        if not self.room.left(role) and not self._knows((role, addr)):
             out.entries += self.sweep(now)  # the expired go first, and so do their deletions
             if not self.room.left(role):
                 return Left.FULL
         if not self._name_has_room(role, name, addr, now):
             return Left.NAME
+        place = self._place((role, addr))
         if self._over_cap(role, place, claims, now, out):
             return Left.RULE
-        place = self._places.get((role, addr))
-        if place is None and self._hold_first(role, name, addr, claims, chain, out):
+        place = self._place((role, addr))
+        if place is None and not chain and self._hold_first(role, name, addr, claims, out):
             return None
         before = place.pieces(now) if place else {}
         after = dict(before)
@@ -135,31 +189,28 @@ class Ledger(LedgerViews):
         return None
 
     def _hold_first(
-        self,
-        role: RoleId,
-        name: Name,
-        addr: Addr,
-        claims: Sequence[Claim],
-        chain: Chain,
-        out: Outcome,
+        self, role: RoleId, name: Name, addr: Addr, claims: Sequence[Claim], out: Outcome
     ) -> bool:
         """The first name on an address, by one rule that opens something: nothing to compare
         with. False where there is more to it.
         """
         (piece, until), *more = claims
-        if more or piece.verdict is Verdict.DENY or piece.rule == DEFAULT_RULE or not piece.ports:
+        if more or not opens_alone(piece) or not self._index.room.left(role):
             return False
-        if not self._index.room.left(role):
-            return False
-        place = Place({piece: Group(until, NEVER, {name: Holding(until, chain)})})
-        self._settle_in(role, addr, place)
-        self._index.link(role, name, addr)
-        self.rule_room.enter(role, place, piece.rule)
-        place.written = (Grant(until, piece.rule, piece.ports, piece.verdict),)
-        out.entries.append(Entry(role, addr, place.written))
-        place.check = until
-        heappush(self._due, (until, role, addr))
+        self._enter(role, name, addr, piece, until, out.entries)
         return True
+
+    def _enter(
+        self, role: RoleId, name: Name, addr: Addr, piece: Piece, until: Nanos,
+        entries: list[Entry],
+    ) -> None:  # fmt: skip
+        self._lone[role, addr] = _new(Lone, (piece, until, name, NEVER, until))
+        self.room.take(role)
+        self._index.link(role, name, addr)
+        self.rule_room.enter(role, piece.rule)
+        grant = _new(Grant, (until, piece.rule, piece.ports, piece.verdict))
+        entries.append(_new(Entry, (role, addr, (grant,))))
+        heappush(self._due, (until, role, addr))
 
     def _over_cap(
         self, role: RoleId, place: Place | None, claims: Sequence[Claim], now: Nanos, out: Outcome
@@ -176,7 +227,7 @@ class Ledger(LedgerViews):
         return False
 
     def _settle_in(self, role: RoleId, addr: Addr, place: Place) -> Place:
-        if (role, addr) not in self._places:
+        if not self._knows((role, addr)):
             self.room.take(role)
         self._places[role, addr] = place
         return place
@@ -224,11 +275,31 @@ class Ledger(LedgerViews):
             if not self._due or self._due[0][0] > now:
                 break
             check, role, addr = heappop(self._due)
+            if (lone := self._lone.get((role, addr))) is not None:
+                if lone[4] == check:
+                    self._look(role, addr, lone, now, entries)
+                continue
             place = self._places.get((role, addr))
             if place is not None and place.check == check:
                 place.check = NEVER
                 self._settle(place, role, addr, now, entries)
         return entries
+
+    def _look(
+        self, role: RoleId, addr: Addr, lone: Lone, now: Nanos, entries: list[Entry]
+    ) -> None:
+        """Let go of it if it has ended; else look again when it does."""
+        piece, until, name, before, _ = lone
+        if until > now:
+            self._lone[role, addr] = Lone(piece, until, name, before, until)
+            heappush(self._due, (until, role, addr))
+            return
+        del self._lone[role, addr]
+        self._ghosts.add((role, addr), name, ())
+        self._index.unlink(role, name, addr)
+        self.rule_room.leave(role, piece.rule)
+        self.room.give(role)
+        entries.append(_new(Entry, (role, addr, ())))
 
     def next_sweep(self) -> Nanos | None:
         return self._due[0][0] if self._due else None
@@ -237,7 +308,7 @@ class Ledger(LedgerViews):
         """Undo a write that failed: every deadline is again what it was before it."""
         touched: dict[Key, None] = {}
         for holder in holders:
-            place = self._places.get((holder.role, holder.addr))
+            place = self._place((holder.role, holder.addr))
             if place is None:
                 continue
             touched[holder.role, holder.addr] = None
@@ -264,7 +335,7 @@ class Ledger(LedgerViews):
         if not any(entry.grants for entry in entries):
             return []
         for entry in entries:
-            place = self._places.get((entry.role, entry.addr))
+            place = self._place((entry.role, entry.addr))
             if place is not None:
                 place.written = ()
         return [Entry(entry.role, entry.addr) for entry in entries]
@@ -293,13 +364,14 @@ class Ledger(LedgerViews):
             return
         place.check = first
         heappush(self._due, (first, role, addr))
-        if len(self._due) > 2 * len(self._places) + 64:
+        if len(self._due) > 2 * len(self) + 64:
             self._due = [(place.check, *key) for key, place in self._places.items()]
+            self._due += [(lone.check, *key) for key, lone in self._lone.items()]
             heapify(self._due)
 
     def _prune(self, role: RoleId, addr: Addr, now: Nanos) -> None:
         """Forget names whose own time is over though others keep the place alive."""
-        place = self._places.get((role, addr))
+        place = self._place((role, addr))
         if place is None:
             return
         for group in place.groups.values():
@@ -311,83 +383,10 @@ class Ledger(LedgerViews):
         if not place.has(name):
             self._index.unlink(role, name, addr)
 
-    # --- the policy changes ---
-
-    def rejudge(
-        self, judge: Judge, keep_tail: Callable[[RoleId, Piece], bool], now: Nanos
-    ) -> list[Entry]:
-        """Judge every name again: entries that close (or reopen) what has changed.
-
-        Deadlines stay. A folded tail has no names left to judge, so it stays only where
-        `keep_tail` knows that nothing below its rule can have been closed.
-        """
-        entries: list[Entry] = []
-        for (role, addr), place in list(self._places.items()):
-            if place.stays(partial(judge, role, addr), now):
-                continue
-            judged = {
-                name: (held, judge(role, addr, name, next(iter(held.values())).chain))
-                for name, held in place.holdings(now).items()
-            }
-            tails = [p for p, g in place.groups.items() if g.tail > now]
-            kept = [piece for piece in tails if keep_tail(role, piece)]
-            same = all(held.keys() == set(pieces) for held, pieces in judged.values())
-            if same and kept == tails:
-                continue  # most places, at most reloads
-            self._regroup(place, role, addr, regrouped(place, kept, judged))
-            self._settle(place, role, addr, now, entries)
-        return entries
-
-    def _regroup(self, place: Place, role: RoleId, addr: Addr, groups: dict[Piece, Group]) -> None:
-        old, place.groups = place.groups, groups
-        for piece, group in old.items():
-            for name, holding in group.names.items():
-                if not place.has(name):
-                    self._bury(role, addr, piece, name, holding)
-                    self._index.unlink(role, name, addr)
-
     def _bury(self, role: RoleId, addr: Addr, piece: Piece, name: Name, held: Holding) -> None:
         """Remember who held an address: flows that it let begin may outlive it."""
         if piece.verdict is Verdict.ALLOW:
             self._ghosts.add((role, addr), name, held.chain)
-
-    def adopt(
-        self,
-        entries: Iterable[Entry],
-        holders: Iterable[Holder],
-        judge: Judge,
-        keep_tail: Callable[[RoleId, Piece], bool],
-        now: Nanos,
-    ) -> list[Entry]:
-        """Take over what the kernel's table holds after a restart; returns what to rewrite.
-
-        The table says what is open, the journal who holds it. A slot that no name explains
-        stays as a tail where `keep_tail` allows, else it is closed.
-        """
-        by_key: dict[Key, list[Holder]] = {}
-        for holder in holders:
-            if holder.until > now:
-                by_key.setdefault((holder.role, holder.addr), []).append(holder)
-        changed: list[Entry] = []
-        for entry in entries:
-            role, addr = entry.role, entry.addr
-            place = self._settle_in(role, addr, Place(written=entry.grants))
-            last = max((grant.until for grant in entry.grants), default=NEVER)
-            known: dict[RuleId, Nanos] = {}  # explained, also where the name is refused now
-            for holder in by_key.get((role, addr), ()):
-                known[holder.rule] = max(holder.until, known.get(holder.rule, NEVER))
-                until = min(holder.until, last)  # journalled, but was it written?
-                for piece in judge(role, addr, holder.name, holder.chain) if until > now else ():
-                    self._add(place, role, addr, piece, holder.name, until, holder.chain)
-            told = {(p.ports, p.verdict): g.until for p, g in place.groups.items()}
-            for grant in entry.grants:
-                piece = Piece(grant.rule, grant.ports, grant.verdict)
-                named = told.get((grant.ports, grant.verdict), NEVER)
-                unexplained = max(named, known.get(grant.rule, NEVER)) < grant.until
-                if grant.until > now and unexplained and keep_tail(role, piece):
-                    place.groups.setdefault(piece, Group()).fold(grant.until)
-            self._settle(place, role, addr, now, changed)
-        return changed
 
     # --- people and flows ask ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dnsfw.engine.places import Chain, Ghosts, GrantRow, Key, NameIndex, Place, behind
+from dnsfw.engine.places import Chain, Ghosts, GrantRow, Key, Lone, NameIndex, Place, behind
 from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
 
 __all__ = ["LedgerViews"]
@@ -15,12 +15,16 @@ class LedgerViews:
 
     _ghosts: Ghosts
     _index: NameIndex
+    _lone: dict[Key, Lone]
     _places: dict[Key, Place]
 
     def names(self, role: RoleId, addr: Addr) -> Iterator[tuple[Name, Chain]]:
         """Who holds an address, the latest deadline first, and then who held it."""
         place = self._places.get((role, addr))
         seen: set[Name] = set()
+        if (lone := self._lone.get((role, addr))) is not None:
+            seen.add(lone.name)
+            yield lone.name, ()
         if place is not None:
             for name, holding in place.latest():
                 if name not in seen:
@@ -41,10 +45,15 @@ class LedgerViews:
 
     def written(self, role: RoleId, addr: Addr) -> tuple[Grant, ...]:
         """What the kernel was told of an address; empty when unknown."""
+        if (lone := self._lone.get((role, addr))) is not None:
+            return (lone.grant,)
         place = self._places.get((role, addr))
         return (place.written or ()) if place else ()
 
     def rows(self, now: Nanos) -> Iterator[GrantRow]:
+        for (role, addr), lone in self._lone.items():
+            if lone.until > now:
+                yield GrantRow(role, addr, (lone.name,), lone.grant)
         for (role, addr), place in self._places.items():
             for grant in place.written or ():
                 if grant.until > now:

@@ -67,12 +67,17 @@ SPECIAL = _CANARIES | _DISCOVERY | _ABSENT | {_LOCALHOST}
 _TOPS = tuple({z[[*suffix_starts(z)][-2] :] for z in SPECIAL - _CANARIES})
 
 
+def special(name: Name) -> bool:
+    """Whether it may be a name that is answered here."""
+    return name.endswith(_TOPS) or name in _CANARIES
+
+
 def local_answer(name: Name, qtype: int, policy: RolePolicy) -> Local | None:
     """The answer to a special name; None for every other one.
 
     Zones of the site (home.arpa, 10.in-addr.arpa, test) yield where a rule allows the name.
     """
-    if name not in _CANARIES and not name.endswith(_TOPS):  # nearly every one
+    if not special(name):  # nearly every one
         return None
     zone = next((Name(z) for at in suffix_starts(name) if (z := name[at:]) in SPECIAL), None)
     if zone is None:

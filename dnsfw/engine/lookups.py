@@ -18,17 +18,42 @@ from dnsfw.engine.stragglers import Stragglers, blame, read_for
 from dnsfw.engine.upstreams import Upstreams
 from dnsfw.errors import WireError
 from dnsfw.model import Name, Nanos
-from dnsfw.wire.message import CD, Ede, Query, Rcode, Response
+from dnsfw.wire.message import AD, CD, MAX_UDP, RD, Ede, Query, Rcode, Response
+from dnsfw.wire.parts import HEADER, write_opt
 from dnsfw.wire.reply import write_query
 
 _EDE_OPTION = 15  # RFC 8914, section 2
 _ID_BITS = 16
+_DRAWN = 64  # at once
+
+
+_ASKED, _ASKED_AD = (
+    HEADER.pack(0, flags, 1, 0, 0, 1)[_ID_BITS // 8 :] for flags in (RD, RD | AD)
+)
+_OPT = write_opt(0, False, MAX_UDP)
+_new = tuple.__new__  # of a named tuple, without the call in between
 
 
 class Rng(Protocol):
     """`random.SystemRandom` in production: ids must not be guessed."""
 
     def getrandbits(self, k: int, /) -> int: ...
+
+
+class Ids:
+    """Random numbers of 16 bits, many for each call to the system. Each is given once."""
+
+    __slots__ = ("_left", "_rng")
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+        self._left: list[int] = []
+
+    def next(self) -> int:
+        if not self._left:
+            drawn = self._rng.getrandbits(_ID_BITS * _DRAWN)
+            self._left = [drawn >> _ID_BITS * at & 0xFFFF for at in reversed(range(_DRAWN))]
+        return self._left.pop()
 
 
 @dataclass(slots=True)
@@ -59,7 +84,7 @@ class Lookups:
         self.stragglers = Stragglers(self.upstreams)
         self.junk = 0
         self.asked = 0
-        self._rng = rng
+        self._ids = Ids(rng)
         self._next_ask = 0
 
     # --- questions come ---
@@ -93,6 +118,43 @@ class Lookups:
         """Stop asking; whoever waits is in `done`."""
         waiters = list(pending.waiters.values())
         return Step([Forget(ask) for ask in self.table.close(pending)], Done(pending, waiters))
+
+    @property
+    def usual(self) -> bool:
+        """Whether the first upstream is the one to ask, by a datagram, and no other beside it."""
+        return self.upstreams.calm and len(self.upstreams) > 0 and 0 not in self.streams
+
+    @property
+    def patience(self) -> int:
+        """How long the first upstream may take before somebody else is asked."""
+        if len(self.upstreams) == 1:
+            return TRY_PATIENCE
+        return min(self.upstreams.hedge_after(0), TRY_PATIENCE)
+
+    def ask_usual(self, question: bytes, now: Nanos) -> Ask:
+        """A plain question to the first upstream, while all is as `usual`."""
+        self._next_ask += 1
+        self.asked += 1
+        upstreams = self.upstreams
+        upstreams.asked(0)
+        upstreams.earn()
+        id_ = self._ids.next().to_bytes(2, "big")
+        wire = id_ + (_ASKED_AD if 0 in self.trusted else _ASKED) + question + _OPT
+        return _new(Ask, (self._next_ask, 0, Transport.UDP, wire, Nanos(now + CLIENT_PATIENCE)))
+
+    def resume(
+        self, key: CacheKey, client: Client, query: Query, ask: Ask, since: Nanos, late: Nanos
+    ) -> None:
+        """Go on with what `ask_usual` has begun, as if it had been asked by `join`."""
+        pending = self.table.open(key, query.name, query.qtype, since, closing=False)
+        self.table.join(pending, client, query, since)
+        pending.asked.append(ask.upstream)
+        until = pending.next_try = Nanos(since + TRY_PATIENCE)
+        self.table.asked(pending, ask, since, until)
+        if len(self.upstreams) > 1:
+            pending.hedge_at = late
+            pending.next_try = min(until, late)
+        self.table.schedule(pending)
 
     # --- answers come ---
 
@@ -231,7 +293,7 @@ class Lookups:
         self.upstreams.asked(upstream)
         key = pending.key
         wire = write_query(
-            self._rng.getrandbits(_ID_BITS),
+            self._ids.next(),
             pending.name,
             pending.qtype,
             do=key.do,

@@ -19,12 +19,12 @@ from dnsfw.policy.ports import ANY
 from dnsfw.policy.rule import Judgement, Ttl
 from dnsfw.wire.message import AAAA, A
 
-__all__ = ["ordinary"]
+__all__ = ["Meaning", "meaning", "ordinary"]
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
-class _Meaning(NamedTuple):
+class Meaning(NamedTuple):
     """What a judgement comes to, whatever the address."""
 
     judgement: Judgement
@@ -34,7 +34,7 @@ class _Meaning(NamedTuple):
     longest: int  # seconds
 
 
-_KNOWN: dict[int, _Meaning] = {}  # by the id of a judgement, which it keeps alive
+_KNOWN: dict[int, Meaning] = {}  # by the id of a judgement, which it keeps alive
 _MOST = 1024
 
 
@@ -48,8 +48,8 @@ def ordinary(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | None:
     ):
         return None
     judgement = policy.judge(facts.name)
-    meaning = _KNOWN.get(id(judgement)) or _meaning(judgement, policy)
-    if meaning is None or meaning.ttl is not policy.ttl or meaning.default is not policy.default:
+    means = _KNOWN.get(id(judgement)) or meaning(judgement, policy)
+    if means is None or means.ttl is not policy.ttl or means.default is not policy.default:
         _KNOWN.pop(id(judgement), None)  # another policy's; it is made anew next time
         return None
     ipv6 = facts.qtype == AAAA
@@ -61,16 +61,16 @@ def ordinary(facts: Facts, policy: RolePolicy, site: Site) -> Ruling | None:
         if ipv6 and embedded(addr, site.nat64) is not None:
             return None
         addrs.append(addr)
-    ttl, born = min(facts.ttl, meaning.longest), facts.born
+    ttl, born = min(facts.ttl, means.longest), facts.born
     claims = tuple(
         (piece, Nanos(born + (max(ttl, time.min) + time.grace) * SECOND))
-        for piece, time in meaning.claims
+        for piece, time in means.claims
     )
     wish = Wish(facts.name, (), tuple(addrs), claims)
     return Ruling(judgement, ttl, list(facts.records), [wish])
 
 
-def _meaning(judgement: Judgement, policy: RolePolicy) -> _Meaning | None:
+def meaning(judgement: Judgement, policy: RolePolicy) -> Meaning | None:
     """Policies have few judgements, so it is kept. None: a rule that ends by itself is among
     them, or nothing that counts is opened.
     """
@@ -82,7 +82,7 @@ def _meaning(judgement: Judgement, policy: RolePolicy) -> _Meaning | None:
     if not judgement.answered or not counting or not claims:
         return None
     longest = min(share.rule.ttl.max if share.rule else policy.ttl.max for share in opening)
-    made = _Meaning(judgement, policy.ttl, policy.default, claims, longest)
+    made = Meaning(judgement, policy.ttl, policy.default, claims, longest)
     if len(_KNOWN) >= _MOST:
         _KNOWN.clear()
     _KNOWN[id(judgement)] = made

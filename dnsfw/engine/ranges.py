@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
@@ -122,3 +123,34 @@ def _listed(addr: Addr) -> Kind:
 def is_loopback(addr: Addr) -> bool:
     """127.0.0.0/8 or ::1."""
     return addr.startswith(_MAPPED + b"\x7f") or addr == bytes(15) + b"\x01"
+
+
+_TUNNELS = ((_NAT64, 96), (_NAT64_LOCAL, 48), (_6TO4, 16), (_TEREDO, 32))
+
+
+def borders(
+    prefixes: Iterable[tuple[bytes, int]], own: Iterable[Addr], nat64: Nat64
+) -> list[bytes]:
+    """Where what is not simply `Kind.ORDINARY` begins and ends, and these prefixes do (of the
+    128-bit form): an address has an even number of borders at it or before it, or something is
+    to be looked at. ISATAP, which is no prefix, is not among them.
+    """
+    spans = [(int.from_bytes(low, "big"), int.from_bytes(high, "big")) for low, high, _ in _SPANS]
+    more = [*prefixes, *((addr, 128) for addr in (*_METADATA, *own)), *_TUNNELS]
+    more += [(_head(net), len(_head(net)) * 8) for net in nat64]
+    for addr, bits in more:
+        low = int.from_bytes(addr.ljust(16, b"\0"), "big") >> (128 - bits) << (128 - bits)
+        spans.append((low, low + (1 << (128 - bits)) - 1))
+    found: list[int] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1]:
+            found[-1] = max(found[-1], high + 1)
+        else:
+            found += (low, high + 1)
+    # Behind the last address there is none to compare with.
+    return [n.to_bytes(17, "big")[1:] if n >> 128 == 0 else b"\xff" * 17 for n in found]
+
+
+def is_isatap(addr: Addr) -> bool:
+    """Whether it may hold an IPv4 address as RFC 5214 writes it."""
+    return addr[8:12] in _ISATAP

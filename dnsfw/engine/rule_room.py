@@ -43,16 +43,22 @@ class RuleRoom:
         """
         self._caps = caps
 
-    def full(self, role: RoleId, rule: RuleId) -> bool:
-        """Whether one address more would be too many."""
+    def full(self, role: RoleId, rule: RuleId, more: int = 1) -> bool:
+        """Whether so many addresses more would be too many."""
         if rule == DEFAULT_RULE:
             return False
-        return self._held[role, rule] >= self._caps.get((role, rule), self._default)
+        key = (role, rule)
+        return self._held[key] + more > self._caps.get(key, self._default)
 
-    def enter(self, role: RoleId, place: Place, rule: RuleId) -> None:
+    def enter(self, role: RoleId, rule: RuleId) -> None:
         """A new place, that one rule opens."""
         self._held[role, rule] += 1
-        place.opened_by = frozenset((rule,))
+
+    def leave(self, role: RoleId, rule: RuleId) -> None:
+        """It is gone."""
+        self._held[role, rule] -= 1
+        if not self._held[role, rule]:
+            del self._held[role, rule]
 
     def recount(self, role: RoleId, place: Place) -> None:
         """Somebody came to a place, or went: count it for the rules that open it now."""

@@ -79,6 +79,13 @@ def _covers(big: Grant, small: Grant) -> bool:
     )
 
 
+def opens_alone(piece: Piece) -> bool:
+    """Whether it opens something by itself, whatever else there is not. What the default opens
+    has other rules: see `barred`.
+    """
+    return piece.verdict is Verdict.ALLOW and piece.rule != DEFAULT_RULE and bool(piece.ports)
+
+
 def barred(piece: Piece, pieces: Iterable[Piece]) -> bool:
     """True when closing pieces that do not yield leave nothing of an opening one.
 

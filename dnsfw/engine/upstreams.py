@@ -64,6 +64,7 @@ class Upstreams:
 
     def __init__(self, count: int) -> None:
         self.hedges = 0
+        self.calm = True  # none has failed since it answered last
         self._health = [_Health() for _ in range(count)]
         self._budget = _MOST_HEDGES * _HEDGE // 2
 
@@ -136,7 +137,10 @@ class Upstreams:
             return
         health = self._health[index]
         health.measure(max(now - asked, 1))
-        health.fails = health.outdone = health.late = 0
+        health.outdone = health.late = 0
+        if health.fails:
+            health.fails = 0
+            self.calm = not any(one.fails for one in self._health)
         health.bad_until = health.probed_until = _NEVER
         health.worked = now
 
@@ -160,6 +164,7 @@ class Upstreams:
             return True
         rest = min(FAILURE_MIN << min(health.fails, 16), FAILURE_MAX)
         health.fails += 1
+        self.calm = False
         health.failures += 1
         health.bad_until = Nanos(now + rest)
         return True

@@ -6,6 +6,7 @@ from itertools import islice
 
 from dnsfw.engine.cache import Cache, Front
 from dnsfw.engine.closer import Closer
+from dnsfw.engine.fresh import Fresh
 from dnsfw.engine.gate import Gate
 from dnsfw.engine.guard import Guards
 from dnsfw.engine.keeper import Keeper
@@ -33,6 +34,7 @@ class Views:
     _cache: Cache
     _closer: Closer
     _counts: dict[str, int]
+    _fresh: Fresh
     _front: Front
     _gate: Gate
     _keeper: Keeper
@@ -96,7 +98,7 @@ class Views:
             "asked": self._lookups.asked,
             "hedges": self._lookups.upstreams.hedges,
             "junk": self._lookups.junk,
-            "pending": len(self._lookups.table),
+            "pending": len(self._lookups.table) + len(self._fresh),
             "front": len(self._front),
             "refusals": len(self._refuser.front),
             "refused": self._refuser.count,

@@ -23,6 +23,8 @@ _POINTED = Struct(">HHHIH")  # a pointer to the owner, then as in any record
 _TO_QUESTION = 0xC00C
 _OPT, _OPT_DO = write_opt(0, False, MAX_UDP), write_opt(0, True, MAX_UDP)
 _ECHOED = RD | CD
+_PLAIN = QR | RA
+_bare = object.__new__
 # Below `invalid.` nothing resolves (RFC 6761 §6.4). Serial, refresh, retry, expire: no secondary.
 _SOA_NAMES = from_text("dnsfw.invalid") + from_text("nobody.invalid")
 _SOA_TIMES = Struct(">IIIII")
@@ -128,6 +130,20 @@ class Template:
         option = _ede_option(*ede) if ede else b""
         self._opt = write_opt(rcode, False, MAX_UDP, option)
         self._opt_do = write_opt(rcode, True, MAX_UDP, option)
+
+    @classmethod
+    def of_addresses(
+        cls, body: bytes, count: int, ttls: tuple[tuple[int, int], ...], *, ad: bool
+    ) -> Template:
+        """The same of a body that is written already: `count` addresses of the name asked for,
+        and where the TTL of each of them stands.
+        """
+        made = _bare(cls)
+        made._body, made._ttls, made._counts = body, ttls, (count, 0)
+        made._flags = made._bare_flags = _PLAIN
+        made._ad = AD if ad else 0
+        made._opt, made._opt_do = _OPT, _OPT_DO
+        return made
 
     def render(self, query: Asked, age: int = 0, limit: int | None = None) -> bytes:
         """The reply to this query, `age` seconds after the template was made.

@@ -15,8 +15,11 @@ class FixedRng:
     last: int = 0x1000
 
     def getrandbits(self, k: int, /) -> int:
-        self.last += 1
-        return self.last & ((1 << k) - 1)
+        drawn = 0
+        for at in range(0, k, 16):
+            self.last += 1
+            drawn |= (self.last & 0xFFFF) << at
+        return drawn & ((1 << k) - 1)
 
 
 @dataclass

@@ -1,0 +1,83 @@
+"""Answers that are nothing but addresses of the name that was asked for, read in one pass.
+
+Most are. Whatever looks different in any way is None, and left to `read_response`; a test
+holds what is read here to what that reads.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from dnsfw.wire.codes import AAAA, AD, IN, OPCODE, OPT, QR, RCODE, TC, A
+from dnsfw.wire.parts import HEADER, PAIR
+
+__all__ = ["HEAD", "OPT_SIZE", "Addresses", "read_addresses"]
+
+HEAD = 12  # octets of such a record in front of its address
+OPT_SIZE = 11  # of an OPT record without options
+
+_OWNER = b"\xc0\x0c"  # a pointer to the question: how every server writes it
+_ROWS = {
+    PAIR.pack(A, IN): (_OWNER + PAIR.pack(A, IN), b"\0\4", Struct(">6sI2s4s")),
+    PAIR.pack(AAAA, IN): (_OWNER + PAIR.pack(AAAA, IN), b"\0\20", Struct(">6sI2s16s")),
+}
+_SHAPE = QR | OPCODE | TC | RCODE
+_OPT_HEAD = b"\0" + OPT.to_bytes(2, "big")
+_HIGH_BIT = 0x8000_0000
+
+
+class Addresses(NamedTuple):
+    """The answer section of such an answer."""
+
+    body: bytes
+    rows: Struct  # head, TTL, length, address: one record of the body
+    found: list[bytes]  # the addresses, each once
+    ttl: int  # the least; more than 0
+    most: int  # the greatest
+    ad: bool
+
+
+def read_addresses(wire: bytes, asked: bytes) -> Addresses | None:
+    """What answers a query of ours (one question, in lower case, and an OPT without options);
+    None where there is more to it, or it answers something else.
+    """
+    end = len(asked) - OPT_SIZE
+    layout = _ROWS.get(asked[end - PAIR.size : end])
+    if layout is None or len(wire) <= end or wire[:2] != asked[:2]:
+        return None
+    _, flags, questions, count, authority, additional = HEADER.unpack_from(wire)
+    if flags & _SHAPE != QR or questions != 1 or authority or not count or additional > 1:
+        return None
+    head, length, rows = layout
+    stop = end + rows.size * count
+    if wire[HEADER.size : end] != asked[HEADER.size : end] or not _ends(wire[stop:], additional):
+        return None
+    body = wire[end:stop]
+    if len(body) != stop - end:
+        return None
+    found = []
+    least = most = 0
+    for start, ttl, size, address in rows.iter_unpack(body):
+        if start != head or size != length or not 0 < ttl < _HIGH_BIT:
+            return None
+        found.append(address)
+        if ttl > most:
+            most = ttl
+        if ttl < least or not least:
+            least = ttl
+    if count > 1 and len(set(found)) < count:
+        return None
+    return Addresses(body, rows, found, least, most, bool(flags & AD))
+
+
+def _ends(tail: bytes, additional: int) -> bool:
+    """Whether nothing follows but the OPT record that says nothing."""
+    if not additional:
+        return not tail
+    return (
+        len(tail) == OPT_SIZE
+        and tail.startswith(_OPT_HEAD)
+        and not any(tail[5:7])  # the rcode's high bits, the version
+        and not any(tail[9:])
+    )

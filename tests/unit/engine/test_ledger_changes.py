@@ -1,0 +1,53 @@
+"""Judging what is held anew; more of it in `test_ledger` and `tests/prop/test_ledger.py`."""
+
+from __future__ import annotations
+
+from dnsfw.engine.ledger import Ledger
+from dnsfw.engine.limits import Limits
+from dnsfw.engine.places import Lone
+from dnsfw.engine.slots import Piece
+from dnsfw.model import HOST, SECOND, Entry, Nanos, PortRange, PortSet, RuleId, Verdict, addr_from
+from dnsfw.wire.name import from_text
+
+NOW = Nanos(1_000 * SECOND)
+END = Nanos(2_000 * SECOND)
+ADDR = addr_from("203.0.113.7")
+NAME = from_text("www.example.com")
+PIECE = Piece(RuleId(1000), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
+OTHER = Piece(RuleId(1001), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
+
+
+def ledger() -> Ledger:
+    made = Ledger(Limits())
+    entries: list[Entry] = []
+    assert made.hold_alone(HOST, NAME, [ADDR], PIECE, END, entries)
+    assert [entry.addr for entry in entries] == [ADDR]
+    return made
+
+
+def test_who_is_judged_as_before_stays_as_he_is() -> None:
+    one = ledger()
+
+    assert one.rejudge(lambda *_: (PIECE,), lambda *_: False, NOW) == []
+    assert isinstance(one._lone[HOST, ADDR], Lone)
+
+
+def test_who_is_judged_otherwise_is_written_anew_or_closed() -> None:
+    one, other = ledger(), ledger()
+
+    (entry,) = one.rejudge(lambda *_: (OTHER,), lambda *_: False, NOW)
+    assert [(grant.rule, grant.until) for grant in entry.grants] == [(1001, END)]
+    assert other.rejudge(lambda *_: (), lambda *_: False, NOW) == [Entry(HOST, ADDR)]
+    assert len(other) == 0
+
+
+def test_a_table_is_taken_over_as_it_is() -> None:
+    (row,) = ledger().rows(NOW)
+    one = Ledger(Limits())
+
+    changed = one.adopt(
+        [Entry(HOST, ADDR, (row.grant,))], [], lambda *_: (PIECE,), lambda *_: True, NOW
+    )
+
+    assert changed == []
+    assert len(one) == 1
