@@ -310,6 +310,7 @@ def test_row_30_metadata_is_lifted_by_a_prefix_inside_it(world: World) -> None:
     assert world.connect("169.254.169.254", 443) == "EPERM"
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_56_another_resolver_over_udp_is_out_of_reach(world: World) -> None:
     world.guard(EXAMPLE)
 
@@ -321,6 +322,7 @@ def test_row_56_another_resolver_over_udp_is_out_of_reach(world: World) -> None:
     assert world.addresses("www.example.com") == ["203.0.113.11"]
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_57_another_resolver_over_tcp_is_out_of_reach(world: World) -> None:
     world.guard(EXAMPLE)
 
@@ -331,12 +333,14 @@ def test_row_57_another_resolver_over_tcp_is_out_of_reach(world: World) -> None:
     assert capture.to(OTHER_RESOLVER) == []
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_58_dot_is_refused_by_its_address(world: World) -> None:
     world.guard(EXAMPLE)
 
     assert world.connect(OTHER_RESOLVER, 853) == "EPERM"
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_61_the_upstream_itself_is_for_dnsfw_alone(world: World) -> None:
     world.guard(EXAMPLE, upstreams=(UNBOUND, f"[{UNBOUND6}]:53"))
 

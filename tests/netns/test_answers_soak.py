@@ -101,7 +101,7 @@ def rules(*names: str) -> str:
 
 
 def test_no_stale_answer_passes_and_every_told_address_is_reached(world: World) -> None:
-    """Promises 1 and 2; rows 60 and 133 of the kernel's answers."""
+    """Promises 1 and 2 over reloads and kills."""
     rng = random.Random(7)
     upstream = world.internet.netns.start([sys.executable, "-c", UPSTREAM, UNBOUND, str(PORT)])
     assert upstream.stdout is not None and upstream.stdout.readline() == "ready\n"

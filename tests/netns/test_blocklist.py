@@ -69,6 +69,7 @@ def test_names_made_up_below_a_wildcard_are_looked_up_only_where_the_rule_says_s
     assert not world.internet.asked("end.example.net")
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_76_an_address_that_an_allowed_name_also_holds_stays_open(world: World) -> None:
     world.guard(policy_of([{"deny": "cdn.tracker.example"}], default="allow"))
     wait_until(lambda: world.connect("203.0.113.61") == "EPERM", what="the closing grant")
@@ -79,6 +80,7 @@ def test_row_76_an_address_that_an_allowed_name_also_holds_stays_open(world: Wor
     assert world.connect("203.0.113.61") == "OK"
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_77_an_address_closes_again_when_the_allowed_name_lets_go(world: World) -> None:
     world.guard(policy_of([
         {"deny": "cdn.tracker.example"},
@@ -92,6 +94,7 @@ def test_row_77_an_address_closes_again_when_the_allowed_name_lets_go(world: Wor
     assert world.connect("203.0.113.61") == "EPERM"
 
 
+@pytest.mark.usefixtures("answers")
 def test_row_76_shared_deny_closes_it_all_the_same(world: World) -> None:
     world.guard(policy_of(
         [{"deny": "cdn.tracker.example", "shared": "deny"}], default="allow"

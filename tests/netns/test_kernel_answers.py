@@ -114,7 +114,8 @@ def test_what_is_not_plain_goes_to_the_daemon_and_is_answered_there(world: World
     assert counted(world) == before
 
 
-def test_row_60_after_a_reload_no_answer_of_the_old_policy_is_given(world: World) -> None:
+@pytest.mark.one_way("it is about the kernel's answers alone")
+def test_row_113_after_a_reload_no_answer_of_the_old_policy_is_given(world: World) -> None:
     """Promise 2: from the moment in which `reload` returns."""
     daemon = world.guard(EXAMPLE)
     hot(world)
@@ -151,7 +152,7 @@ def test_switched_off_every_question_comes_to_the_daemon(world: World) -> None:
     assert daemon.show("status")["kernel_answers"]["where"] == ["lo egress (tcx)"]
 
 
-def test_row_133_answers_go_on_while_the_daemon_is_dead_and_over_its_restart(
+def test_row_48_answers_go_on_while_the_daemon_is_dead_and_over_its_restart(
     world: World,
 ) -> None:
     """0 failures, and every answer is open; what was never asked waits for the next daemon."""
@@ -207,7 +208,7 @@ def test_an_answer_ends_on_time_without_a_daemon(world: World) -> None:
 
 
 def test_the_program_on_lo_is_put_back_and_nothing_is_left_after_down(world: World) -> None:
-    """Row 104 of answers: somebody takes it away; questions come to the daemon meanwhile."""
+    """Row 44 of answers: somebody takes it away; questions come to the daemon meanwhile."""
     daemon = world.guard(EXAMPLE)
     hot(world)
     (pin,) = (world.lab.bpffs() / "dnsfw").rglob("tcx_*_1_egress")

@@ -87,10 +87,10 @@ async def test_a_refusal_is_the_same_in_the_kernel_with_its_reason(
         assert (fast.header.rcode, fast.auth, fast.ar) == (slow.header.rcode, slow.auth, slow.ar)
 
 
-async def test_row_60_a_reload_leaves_no_answer_of_the_old_policy(
+async def test_row_113_a_reload_leaves_no_answer_of_the_old_policy(
     stand: Stand, tmp_path: Path
 ) -> None:
-    """Promise 2 and row 60: not one, from the moment in which it returns."""
+    """Promise 2: not one, from the moment in which it returns."""
     async with NanoDns() as dns, stand.daemon(tmp_path, dns) as run:
         dns.zone[WWW, "A"] = ["192.0.2.7"]
         await published(stand, run)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import dnsfw
+from dnsfw.cli.client import Client
 from tests.support.netlab import Cgroup, Guest, Lab, Netns, end
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,10 +49,13 @@ class Daemon:
         guard_cgroup: bool = True,
         inside: bool = True,
         cwd: Path | None = None,
+        shape: Callable[[str], str] = str,
     ) -> None:
+        """`shape` gives every policy its last touch."""
         self.netns = netns
         self.cwd = cwd
-        self.policy = lab.file("policy.yaml", policy)
+        self._shape = shape
+        self.policy = lab.file("policy.yaml", shape(policy))
         self.environment = os.environ | {
             "DNSFW_RUN_DIR": str(lab.scratch / "run"),
             "DNSFW_PIN_DIR": str(lab.bpffs() / "dnsfw"),
@@ -123,9 +127,17 @@ class Daemon:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def ask(self, do: str) -> dict[str, Any]:
+        """A verb of the control socket, without a process for it."""
+        return Client(self.environment["DNSFW_RUN_DIR"]).ask(do)
+
+    def put(self, policy: str) -> None:
+        """A new policy in place; nobody reads it yet."""
+        self.policy.write_text(self._shape(policy))
+
     def reload(self, policy: str) -> subprocess.CompletedProcess[str]:
         """Put a new policy in place and reload."""
-        self.policy.write_text(policy)
+        self.put(policy)
         return self.command("reload")
 
     def signal(self, how: int) -> None:

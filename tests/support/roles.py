@@ -31,8 +31,9 @@ class Workload:
     def run(self, *argv: str, **options: Any) -> str:
         return self.guest.run(self.argv(*argv), **options).stdout
 
-    def looks_up(self, name: str = WWW) -> list[str]:
-        return self.run("dig", "+time=2", "+tries=1", "+short", name, "A").split()
+    def looks_up(self, name: str = WWW, *options: str) -> list[str]:
+        """With a cookie: the daemon answers, unless `options` say `+nocookie`."""
+        return self.run("dig", "+time=2", "+tries=1", "+short", *options, name, "A").split()
 
     def reaches(self, addr: str = WWW4, port: int = 80) -> bool:
         """Whether an HTTP request to the bare address is answered: no look-up is made."""
