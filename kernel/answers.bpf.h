@@ -5,6 +5,7 @@
  */
 #include "include/dnsfw/answers.h"
 #include "include/dnsfw/frame.h"
+#include "include/dnsfw/stages.h"
 
 enum {
 	TO_EGRESS = 0,
@@ -73,7 +74,6 @@ static __always_inline enum dnsfw_fall
 answer_on_lo(struct __sk_buff *skb, struct desk *d, struct query *q)
 {
 	enum dnsfw_fall fall;
-	__u32 length = 0;
 
 	fall = take_frame(skb, d, ETHER_BYTES, q);
 	if (fall == NOT_OURS || !q->role || q->role >= DNSFW_MAX_ROLES)
@@ -81,12 +81,12 @@ answer_on_lo(struct __sk_buff *skb, struct desk *d, struct query *q)
 	if (fall)
 		return fall;
 	q->netns = netns_of(skb, true);
-	if (!is_listener(q, true))
+	if (!is_listener(q) && !is_wildcard(q))
 		return NOT_OURS;
-	fall = answer_query(d, q, ETHER_BYTES, &length);
+	fall = dnsfw_answer_query(d);
 	if (fall > DNSFW_REFUSED)
 		return fall;
-	return give_frame(skb, d, length) ? DNSFW_FALL_FAILED : fall;
+	return give_frame(skb, d, q->length) ? DNSFW_FALL_FAILED : fall;
 }
 
 /* TC egress on lo: what goes on from here comes back in, as the answer */
@@ -109,42 +109,82 @@ int dnsfw_answer_lo(struct __sk_buff *skb)
 	return TC_NEXT;
 }
 
-/* What judge_guest() found to be a query to us, with its role in the mark. It
- * goes back by the device that it came by.
- */
-static __always_inline int answer_guest(struct __sk_buff *skb, const __u32 ip)
+/* As find_guest() finds it */
+static __always_inline __u32
+role_of_guest(struct __sk_buff *skb, const struct query *q)
 {
-	struct desk *d = desk_of_cpu();
-	enum dnsfw_fall fall;
-	__u32 length = 0;
+	const struct dnsfw_sock *made = 0;
+	struct bpf_sock *sk = skb->sk;
+	__u32 role;
 
-	if (!d || skb->mark >= DNSFW_MAX_ROLES)
-		return TC_NEXT;
-	d->query.role = skb->mark;
-	fall = take_frame(skb, d, ip, &d->query);
-	if (!fall)
-		fall = may_reply(d, &d->query, ip);
-	if (!fall)
-		fall = answer_query(d, &d->query, ip, &length);
-	if (fall <= DNSFW_REFUSED && give_frame(skb, d, length))
-		fall = DNSFW_FALL_FAILED;
-	count_answer(d->query.role, fall);
-	if (fall > DNSFW_REFUSED)
-		return TC_NEXT;
-	skb->mark = DNSFW_MARK_ANSWERED;
-	return bpf_redirect(skb->ifindex, TO_EGRESS);
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (sk)
+		made = record_of(skb, sk);
+	if (made && made->role != DNSFW_ROLE_HOST)
+		return made->role;
+	role = role_of_address(&q->src, skb->ifindex);
+	return role ? role : DNSFW_ROLE_HOST;
 }
 
+/* From a guest's link, before it is judged: what is answered here would have
+ * been a query to us there, by the same tables, and is counted as such.
+ */
+static __always_inline enum dnsfw_fall
+answer_guest(struct __sk_buff *skb, struct desk *d, struct query *q,
+	     const __u32 ip)
+{
+	enum dnsfw_fall fall;
+
+	if (take_frame(skb, d, ip, q))
+		return NOT_OURS;
+	q->netns = device_netns();
+	if (!comes_to_us(q))
+		return NOT_OURS;
+	q->role = role_of_guest(skb, q);
+	keep(q);
+	fall = may_reply(d, q);
+	if (!fall)
+		fall = dnsfw_answer_query(d);
+	if (fall <= DNSFW_REFUSED && give_frame(skb, d, d->query.length))
+		fall = DNSFW_FALL_FAILED;
+	count_answer(q->role, fall);
+	if (fall <= DNSFW_REFUSED)
+		count_listener(q->role);
+	return fall;
+}
+
+/* It goes back by the device that it came by, or to who judges it */
 PROG("tc")
 int dnsfw_answer_in(struct __sk_buff *skb)
 {
-	return answer_guest(skb, ETHER_BYTES);
+	struct desk *d = desk_of_cpu();
+
+	if (d && answer_guest(skb, d, &d->query, ETHER_BYTES) <= DNSFW_REFUSED) {
+		skb->mark = DNSFW_MARK_ANSWERED;
+		return bpf_redirect(skb->ifindex, TO_EGRESS);
+	}
+	if (take_way_back(skb) == DNSFW_STAGE_BACK_EDGE)
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_BACK_EDGE);
+	else
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_BACK);
+	return TC_DROP;		/* nobody judged it */
 }
 
 PROG("tc")
 int dnsfw_answer_in_l3(struct __sk_buff *skb)
 {
-	return answer_guest(skb, 0);
+	struct desk *d = desk_of_cpu();
+
+	if (d && answer_guest(skb, d, &d->query, 0) <= DNSFW_REFUSED) {
+		skb->mark = DNSFW_MARK_ANSWERED;
+		return bpf_redirect(skb->ifindex, TO_EGRESS);
+	}
+	if (take_way_back(skb) == DNSFW_STAGE_BACK_EDGE_L3)
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_BACK_EDGE_L3);
+	else
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_BACK_L3);
+	return TC_DROP;
 }
 
 /* Inside a guest's namespace: the role of its socket, else the one that the
@@ -175,7 +215,6 @@ PROG("tc")
 int dnsfw_answer_inside(struct __sk_buff *skb)
 {
 	enum dnsfw_fall fall;
-	__u32 length = 0;
 	struct desk *d;
 
 	if (skb->len > MOST_FRAME)
@@ -187,8 +226,8 @@ int dnsfw_answer_inside(struct __sk_buff *skb)
 	if (!comes_to_us(&d->query))
 		return TC_NEXT;
 	d->query.role = role_inside(skb);
-	fall = answer_query(d, &d->query, ETHER_BYTES, &length);
-	if (fall <= DNSFW_REFUSED && give_frame(skb, d, length))
+	fall = dnsfw_answer_query(d);
+	if (fall <= DNSFW_REFUSED && give_frame(skb, d, d->query.length))
 		fall = DNSFW_FALL_FAILED;
 	count_answer(d->query.role, fall);
 	if (fall > DNSFW_REFUSED)

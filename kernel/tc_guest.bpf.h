@@ -4,6 +4,7 @@
  * CAP_NET_RAW inside (AF_PACKET with QDISC_BYPASS, AF_XDP) passes unjudged.
  */
 #include "include/dnsfw/frame.h"
+#include "include/dnsfw/stages.h"
 #include "include/dnsfw/arrival.h"
 #include "include/dnsfw/visit.h"
 
@@ -48,6 +49,14 @@ static __always_inline int judge_edge_out(struct __sk_buff *skb, const int from)
 	return dnsfw_enter(skb, &p);
 }
 
+static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
+{
+	struct packet p = {};
+
+	read_packet(skb, &p, from, false);
+	return dnsfw_come_in(skb, &p);
+}
+
 static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
@@ -55,7 +64,6 @@ static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
 	read_packet(skb, &p, from, false);
 	if (dnsfw_come_in(skb, &p) == TC_DROP)
 		return TC_DROP;
-	answer_if_asked(skb, &p, from);
 	p.forwarded = 0;	/* as the host's own sees it */
 	dnsfw_note_receiver(skb, &p);
 	return TC_NEXT;
@@ -64,12 +72,16 @@ static __always_inline int judge_edge_in(struct __sk_buff *skb, const int from)
 PROG("tc")
 int dnsfw_guest_in(struct __sk_buff *skb)
 {
+	if (goes_to_answers(skb, ETHER_BYTES, DNSFW_STAGE_BACK))
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_GUEST);
 	return judge_guest(skb, FROM_ETHER);
 }
 
 PROG("tc")
 int dnsfw_guest_in_l3(struct __sk_buff *skb)
 {
+	if (goes_to_answers(skb, 0, DNSFW_STAGE_BACK_L3))
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_GUEST_L3);
 	return judge_guest(skb, FROM_IP);
 }
 
@@ -88,12 +100,16 @@ int dnsfw_guest_out_l3(struct __sk_buff *skb)
 PROG("tc")
 int dnsfw_edge_in(struct __sk_buff *skb)
 {
+	if (goes_to_answers(skb, ETHER_BYTES, DNSFW_STAGE_BACK_EDGE))
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_GUEST);
 	return judge_edge_in(skb, FROM_ETHER);
 }
 
 PROG("tc")
 int dnsfw_edge_in_l3(struct __sk_buff *skb)
 {
+	if (goes_to_answers(skb, 0, DNSFW_STAGE_BACK_EDGE_L3))
+		stage_call(dnsfw_stages, skb, DNSFW_STAGE_GUEST_L3);
 	return judge_edge_in(skb, FROM_IP);
 }
 

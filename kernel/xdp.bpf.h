@@ -53,20 +53,25 @@ give_xdp(struct xdp_md *ctx, struct desk *d, __u64 before, __u64 length)
 	return DNSFW_ANSWERED;
 }
 
-/* The host's own address as a source: its listeners would answer themselves */
+/* Every device that has guests has a row */
 static __always_inline __u32
 role_of_frame(const struct query *q, __u32 ifindex)
 {
-	if (!(uses() & DNSFW_USES_DEVICES) || !role_of_device(ifindex) ||
-	    is_local(q->netns, &q->src))
+	__u32 device, source;
+
+	if (!(uses() & DNSFW_USES_DEVICES))
 		return DNSFW_ROLE_NONE;
-	return role_of_address(&q->src, ifindex);
+	device = role_of_device(ifindex);
+	if (!device)
+		return DNSFW_ROLE_NONE;
+	source = role_of_source(&q->src, ifindex);
+	return source ? source : device;
 }
 
 PROG("xdp")
 int dnsfw_answer_xdp(struct xdp_md *ctx)
 {
-	__u32 length = ctx->data_end - ctx->data, after = 0;
+	__u32 length = ctx->data_end - ctx->data;
 	enum dnsfw_fall fall;
 	struct query *q;
 	struct desk *d;
@@ -83,15 +88,16 @@ int dnsfw_answer_xdp(struct xdp_md *ctx)
 	if (!comes_to_us(q))
 		return XDP_GO_ON;
 	q->role = role_of_frame(q, ctx->ingress_ifindex);
-	fall = may_reply(d, q, ETHER_BYTES);
+	keep(q);
+	fall = may_reply(d, q);
 	q->partial = 0;		/* nobody completes it from here on */
 	if (!fall)
-		fall = answer_query(d, q, ETHER_BYTES, &after);
-	if (fall <= DNSFW_REFUSED && give_xdp(ctx, d, length, after))
+		fall = dnsfw_answer_query(d);
+	if (fall <= DNSFW_REFUSED && give_xdp(ctx, d, length, q->length))
 		fall = DNSFW_FALL_FAILED;
 	count_answer(q->role, fall);
 	if (fall > DNSFW_REFUSED)
 		return XDP_GO_ON;
-	count_reason(DNSFW_LISTENER);
+	count_listener(q->role);
 	return XDP_BACK;
 }

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Abi(IntEnum):
-    VERSION = 3
+    VERSION = 4
 
 
 class Limit(IntEnum):
@@ -204,7 +204,7 @@ class DnsLimit(IntEnum):
     OPT_BYTES = 11
     MAX_REPLY = 1232
     MIN_REPLY = 512
-    MAX_STAGES = 4
+    MAX_STAGES = 8
 
 
 class Fall(IntEnum):
@@ -232,6 +232,10 @@ class Stage(IntEnum):
     GUEST = 0
     GUEST_L3 = 1
     LO = 2
+    BACK = 3
+    BACK_L3 = 4
+    BACK_EDGE = 5
+    BACK_EDGE_L3 = 6
 
 
 class DnsMark(IntEnum):

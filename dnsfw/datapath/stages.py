@@ -1,7 +1,8 @@
-"""The programs that others call: what a hook found to be a question to us is answered there.
+"""The programs that others call: what may be a question to us is answered there.
 
 The table is an array of programs, so each process puts its own there, in one store each; an
-empty place is no call, and the question goes on to the daemon.
+empty place is no call, and the question goes on to the daemon. What comes from a guest goes back
+to be judged where it is not answered: no way there may be open before the way back is.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ STAGES: Mapping[Stage, str] = {
     Stage.GUEST: "dnsfw_answer_in",
     Stage.GUEST_L3: "dnsfw_answer_in_l3",
     Stage.LO: "dnsfw_answer_lo",
+    Stage.BACK: "dnsfw_guest_in",
+    Stage.BACK_L3: "dnsfw_guest_in_l3",
+    Stage.BACK_EDGE: "dnsfw_edge_in",
+    Stage.BACK_EDGE_L3: "dnsfw_edge_in_l3",
 }
 
 
 def set_stages(table: Table, programs: Mapping[str, Program], *, on: bool) -> None:
     """From now on they are called, or none is. One that was not loaded is left out."""
-    for stage, name in STAGES.items():
+    for stage, name in reversed(STAGES.items()) if on else STAGES.items():
         program = programs.get(name)
         if on and program is not None:
             table.update(number_key(stage), number_key(program.fd))

@@ -13,7 +13,7 @@
 
 /* Raised when a pinned map of an older build can no longer be adopted. */
 enum dnsfw_abi {
-	DNSFW_ABI_VERSION = 3,
+	DNSFW_ABI_VERSION = 4,
 };
 
 enum dnsfw_limit {

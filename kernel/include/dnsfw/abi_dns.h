@@ -23,7 +23,7 @@ enum dnsfw_dns_limit {
 	DNSFW_OPT_BYTES = 11,		/* without options (RFC 6891, 6.1.2) */
 	DNSFW_MAX_REPLY = 1232,		/* RFC 9715 */
 	DNSFW_MIN_REPLY = 512,		/* what every client takes */
-	DNSFW_MAX_STAGES = 4,
+	DNSFW_MAX_STAGES = 8,
 };
 
 /* What became of a query that reached the programs that answer */
@@ -49,11 +49,17 @@ enum dnsfw_fall {
 	DNSFW_FALL_COUNT,
 };
 
-/* In the prog array `stages`: what judged a query as one to us calls these */
+/* In the prog array `stages`: what may be a query to us goes to the first three,
+ * and from a guest's link back to who judges it where it is not answered
+ */
 enum dnsfw_stage {
 	DNSFW_STAGE_GUEST = 0,		/* dnsfw_answer_in */
 	DNSFW_STAGE_GUEST_L3 = 1,	/* dnsfw_answer_in_l3 */
 	DNSFW_STAGE_LO = 2,		/* dnsfw_answer_lo */
+	DNSFW_STAGE_BACK = 3,		/* dnsfw_guest_in */
+	DNSFW_STAGE_BACK_L3 = 4,	/* dnsfw_guest_in_l3 */
+	DNSFW_STAGE_BACK_EDGE = 5,	/* dnsfw_edge_in */
+	DNSFW_STAGE_BACK_EDGE_L3 = 6,	/* dnsfw_edge_in_l3 */
 };
 
 /* In skb->mark, beside dnsfw_mark: a reply of ours on its way back to a guest */

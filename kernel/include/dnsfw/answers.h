@@ -121,7 +121,7 @@ find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 	found = q->name <= DNSFW_SHORT_NAME ? find_short(d, q) :
 					      find_long(d, q);
 	keep(d);
-	if (!found && now >= d->head.until)
+	if (!found && has_ended(d->head.until, now))
 		found = DNSFW_FALL_EXPIRED;
 	else if (!found && d->head.epoch != dns->epoch)
 		found = DNSFW_FALL_EPOCH;
@@ -189,9 +189,8 @@ finish_message(struct desk *d, const struct query *q, __u64 now)
 		flags |= DNS_TC;
 		drop_records(d, end, tail);
 		answers = authority = tail = 0;
-	} else if (d->head.ttls && now > d->head.born) {
-		/* rounded up: a client must not keep it past its end */
-		age_ttls(d, end, (now - d->head.born + SECOND - 1) / SECOND);
+	} else if (d->head.ttls) {
+		age_ttls(d, end, age_of(d->head.born, now));
 	}
 	if (q->dnssec)
 		d->frame[end + tail + 7] |= OPT_DO;
@@ -286,15 +285,13 @@ static __always_inline void swap_ether(struct desk *d)
 	at16(d->frame + 10) = end;
 }
 
-/* Headers around a message of @bytes; returns those of the frame. @ip is a
- * constant.
- */
+/* Headers around a message of @bytes; returns those of the frame */
 static __always_inline __u32
-finish_frame(struct desk *d, const struct query *q, __u64 bytes,
-	     const __u32 ip)
+finish_frame(struct desk *d, const struct query *q, __u64 bytes)
 {
 	__u64 at = within(q->dns - UDP_BYTES, HEAD_MASK);
 	__u64 dns = at + UDP_BYTES, udp = bytes + UDP_BYTES;
+	__u64 ip = within(q->ip, IP_MASK);
 	word16 *h = (word16 *)(d->frame + at);
 	__u64 sum = pseudo_sum(q, udp);
 	__u16 check;
@@ -322,21 +319,24 @@ finish_frame(struct desk *d, const struct query *q, __u64 bytes,
 	return dns + bytes;
 }
 
-/* A listener of ours has the address; a wildcard's are those of this host.
- * @here: this address is one.
- */
-static __always_inline bool is_listener(const struct query *q, bool here)
+/* A listener of ours has the address */
+static __always_inline bool is_listener(const struct query *q)
 {
 	struct dnsfw_listener_key key = {};
 
 	key.netns = q->netns;
 	key.addr = q->dst;
 	key.port = q->dport;
-	if (map_get(dnsfw_listeners, &key))
-		return true;
-	if (!here)
-		return false;
-	__builtin_memset(&key.addr, 0, sizeof(key.addr));
+	return map_get(dnsfw_listeners, &key) != 0;
+}
+
+/* A wildcard's addresses are those of this host */
+static __always_inline bool is_wildcard(const struct query *q)
+{
+	struct dnsfw_listener_key key = {};
+
+	key.netns = q->netns;
+	key.port = q->dport;
 	return map_get(dnsfw_listeners, &key) != 0;
 }
 
@@ -345,8 +345,10 @@ static __always_inline bool comes_to_us(const struct query *q)
 {
 	const struct dnsfw_settings *set = settings();
 
-	return set && q->dport == set->dns_port && !is_loopback(&q->dst) &&
-	       is_listener(q, is_local(q->netns, &q->dst));
+	if (!set || q->dport != set->dns_port || is_loopback(&q->dst))
+		return false;
+	return is_listener(q) ||
+	       (is_wildcard(q) && is_local(q->netns, &q->dst));
 }
 
 /* 0.0.0.0/8, 127.0.0.0/8, groups; ::/16, groups */
@@ -365,12 +367,12 @@ static __always_inline bool answers_nobody(const struct query *q)
  * (veth) has only begun this one, and gets a reply with one that is begun, too.
  */
 static __always_inline enum dnsfw_fall
-may_reply(struct desk *d, struct query *q, const __u32 ip)
+may_reply(struct desk *d, struct query *q)
 {
 	__u64 pseudo, at, bytes;
 
-	if ((ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q) ||
-	    q->role == DNSFW_ROLE_HOST)
+	if ((q->ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q) ||
+	    q->role == DNSFW_ROLE_HOST || is_local(q->netns, &q->src))
 		return DNSFW_FALL_SOURCE;
 	if (!q->check)
 		return q->family == 4 ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;
@@ -419,16 +421,30 @@ count_answer(__u32 role, __u32 fall)
 		mine->fell++;
 }
 
-/* The query on the desk is to us and @q->role's. Its reply takes its place, and
- * *@length becomes the frame's. @ip, a constant: where the IP header begins.
+/* What was answered before it was judged, as report() counts it */
+static __always_inline void count_listener(__u32 role)
+{
+	struct dnsfw_counter *c;
+
+	c = map_get(dnsfw_role_counters, &role);
+	if (c)
+		__sync_fetch_and_add(&c->allowed, 1);
+	count_reason(DNSFW_LISTENER);
+}
+
+/* The query on the desk is to us and q->role's. Its reply takes its place, and
+ * q->length becomes the frame's. Returns a dnsfw_fall.
  */
-static __always_inline enum dnsfw_fall
-answer_query(struct desk *d, struct query *q, const __u32 ip, __u32 *length)
+STAGE int dnsfw_answer_query(struct desk *d)
 {
 	const struct dnsfw_dns *dns;
 	enum dnsfw_fall fall;
+	struct query *q;
 	__u64 bytes, now;
 
+	if (!d)
+		return DNSFW_FALL_OFF;
+	q = &d->query;
 	dns = dns_settings();
 	if (!dns || !dns->answers)
 		return DNSFW_FALL_OFF;
@@ -438,14 +454,14 @@ answer_query(struct desk *d, struct query *q, const __u32 ip, __u32 *length)
 	fall = read_query(d, q, dns->seal_seed);
 	if (fall)
 		return fall;
-	now = bpf_ktime_get_boot_ns();
+	now = about_now(d);
 	fall = find_answer(d, q, dns, now);
 	if (fall)
 		return fall;
 	bytes = finish_message(d, q, now);
 	keep(d);
 	bytes = within(bytes, REPLY_MASK);
-	*length = finish_frame(d, q, bytes, ip);
+	q->length = finish_frame(d, q, bytes);
 	return d->head.refusal ? DNSFW_REFUSED : DNSFW_ANSWERED;
 }
 

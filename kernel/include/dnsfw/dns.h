@@ -24,12 +24,15 @@ enum {
 	LEAST_FRAME = IP4_BYTES + UDP_BYTES + LEAST_QUERY,
 	MOST_FRAME = MOST_HEAD + MOST_QUERY,
 	MOST_QUESTION_END = MOST_HEAD + MOST_QUERY - DNSFW_OPT_BYTES,
+	IP_MASK = 15,
 	HEAD_MASK = 63,
 	QUERY_MASK = 511,
 	QUESTION_END_MASK = 511,
 	REPLY_MASK = 2047,
 	DESK_BYTES = 3072,
 };
+
+#define A_TICK 10000000ULL	/* the longest there is: HZ=100 */
 
 enum {
 	DNS_AD = 0x0020,
@@ -59,17 +62,21 @@ struct query {
 	__u16 check;
 	__u16 flags;
 	__u16 limit;
+	__u16 length;		/* of the reply's frame */
 	__u8 name;		/* bytes of it */
 	__u8 family;
 	__u8 opt;
 	__u8 dnssec;		/* DO */
 	__u8 partial;		/* its checksum is of the pseudo header alone */
-	__u8 pad;
+	__u8 ip;		/* where in the frame its header begins */
+	__u8 pad[6];
 };
 
 struct desk {
 	__u8 frame[DESK_BYTES];
 	struct query query;
+	__u64 tick;		/* of the kernel's, in which the clock was read */
+	__u64 clock;
 	struct dnsfw_long_key key;	/* begins like dnsfw_name_key */
 	struct dnsfw_answer_head head;
 	__u16 ttl_at[DNSFW_BIG_TTLS];
@@ -89,6 +96,44 @@ static __always_inline struct desk *desk_of_cpu(void)
 	__u32 zero = 0;
 
 	return map_get(dnsfw_desks, &zero);
+}
+
+/* CLOCK_BOOTTIME, up to A_TICK ago: it is read once a tick of the kernel's, for
+ * that costs as much as finding an answer. Where the difference counts it is
+ * read again. (In the first tick after a suspend it is as old as that; grants
+ * have their own clock.)
+ */
+static __always_inline __u64 about_now(struct desk *d)
+{
+	__u64 tick = bpf_jiffies64();
+
+	if (d->tick != tick) {
+		d->clock = bpf_ktime_get_boot_ns();
+		d->tick = tick;
+	}
+	return d->clock;
+}
+
+static __always_inline bool has_ended(__u64 until, __u64 now)
+{
+	if (now + A_TICK < until)
+		return false;
+	return now >= until || bpf_ktime_get_boot_ns() >= until;
+}
+
+/* In seconds, rounded up: a client must not keep it past its end */
+static __always_inline __u64 age_of(__u64 born, __u64 now)
+{
+	__u64 most, age;
+
+	if (now + A_TICK <= born)
+		return 0;
+	most = now + A_TICK - born;
+	age = (most + SECOND - 1) / SECOND;
+	if (most > (age - 1) * SECOND + A_TICK)
+		return age;
+	now = bpf_ktime_get_boot_ns();
+	return now <= born ? 0 : (now - born + SECOND - 1) / SECOND;
 }
 
 static __always_inline const struct dnsfw_dns *dns_settings(void)
@@ -210,6 +255,7 @@ read_datagram(const struct desk *d, __u32 length, const __u32 ip,
 	      struct query *q)
 {
 	q->partial = 0;
+	q->ip = ip;
 	if (d->frame[ip] >> 4 == 4)
 		return (!ip || at16(d->frame + 12) ==
 				       host16(TYPE_IP4)) &&

@@ -67,7 +67,6 @@ STAGE int dnsfw_come_in(struct __sk_buff *skb, struct packet *p)
 	p->forwarded = 1;
 	find_guest(skb, p, &s);
 	pass = judge(p, &s, &d, DNSFW_HOOK_TC_GUEST);
-	p->asks = d.reason == DNSFW_LISTENER && p->proto == PROTO_UDP;
 	if (d.reason == DNSFW_LISTENER)
 		skb->mark = s.role;
 	else if (pass && d.reason != DNSFW_UPKEEP)	/* that stays here */
@@ -75,26 +74,5 @@ STAGE int dnsfw_come_in(struct __sk_buff *skb, struct packet *p)
 	return pass ? TC_NEXT : TC_DROP;
 }
 
-/* Does not come back where a program answers: that speaks for the frame, then */
-static __always_inline void
-answer_if_asked(struct __sk_buff *skb, const struct packet *p, const int from)
-{
-	const __u32 stage = from == FROM_ETHER ? DNSFW_STAGE_GUEST :
-						 DNSFW_STAGE_GUEST_L3;
-
-	if (p->asks)
-		stage_call(dnsfw_stages, skb, stage);
-}
-
-static __always_inline int judge_guest(struct __sk_buff *skb, const int from)
-{
-	struct packet p = {};
-	int what;
-
-	read_packet(skb, &p, from, false);
-	what = dnsfw_come_in(skb, &p);
-	answer_if_asked(skb, &p, from);
-	return what;
-}
 
 #endif

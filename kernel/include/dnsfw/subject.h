@@ -127,30 +127,36 @@ static __always_inline __u32 role_of_device(__u32 ifindex)
 	return role ? *role : DNSFW_ROLE_NONE;
 }
 
-/* Of who has @addr behind the device @ifindex; DNSFW_ROLE_NONE: no subject. A
- * prefix with its device goes before one without, or a guest would become
- * another by taking its address.
+/* The role of a source prefix. One with its device goes before one without, or
+ * a guest would become another by taking its address.
  */
 static __always_inline __u32
-role_of_address(const struct dnsfw_addr *addr, __u32 ifindex)
+role_of_source(const struct dnsfw_addr *addr, __u32 ifindex)
 {
 	struct dnsfw_source_key key;
-	const __u32 *role = 0;
-	__u16 tables = uses();
+	const __u32 *role;
 
+	if (!(uses() & DNSFW_USES_SOURCES))
+		return DNSFW_ROLE_NONE;
 	key.prefixlen = 32 + 128;
 	key.ifindex = ifindex;
 	key.addr = *addr;
-	if (tables & DNSFW_USES_SOURCES) {
+	role = map_get(dnsfw_sources, &key);
+	key.ifindex = 0;
+	if (!role)
 		role = map_get(dnsfw_sources, &key);
-		key.ifindex = 0;
-		if (!role)
-			role = map_get(dnsfw_sources, &key);
-	}
-	if (role)
-		return *role;
-	return tables & DNSFW_USES_DEVICES ? role_of_device(ifindex) :
-					     DNSFW_ROLE_NONE;
+	return role ? *role : DNSFW_ROLE_NONE;
+}
+
+/* Of who has @addr behind the device @ifindex; DNSFW_ROLE_NONE: no subject */
+static __always_inline __u32
+role_of_address(const struct dnsfw_addr *addr, __u32 ifindex)
+{
+	__u32 role = role_of_source(addr, ifindex);
+
+	if (role || !(uses() & DNSFW_USES_DEVICES))
+		return role;
+	return role_of_device(ifindex);
 }
 
 /* The role that @role has where it leaves by @ifindex; its own if no subject
