@@ -96,7 +96,9 @@ class _Server:
             self.engine, sink, self._journal, boot_now, Faults(print), lambda note: None
         )
         target = plain(Endpoint(_HERE, upstream))
-        self._upstreams = Upstreams(loop, [target], lambda fd: None, self._performer)
+        self._upstreams = Upstreams(
+            loop, [target], lambda fd: None, self._performer, together=self._performer.together
+        )
         self._performer.connect(self._upstreams, Alarm(loop, boot_now, self._performer.deadline))
         self._listener = UdpListener(Endpoint(_HERE, 0))
         self._listener.replies = self.engine.replies

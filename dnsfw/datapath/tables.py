@@ -65,6 +65,9 @@ _GRANT_LAYOUTS = tuple(
 _pack_grant_key = abi.GrantKey.LAYOUT.pack
 
 
+_SAME_KEPT = 1024  # the sets of a policy, and those of one before it
+
+
 class PortSets:
     """Port sets by number. A number is written to the kernel before anything names it and
     keeps its meaning until `collect` finds that nothing does.
@@ -80,6 +83,8 @@ class PortSets:
         self._ids: dict[PortSet, int] = {PortSet(): 0}  # id 0 covers nothing
         self._sets: dict[int, PortSet] = {0: PortSet()}
         self._free: list[int] = list(range(capacity - 1, 0, -1))
+        # By the id of a set, which is kept alive: to hash one takes longer than all the rest.
+        self._same: dict[int, tuple[PortSet, int]] = {}
 
     def adopt(self, number: int, value: bytes) -> None:
         """Takes over what an earlier process wrote under this number."""
@@ -93,7 +98,12 @@ class PortSets:
 
         DatapathError when the set has too many ranges or no number is free.
         """
+        if (same := self._same.get(id(ports))) is not None:
+            return same[1]
         if (number := self._ids.get(ports)) is not None:
+            if len(self._same) >= _SAME_KEPT:
+                self._same.clear()
+            self._same[id(ports)] = (ports, number)
             return number
         value = encode_portset(ports)
         if not self._free:
@@ -111,6 +121,7 @@ class PortSets:
 
     def collect(self, used: Iterable[int]) -> int:
         """Frees every number that is not in `used`; says how many."""
+        self._same.clear()
         dead = self._sets.keys() - {0, *used}
         for number in dead:
             del self._ids[self._sets.pop(number)]
@@ -149,9 +160,15 @@ def decode_portset(value: bytes) -> PortSet:
 
 def encode_entry(entry: Entry, id_of: Callable[[PortSet], int]) -> tuple[bytes, bytes]:
     """Key and value of the grants table; the hot path of an answer."""
-    grants = entry.grants
+    grants = entry[2]
     if len(grants) > Limit.SLOTS:
         raise DatapathError(f"{len(grants)} grants on one address; the kernel has {Limit.SLOTS:d}")
+    if len(grants) == 1:  # nearly always
+        until, rule, ports, verdict = grants[0]
+        return (
+            _pack_grant_key(entry[0], entry[1]),
+            _GRANT_LAYOUTS[1].pack(until, rule, id_of(ports), verdict),
+        )
     fields: list[int] = []
     for grant in grants:
         fields += (grant.until, grant.rule, id_of(grant.ports), grant.verdict)

@@ -5,26 +5,32 @@ forger off the path must guess port and id. To make one costs more than to ask, 
 heard a single answer, the right one, may ask again, a few times within two seconds: finding
 an open port by its side effects takes longer (SAD DNS, CVE-2020-25705: about a thousand
 ports a second). What heard anything else, or heard nothing, is closed.
+
+All sockets to one upstream stand in one epoll set of their own, and the loop watches that: a
+wake-up reads whatever has come to any of them, and what comes of it is done together.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from dnsfw.engine.effects import Ask, AskId
 from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
-from dnsfw.server.carrier import Ears, Own, Ways, fresh
+from dnsfw.server.carrier import Ears, Own, Together, Ways, each, fresh
 
 __all__ = ["LIFE", "QUESTIONS", "UdpAsk", "UdpCarrier"]
 
 LIFE = 2.0  # seconds a port is open for new questions
 QUESTIONS = 32  # that one port asks: making a socket is then 3 per cent of asking
 _IDLE = 256  # sockets that wait for a question; each is a descriptor
+_AT_ONCE = 64  # sockets read in one wake-up: the others of the loop wait so long
 _LONGEST_ANSWER = 65535
 # Datagrams heard for one question: a forger who found the port gets this many guesses at the
 # id, then the question is asked again from another port (the idea of Unbound's
@@ -36,27 +42,35 @@ class UdpCarrier:
     """Datagrams to one upstream."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: Endpoint, own: Own, ears: Ears
+        self,
+        loop: asyncio.AbstractEventLoop,
+        target: Endpoint,
+        own: Own,
+        ears: Ears,
+        together: Together = each,
     ) -> None:
         self.ways = Ways()
         self._loop = loop
         self._target = target
         self._own = own
         self._ears = ears
+        self._together = together
         self._open: dict[AskId, UdpAsk] = {}
         self._idle: deque[UdpAsk] = deque()  # the one that rested longest first
+        self._poll: select.epoll | None = None
+        self._by_fd: dict[int, UdpAsk] = {}
 
     def ask(self, effect: Ask) -> None:
-        if (one := self._rested()) is not None:
+        if self._idle and (one := self._rested()) is not None:
             with suppress(OSError):  # it says what became of an older question
                 one.ask(effect)
-                self._open[effect.ask] = one
+                self._open[effect[0]] = one
                 self.ways.reused += 1
                 return
-        one = UdpAsk(self._loop, self._target, self._own, self._ears)
+        one = self._made()
         self.ways.opened += 1
         one.ask(effect)
-        self._open[effect.ask] = one
+        self._open[effect[0]] = one
 
     def forget(self, ask: AskId) -> None:
         one = self._open.pop(ask, None)
@@ -75,10 +89,14 @@ class UdpCarrier:
         self.ways.open = len(self._open) + len(self._idle)
 
     def close(self) -> None:
-        for one in (*self._open.values(), *self._idle):
+        for one in list(self._by_fd.values()):
             one.close()
         self._open.clear()
         self._idle.clear()
+        if self._poll is not None:
+            self._loop.remove_reader(self._poll.fileno())
+            self._poll.close()
+            self._poll = None
 
     def _rested(self) -> UdpAsk | None:
         """A socket that may ask once more."""
@@ -89,89 +107,114 @@ class UdpCarrier:
             one.close()
         return None
 
+    def _made(self) -> UdpAsk:
+        if self._poll is None:
+            self._poll = select.epoll()
+            self._loop.add_reader(self._poll.fileno(), self._ready)
+        one = UdpAsk(self._loop.time(), self._target, self._own, self._gone)
+        self._by_fd[one.fd] = one
+        self._poll.register(one.fd, select.EPOLLIN)
+        return one
+
+    def _gone(self, fd: int) -> None:
+        """A socket is about to be closed, which takes it out of the set."""
+        self._by_fd.pop(fd, None)
+
+    def _ready(self) -> None:
+        self._together(self._read)
+
+    def _read(self) -> None:
+        """One datagram of each socket that has some; what is left wakes us again."""
+        by_fd, ears = self._by_fd, self._ears
+        for fd, _ in self._poll.poll(0, _AT_ONCE) if self._poll is not None else ():
+            one = by_fd.get(fd)
+            if one is None:  # closed by what came before it
+                continue
+            ask = one.asking
+            if ask is None:  # who speaks without being asked, or what an ICMP error says
+                one.close()
+                continue
+            try:
+                wire = one.heard()
+            except BlockingIOError:
+                continue
+            except OSError as error:  # an ICMP error of this very socket
+                self._fail(one, ask, os.strerror(error.errno or 0))
+                continue
+            if one.guesses > _MAX_GUESSES:
+                self._fail(one, ask, "too many wrong answers")
+                continue
+            one.answering = True
+            try:
+                ears.answer(ask, wire)
+            finally:
+                one.answering = False
+
+    def _fail(self, one: UdpAsk, ask: AskId, why: str) -> None:
+        one.close()
+        self._ears.ask_failed(ask, why)
+
 
 class UdpAsk:
     """One socket, and the question it asks now."""
 
     __slots__ = (
-        "_answering", "_ask", "_born", "_ears", "_fd", "_guesses", "_loop", "_questions", "_sock",
+        "_born", "_gone", "_questions", "_recv", "_send", "_sock", "answering", "asking", "fd",
+        "guesses",
     )  # fmt: skip
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: Endpoint, own: Own, ears: Ears
+        self, now: float, target: Endpoint, own: Own, gone: Callable[[int], None] = lambda fd: None
     ) -> None:
         """OSError when the host would not even send to this target."""
-        self._loop = loop
-        self._ears = ears
-        self._ask: AskId | None = None
-        self._guesses = 0  # datagrams heard for this question
+        self.asking: AskId | None = None
+        self.guesses = 0  # datagrams heard for this question
+        self.answering = False  # one of them is being looked at
         self._questions = 0
-        self._answering = False
-        self._born = loop.time()
+        self._born = now
+        self._gone = gone
         self._sock = fresh(socket.SOCK_DGRAM, target, own)
         try:
             self._sock.connect(target.sockaddr)
         except BaseException:
             self._sock.close()
             raise
-        self._fd = self._sock.fileno()
-        loop.add_reader(self._fd, self._read)
+        self.fd = self._sock.fileno()
+        self._send, self._recv = self._sock.send, self._sock.recv_into
 
     def ask(self, effect: Ask) -> None:
         """Send it. OSError when it cannot leave; the socket is closed then."""
-        self._ask = effect.ask
-        self._guesses = 0
+        self.asking = effect[0]
+        self.guesses = 0
         self._questions += 1
         try:
-            self._sock.send(effect.wire)
+            self._send(effect[3])
         except BaseException:
             self.close()
             raise
+
+    def heard(self) -> bytes:
+        """The next datagram; OSError where there is none."""
+        size = self._recv(_BUFFER)
+        self.guesses += 1
+        return bytes(_VIEW[:size])
 
     def rest(self, now: float) -> bool:
         """Whether the question came to its end by the first thing that was heard; it waits for
         another one then.
         """
-        good = self._answering and self._guesses == 1 and self.usable(now)
-        self._ask = None
-        return good
+        self.asking = None
+        return self.answering and self.guesses == 1 and self.usable(now)
 
     def usable(self, now: float) -> bool:
         """Whether it may ask once more: it has heard nothing unasked for, and is young."""
-        return self._fd >= 0 and self._questions < QUESTIONS and now - self._born < LIFE
+        return self.fd >= 0 and self._questions < QUESTIONS and now - self._born < LIFE
 
     def close(self) -> None:
-        if self._fd >= 0:
-            self._fd = -1
-            self._loop.remove_reader(self._sock.fileno())
+        if self.fd >= 0:
+            self._gone(self.fd)
+            self.fd = -1
             self._sock.close()
-
-    def _read(self) -> None:
-        ask = self._ask
-        if ask is None:  # who speaks without being asked, or what an ICMP error says
-            self.close()
-            return
-        while self._ask is ask and self._fd >= 0:  # an answer ends the question
-            try:
-                size = self._sock.recv_into(_BUFFER)
-            except BlockingIOError:
-                return
-            except OSError as error:  # an ICMP error of this very socket
-                self._fail(ask, os.strerror(error.errno or 0))
-                return
-            self._guesses += 1
-            if self._guesses > _MAX_GUESSES:
-                self._fail(ask, "too many wrong answers")
-                return
-            self._answering = True
-            try:
-                self._ears.answer(ask, bytes(_VIEW[:size]))
-            finally:
-                self._answering = False
-
-    def _fail(self, ask: AskId, why: str) -> None:
-        self.close()
-        self._ears.ask_failed(ask, why)
 
 
 _BUFFER = bytearray(_LONGEST_ANSWER)  # of all: what was read is copied before the next read

@@ -17,13 +17,19 @@ from dnsfw.engine.effects import Ask, AskId
 from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
 
-__all__ = ["Carrier", "Ears", "Own", "Ways", "fresh"]
+__all__ = ["Carrier", "Ears", "Own", "Together", "Ways", "each", "fresh"]
 
 Own = Callable[[int], None]  # marks a descriptor as the daemon's, before it connects
+Together = Callable[[Callable[[], None]], None]  # what is heard in it may be acted upon at once
 
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_OMIT = 5  # a forged "fragmentation needed" must not change what we send
+
+
+def each(hear: Callable[[], None]) -> None:
+    """Each by itself: the simplest `Together`."""
+    hear()
 
 
 class Ears(Protocol):

@@ -158,9 +158,9 @@ def read_journal(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> dict[_Key
 
 
 def _pack(holder: Holder) -> bytes:
-    names = b"".join((holder.name, *holder.chain))
-    fixed = _RECORD.pack(holder.until, holder.role, holder.rule, holder.addr, len(names))
-    return fixed + names
+    role, addr, name, rule, until, chain = holder
+    names = b"".join((name, *chain)) if chain else name
+    return _RECORD.pack(until, role, rule, addr, len(names)) + names
 
 
 def _unpack(data: bytes, boot_id: bytes) -> Iterator[Holder]:

@@ -3,6 +3,9 @@
 What the sockets hear goes in by `query`, `answer` and `ask_failed`; what the engine
 wants goes out to sink, journal, upstreams, clients and watchers. An effect that makes
 new effects (an ask that cannot be sent) puts them behind those that were there first.
+
+Answers that are heard together are opened together: one write of the journal and one of the
+tables for all of them, and only then their replies (`server/opening.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from dnsfw.engine.effects import (
     Cut,
     Effect,
     Forget,
-    Holder,
     Note,
     OpenThenReply,
     Publish,
@@ -33,8 +35,11 @@ from dnsfw.model import Nanos
 from dnsfw.server.answers import Book
 from dnsfw.server.clock import Alarm, Now
 from dnsfw.server.faults import Faults
+from dnsfw.server.opening import Journaling, Opening
 
 __all__ = ["Asker", "Journaling", "Performer", "Route"]
+
+_USUAL = 2  # effects of an answer: its question is over, and what it opens
 
 
 class Route(Protocol):
@@ -49,12 +54,6 @@ class Asker(Protocol):
     def ask(self, effect: Ask) -> None: ...
 
     def forget(self, ask: AskId) -> None: ...
-
-
-class Journaling(Protocol):
-    """Who remembers over a crash which name holds which address."""
-
-    def add(self, holders: Sequence[Holder]) -> None: ...
 
 
 class Performer:
@@ -85,6 +84,8 @@ class Performer:
         self._asker: Asker | None = None
         self._alarm: Alarm | None = None
         self._queue: deque[Effect] = deque()
+        self._opening = Opening(sink, journal, faults, self._opened, self._not_opened)
+        self._together = False
         self._busy = False
 
     def connect(self, asker: Asker, alarm: Alarm) -> None:
@@ -105,13 +106,19 @@ class Performer:
         except Exception as error:
             self._faults.caught("reading a query", error)
             return
-        # The hot path: a reply alone (a hit, mostly) moves no deadline, so no alarm is set.
-        if len(effects) == 1 and isinstance(reply := effects[0], Reply) and not self._busy:
-            try:
-                _send(reply.client, reply.wire)
-            except Exception as error:
-                self._faults.caught("performing Reply", error)
-            return
+        # The hot paths: a reply alone (a hit, mostly) moves no deadline, so no alarm is set; and
+        # of a question alone there is nothing to tell yet.
+        if len(effects) == 1 and not self._busy:
+            effect = effects[0]
+            if isinstance(effect, Reply):
+                try:
+                    _send(effect[0], effect[1])
+                except Exception as error:
+                    self._faults.caught("performing Reply", error)
+                return
+            if isinstance(effect, Ask):
+                self._ask(effect, client)
+                return
         self._react(effects, client)
 
     def answer(self, ask: AskId, wire: bytes) -> None:
@@ -119,8 +126,26 @@ class Performer:
             effects = self.engine.on_answer(ask, wire, self._now())
         except Exception as error:
             self._faults.caught("reading an answer", error)
-        else:
-            self._react(effects)
+            return
+        if self._together and len(effects) == _USUAL and self.on_told is None:
+            gone, opened = effects
+            if isinstance(gone, Forget) and isinstance(opened, OpenThenReply):
+                assert self._asker is not None
+                self._asker.forget(gone[0])
+                self._opening.add(opened)
+                return
+        self._react(effects)
+
+    def together(self, hear: Callable[[], None]) -> None:
+        """Act at its end on the answers that `hear` leads to: `carrier.Together`."""
+        self._together = True
+        try:
+            hear()
+        finally:
+            self._together = False
+            self._open()
+            if self._alarm is not None:
+                self._alarm.ask(self._next_deadline)
 
     def ask_failed(self, ask: AskId, why: str) -> None:
         try:
@@ -156,6 +181,17 @@ class Performer:
             self._faults.caught("keeping the log of names", error)
         self.perform(effects)
 
+    def _ask(self, effect: Ask, client: Client) -> None:
+        try:
+            if self.on_asked is not None:
+                self.on_asked(client)
+            assert self._asker is not None
+            self._asker.ask(effect)
+        except Exception as error:
+            self._faults.caught("performing Ask", error)
+        if self._alarm is not None:
+            self._alarm.ask(self._next_deadline)
+
     def perform(self, effects: Iterable[Effect]) -> None:
         self._queue.extend(effects)
         if self._busy:
@@ -168,6 +204,8 @@ class Performer:
             except Exception as error:
                 self._faults.caught(f"performing {type(effect).__name__}", error)
         self._busy = False
+        if not self._together:
+            self._open()
         if self._alarm is not None:
             self._alarm.ask(self._next_deadline)
 
@@ -182,7 +220,9 @@ class Performer:
                 self.heard = client
                 _send(client, wire)
             case OpenThenReply():
-                self._open_then_reply(effect)
+                self._opening.add(effect)
+                if not self._together or effect.publish:
+                    self._opening.commit()
             case Ask():
                 assert self._asker is not None
                 self._asker.ask(effect)
@@ -191,6 +231,12 @@ class Performer:
                 self._asker.forget(ask)
             case Note():
                 self._on_note(effect)
+            case Close() | Cut() | Publish() | Withdraw():
+                self._opening.commit()  # in the order in which they were decided
+                self._change(effect)
+
+    def _change(self, effect: Close | Cut | Publish | Withdraw) -> None:
+        match effect:
             case Close():
                 self._close(effect)
             case Cut(flows):
@@ -202,22 +248,28 @@ class Performer:
                 if self.book is not None:
                     self.book.withdraw()
 
-    def _open_then_reply(self, effect: OpenThenReply) -> None:
-        """Promise 1: the journal knows, then the kernel allows, and only then a client hears."""
-        try:
-            self._journal.add(effect.holders)
-            self._sink.write(effect.entries)
-        except Exception as error:  # whatever it was: nobody knows what the kernel took
-            if not isinstance(error, DatapathError):
-                self._faults.caught("opening an answer", error)
-            self.perform(self.engine.on_open_failed(effect, self._now()))
-            return
-        for reply in effect.replies:
-            self.heard = reply.client
-            _send(reply.client, reply.wire)
+    def _open(self) -> None:
+        """Open what waits for it, and what comes of that."""
+        if self._opening.waiting and not self._busy:
+            self._busy = True
+            try:
+                self._opening.commit()
+            finally:
+                self._busy = False
+            if self._queue:  # what failed has led to more
+                self.perform(())
+
+    def _opened(self, effect: OpenThenReply) -> None:
+        """The kernel has taken it: now its clients may hear."""
+        for client, wire in effect.replies:
+            self.heard = client
+            _send(client, wire)
         self.on_open(effect)
         for item in effect.publish:
             self._do(item)
+
+    def _not_opened(self, effect: OpenThenReply) -> None:
+        self.perform(self.engine.on_open_failed(effect, self._now()))
 
     def _close(self, effect: Close) -> None:
         """Nobody waits for it; what could not be written is deleted, so that it fails closed."""

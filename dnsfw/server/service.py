@@ -86,7 +86,9 @@ class Service:
             publishes=kernel.answers is not None,
         )
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
-        self.upstreams = Upstreams(loop, upstreams, kernel.own, self.performer)
+        self.upstreams = Upstreams(
+            loop, upstreams, kernel.own, self.performer, together=self.performer.together
+        )
         self.performer.connect(self.upstreams, Alarm(loop, now, self.performer.deadline))
         self.silent: frozenset[Upstream] = frozenset()  # that did not answer the start's question
         self.book = self.performer.book = self._open_book()

@@ -18,7 +18,7 @@ from dnsfw.policy.upstream import Upstream, asked, helpers
 from dnsfw.server.address import endpoints
 from dnsfw.server.asks import UdpCarrier
 from dnsfw.server.bootstrap import Bootstrap
-from dnsfw.server.carrier import Carrier, Ears, Own, Ways
+from dnsfw.server.carrier import Carrier, Ears, Own, Together, Ways, each
 from dnsfw.server.connections import Connections, Speak
 from dnsfw.server.dial import Dialer
 from dnsfw.server.http1 import Http1
@@ -43,6 +43,7 @@ class Upstreams:
         ears: Ears,
         max_asks: int = MAX_ASKS,
         contexts: dict[Upstream, Context] | None = None,
+        together: Together = each,
     ) -> None:
         """`contexts` are what another of these has made: certificates are read once, at the
         start. ConfigError: there is nothing to check the certificate of an upstream by.
@@ -55,6 +56,7 @@ class Upstreams:
         self._loop = loop
         self._own = own
         self._ears = ears
+        self._together = together
         self._max_asks = max_asks
         found = [u for u in (*helpers(upstreams), *self.targets) if u.addresses]
         self._bootstrap = Bootstrap(loop, found, self._ways)
@@ -77,7 +79,7 @@ class Upstreams:
             return
         self.asked += 1
         ways = self._carriers[effect.upstream]
-        carrier = ways[effect.transport] if effect.transport in ways else ways[Transport.TCP]
+        carrier = ways.get(effect.transport) or ways[Transport.TCP]
         self._open[effect.ask] = carrier, effect.deadline
         try:
             carrier.ask(effect)
@@ -114,7 +116,7 @@ class Upstreams:
             return {Transport.TCP: stream}
         (target,) = endpoints(upstream)
         return {
-            Transport.UDP: UdpCarrier(self._loop, target, self._own, ears),
+            Transport.UDP: UdpCarrier(self._loop, target, self._own, ears, self._together),
             Transport.TCP: stream,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +97,9 @@ class World:
         if wire == b"death":
             raise IndexError
         return self.answers["query"]
+
+    def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> list[Effect]:
+        return self.answers[wire.decode()]
 
     def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:
         return self.answers["failed"]
@@ -199,3 +203,71 @@ def test_the_alarm_follows_the_engine() -> None:
     world.performer.perform([])
 
     assert world.done == [("alarm", 77)]
+
+
+def opened(world: World, number: int) -> OpenThenReply:
+    addr = Addr(bytes(15) + bytes((number,)))
+    holder = Holder(HOST, addr, Name(b"\1a\0"), DEFAULT_RULE, Nanos(9))
+    return OpenThenReply((Entry(HOST, addr),), (holder,), (Reply(world.client, b"%d" % number),))
+
+
+def test_what_is_heard_together_is_opened_together() -> None:
+    world = World()
+    for number in (1, 2):
+        world.answers[f"answer {number}"] = [Forget(AskId(number)), opened(world, number)]
+
+    def hear() -> None:
+        world.performer.answer(AskId(1), b"answer 1")
+        world.performer.answer(AskId(2), b"answer 2")
+        world.done.append("heard")
+
+    world.performer.together(hear)
+
+    assert world.done == [
+        ("forget", 1), ("forget", 2), "heard", ("journal", 2), ("write", 2),
+        ("reply", b"1"), ("reply", b"2"), ("alarm", None),
+    ]  # fmt: skip
+
+
+def test_what_closes_comes_after_what_was_opened_before_it() -> None:
+    world = World()
+    world.answers["answer 1"] = [Forget(AskId(1)), opened(world, 1)]
+    world.answers["answer 2"] = [Close((Entry(HOST, Addr(bytes(16))),))]
+
+    def hear() -> None:
+        world.performer.answer(AskId(1), b"answer 1")
+        world.performer.answer(AskId(2), b"answer 2")
+
+    world.performer.together(hear)
+
+    assert [done for done in world.done if done[0] in ("journal", "write", "reply")] == [
+        ("journal", 1), ("write", 1), ("reply", b"1"), ("write", 1),
+    ]  # fmt: skip
+
+
+def test_whatever_hears_what_was_heard_before_it_is_opened() -> None:
+    world = World()
+    world.answers["answer 1"] = [Forget(AskId(1)), opened(world, 1)]
+
+    def hear() -> None:
+        world.performer.answer(AskId(1), b"answer 1")
+        raise OSError
+
+    with contextlib.suppress(OSError):
+        world.performer.together(hear)
+
+    assert ("reply", b"1") in world.done
+
+
+def test_together_a_write_that_fails_is_servfail_for_each() -> None:
+    world = World(refuse=GrantsFull(1))
+    for number in (1, 2):
+        world.answers[f"answer {number}"] = [Forget(AskId(number)), opened(world, number)]
+
+    def hear() -> None:
+        world.performer.answer(AskId(1), b"answer 1")
+        world.performer.answer(AskId(2), b"answer 2")
+
+    world.performer.together(hear)
+
+    assert [done for done in world.done if done[0] == "reply"] == [("reply", b"SERVFAIL")] * 2
