@@ -6,9 +6,9 @@ import sys
 
 from dnsfw.errors import PolicyError
 from dnsfw.policy.compile import compile_text
+from dnsfw.policy.files import MAX_BYTES
 from dnsfw.policy.importers import convert
 from dnsfw.policy.policy import Policy
-from dnsfw.policy.syntax_yaml import MAX_BYTES
 
 __all__ = ["STDIN", "stdin_policy"]
 

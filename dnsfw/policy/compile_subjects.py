@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_interface
+from typing import TYPE_CHECKING
 
 from dnsfw.model import HOST, NO_ROLE, Limit, RoleId, Subject, SubjectKind
 from dnsfw.policy.problems import Position, Problems, Wrong, shown
-from dnsfw.policy.syntax_check import CheckedRole
-from dnsfw.policy.syntax_roles import SubjectSection
-from dnsfw.policy.syntax_yaml import Document, Path
+
+if TYPE_CHECKING:  # a daemon describes subjects; to read them takes pydantic
+    from dnsfw.policy.syntax_check import CheckedRole
+    from dnsfw.policy.syntax_roles import SubjectSection
+    from dnsfw.policy.syntax_yaml import Document, Path
 
 MAX_INTERFACE = 15  # IFNAMSIZ, with its zero
 _LAST_ID = 2**32 - 2  # the last value means "no such user" (chown(2))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.remote import looks_remote, place_of, url_of
-from dnsfw.policy.syntax_yaml import MAX_BYTES
 
 ENVIRONMENT = "DNSFW_POLICY"
 MAIN = "policy.yaml"  # a file of this name is read with the directory of parts beside it
@@ -16,6 +15,7 @@ PARTS = "policy.d"
 TESTS_ENDING = ".test.yaml"
 SYSTEM_POLICY = Path("/etc/dnsfw/policy.yaml")
 STARTER = "starter.yaml"
+MAX_BYTES = 4 << 20  # a hundred thousand rules; longer lists are not rules
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from dnsfw.model import Name, Reason, Verdict
 from dnsfw.policy.lists.names import NameList
@@ -26,6 +27,7 @@ _ORDINARY = re.compile(
 _KINDS = {Kind.EXACT: 0, Kind.GLOB: 1, Kind.ONE: 2, Kind.BELOW: 3, Kind.TREE: 3}
 # Combinations of globs at one suffix, entries of one list: names are the client's to invent.
 _MAX_REMEMBERED = 1024
+_MADE = frozenset({"_finders", "_last"})
 
 
 _new = tuple.__new__  # of a named tuple, without the call in between
@@ -46,6 +48,13 @@ class _OneBelow:
         self._default = default
         self._remembered: dict[int, Judgement] = {}
         self._rest = settle(plain, default) if plain else None
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._globs, self._plain, self._default, self._rest
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._globs, self._plain, self._default, self._rest = state
+        self._remembered = {}
 
     def judge(self, label: bytes) -> Judgement | None:
         """The judgement where a glob fits, else that of the other rules (None: there are none)."""
@@ -75,6 +84,12 @@ class _Alone:
         # Of any entry: its shares, which of them are the entry's own, the answer, the best one.
         self._shape: tuple[list[Share], list[int], bool, int] | None = None
         self._remembered: dict[bytes, Judgement] = {}
+
+    def __getstate__(self) -> tuple[NameList, Verdict]:
+        return self._names, self._default
+
+    def __setstate__(self, state: tuple[NameList, Verdict]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     def judge(self, hit: Hit) -> Judgement:
         found = self._remembered.get(hit.suffix)
@@ -136,6 +151,16 @@ class Matcher:
                 self._one[suffix] = _OneBelow(globs, ones + deep, default)
             if any(_pattern(rule).kind in (Kind.EXACT, Kind.TREE) for rule in here):
                 self._at[suffix] = settle(list(_speaking(suffix, by_suffix)), default)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what was made of its parts, and what was asked last."""
+        return {key: getattr(self, key) for key in self.__slots__ if key not in _MADE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, value)
+        self._finders = tuple(names.table.find for names in self._lists)
+        self._last = (None, self._default)
 
     def judge(self, name: Name) -> Judgement:
         """What rules and lists say of a name in wire form. Never raises for a canonical name."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import IPv6Network
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dnsfw.errors import ConfigError
 from dnsfw.model import (
@@ -172,6 +172,14 @@ class RolePolicy:
         self.judge = self._matcher.judge  # bound once: judge(name) -> Judgement, the hot path
         self.closes = tuple(self._closes())
         self.keeps = tuple(self._keeps())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self.__slots__ if key != "judge"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, value)
+        self.judge = self._matcher.judge
 
     def with_temporary(self, rules: tuple[Rule, ...], paused: Nanos | None) -> RolePolicy:
         """The same role with these rules on top, and in audit until then."""

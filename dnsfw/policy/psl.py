@@ -1,14 +1,18 @@
-"""Two libraries, one door: which suffixes are public, and what a U-label is in ASCII."""
+"""Two libraries, one door: which suffixes are public, and what a U-label is in ASCII.
+
+Each is imported when it is asked: a daemon asks neither unless somebody types such a name.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-
-import idna
-from publicsuffixlist import PSLFILE, PublicSuffixList
+from typing import TYPE_CHECKING
 
 from dnsfw.policy.problems import Wrong, shown
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
 
 # Top names that nobody can register below: RFC 6761, 6762, 7686, 8375, 9476, and those that
 # ICANN keeps back (2018: home, corp, mail; 2024: internal).
@@ -22,6 +26,8 @@ _NEVER_DELEGATED = frozenset(
 
 @cache
 def _list() -> PublicSuffixList:
+    from publicsuffixlist import PublicSuffixList
+
     return PublicSuffixList(accept_unknown=False)  # what is unknown is judged below
 
 
@@ -38,6 +44,8 @@ def to_ascii(label: str) -> str:
     """The A-label of a label (UTS-46, non-transitional); ASCII passes. Raises Wrong."""
     if label.isascii():
         return label
+    import idna
+
     try:
         return idna.encode(label, uts46=True, transitional=False).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
@@ -56,6 +64,8 @@ def public_suffixes() -> frozenset[str]:
     """Every public suffix of more than one label, in ASCII: to look through a million names,
     where asking `anybody_registers_below` of each would take seconds.
     """
+    from publicsuffixlist import PSLFILE
+
     found: set[str] = set()
     for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
         rule = line.split()[0] if line.strip() else "//"

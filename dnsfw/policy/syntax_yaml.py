@@ -15,7 +15,6 @@ import yaml
 
 from dnsfw.policy.problems import Position, Problems, shown
 
-MAX_BYTES = 4 << 20  # a hundred thousand rules; longer lists are not rules
 MAX_DEPTH = 32  # the language needs six
 MAX_NODES = 1_000_000
 MAX_ALIASES = 64

@@ -7,27 +7,38 @@ judge without refusing (`mode: audit`). Where the policy says `locked: true` the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from dnsfw.errors import ConfigError
-from dnsfw.model import Nanos, RoleId, RuleId
-from dnsfw.policy.compile_rules import RuleCompiler
+from dnsfw.model import Nanos, RoleId, RuleId, Verdict
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.prefix import Prefix
-from dnsfw.policy.problems import Position, Problems, printable
-from dnsfw.policy.rule import Rule
-from dnsfw.policy.syntax_rules import RuleSection
-from dnsfw.policy.syntax_yaml import read_document
+from dnsfw.policy.problems import printable
+from dnsfw.policy.rule import Rule, Ttl
 
-__all__ = ["WORDS", "Temporary", "canonical", "decides", "on_top"]
+__all__ = ["WORDS", "Maker", "Temporary", "Wanted", "canonical", "decides", "on_top"]
 
 Word = Literal["allow", "deny", "pause"]
 WORDS: tuple[str, ...] = get_args(Word)
-_PLACE = "temporary rule"  # what stands where another rule has file and line
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A temporary rule that is to be compiled, and what it takes from its role."""
+
+    word: str
+    to: str
+    role: RoleId
+    name: str  # beside a written rule of the same text it is another rule, and keeps its id
+    default: Verdict
+    ttl: Ttl
+
+
+# Each as a rule, or why it cannot be one; in a process that knows how to read policies.
+Maker = Callable[[Sequence[Wanted], frozenset[RuleId]], Sequence[Rule | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +65,57 @@ class Temporary:
         return f"{self.word} {self.to}" + (f" for {self.role}" if self.role != HOST_NAME else "")
 
 
-def canonical(policy: Policy, asked: Temporary) -> Temporary:
+def _here(wanted: Sequence[Wanted], taken: frozenset[RuleId]) -> Sequence[Rule | str]:
+    from dnsfw.policy.temporary_rule import make_rules  # with all that reads a policy file
+
+    return make_rules(wanted, taken)
+
+
+def canonical(policy: Policy, asked: Temporary, make: Maker = _here) -> Temporary:
     """The same with its destination as the policy would write it. ConfigError."""
-    for role in _roles(policy, asked):
-        if role.locked:
-            raise ConfigError(f"the policy locks {role.name} ('locked: true'): nothing temporary")
+    roles = _roles(policy, asked)
     if asked.word == "pause":
         return asked
-    rule = _rule(policy, asked, set())
-    return replace(asked, to=rule.text.partition(" ")[2])
+    (made,) = make([_wanted(roles[0], asked)], frozenset())
+    if isinstance(made, str):
+        raise ConfigError(made)
+    return replace(asked, to=made.text.partition(" ")[2])
 
 
-def on_top(policy: Policy, items: Iterable[Temporary]) -> tuple[Policy, dict[Temporary, str]]:
+def on_top(
+    policy: Policy, items: Iterable[Temporary], make: Maker = _here
+) -> tuple[Policy, dict[Temporary, str]]:
     """The policy with all of these, and those that cannot be with the reason why."""
     rules: dict[RoleId, list[Rule]] = {}
     paused: dict[RoleId, Nanos] = {}
     refused: dict[Temporary, str] = {}
-    taken = {number for role in policy.roles.values() for number in role.rules_by_id}
+    wanted: dict[Temporary, Wanted] = {}
     for item in items:
         try:
-            canonical(policy, item)
-            for role in _roles(policy, item):
-                if item.word == "pause":
-                    paused[role.role] = max(item.until, paused.get(role.role, item.until))
-                else:
-                    rules.setdefault(role.role, []).append(_rule(policy, item, taken))
+            roles = _roles(policy, item)
         except ConfigError as error:
             refused[item] = str(error)
+            continue
+        if item.word != "pause":
+            wanted[item] = _wanted(roles[0], item)
+            continue
+        for role in roles:
+            paused[role.role] = max(item.until, paused.get(role.role, item.until))
+    if wanted:
+        taken = frozenset(id for role in policy.roles.values() for id in role.rules_by_id)
+        for (item, one), made in zip(wanted.items(), make([*wanted.values()], taken), strict=True):
+            if isinstance(made, str):
+                refused[item] = made
+            else:
+                kept = replace(made, until=item.until, note=printable(item.reason))
+                rules.setdefault(one.role, []).append(kept)
     if not rules and not paused:
         return policy, refused
-    roles = dict(policy.roles)
+    changed = dict(policy.roles)
     for number in rules.keys() | paused.keys():
         mine = tuple(rules.get(number, ()))
-        roles[number] = roles[number].with_temporary(mine, paused.get(number))
-    return replace(policy, roles=roles), refused
+        changed[number] = changed[number].with_temporary(mine, paused.get(number))
+    return replace(policy, roles=changed), refused
 
 
 def decides(policy: Policy, item: Temporary) -> str:
@@ -112,30 +140,16 @@ def _is(rule: Rule, item: Temporary) -> bool:
 
 
 def _roles(policy: Policy, item: Temporary) -> list[RolePolicy]:
-    """Those it is for. ConfigError where there is none of that name."""
-    if item.word == "pause" and not item.role:
-        return list(policy.roles.values())
-    return [policy.roles[policy.role_id(item.role)]]
+    """Those it is for. ConfigError where there is none of that name, and where one is locked."""
+    everybody = item.word == "pause" and not item.role
+    numbers = list(policy.roles) if everybody else [policy.role_id(item.role)]
+    roles = [policy.roles[number] for number in numbers]
+    for role in roles:
+        if role.locked:
+            raise ConfigError(f"the policy locks {role.name} ('locked: true'): nothing temporary")
+    return roles
 
 
-def _rule(policy: Policy, item: Temporary, taken: set[RuleId]) -> Rule:
-    """Compiled by the compiler of every other rule. ConfigError, in its words."""
-    problems = Problems()
-    document = read_document(json.dumps({"rules": [{item.word: item.to}]}), _PLACE, problems)
-    (role,) = _roles(policy, item)
-    # Beside a written rule of the same text it is another rule, and keeps its id.
+def _wanted(role: RolePolicy, item: Temporary) -> Wanted:
     name = f"{role.name} for a time"
-    if document is not None:
-        compiler = RuleCompiler(
-            document, problems, taken, role=role.role, name=name, default=role.default
-        )
-        section = RuleSection.model_validate({item.word: item.to})
-        compiler.compile([(0, section)], role.ttl)
-        if not problems.errors and not compiler.rules:
-            problems.error(Position(_PLACE), f"{item.to!r} is a word of policy files", "name one")
-    if problems.errors:
-        told = problems.errors[0]
-        raise ConfigError(told.message + (f"; {told.remedy}" if told.remedy else ""))
-    (rule,) = compiler.rules
-    note = printable(item.reason)
-    return replace(rule, where=Position(_PLACE), until=item.until, note=note)
+    return Wanted(item.word, item.to, role.role, name, role.default, role.ttl)

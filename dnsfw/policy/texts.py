@@ -11,7 +11,7 @@ from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.compile_dns import compile_dns
 from dnsfw.policy.compile_remote import Sources, policy_source, sources_in
 from dnsfw.policy.copies import Copies
-from dnsfw.policy.files import case_files, policy_files, read_policy
+from dnsfw.policy.files import MAX_BYTES, case_files, policy_files, read_policy
 from dnsfw.policy.importers import convert
 from dnsfw.policy.merge import read_parts
 from dnsfw.policy.policy import DnsSettings
@@ -19,7 +19,7 @@ from dnsfw.policy.problems import Position, Problems
 from dnsfw.policy.remote import POLICY, Remote, Texts, url_of
 from dnsfw.policy.syntax_check import check_document
 from dnsfw.policy.syntax_remote import remote_section
-from dnsfw.policy.syntax_yaml import MAX_BYTES, Document
+from dnsfw.policy.syntax_yaml import Document
 
 __all__ = ["read_texts", "renewed", "settings_of", "sources_of"]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import dnsfw
 from dnsfw.errors import DnsfwError
-from dnsfw.policy.compile import load
 from dnsfw.policy.files import policy_files
 from dnsfw.policy.fingerprints import refuses
 from dnsfw.policy.listed_prints import wanted
@@ -47,6 +46,8 @@ def main(argv: Sequence[str]) -> None:
     """Load each policy and forget it; its lists stay on disk, and their names in one text, of
     which the kernel's table of refusals is built.
     """
+    from dnsfw.policy.compile import load  # whoever asks for `command` needs none of it
+
     os.nice(_POLITE)
     for file in argv:
         with contextlib.suppress(DnsfwError):

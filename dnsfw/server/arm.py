@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.policy.compile import find_policy
+from dnsfw.policy.files import find_policy
 from dnsfw.policy.policy import Policy
 from dnsfw.server.armed import mark_armed
 from dnsfw.server.kernel import Kernel, OpenKernel

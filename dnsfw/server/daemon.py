@@ -21,7 +21,7 @@ from typing import Any
 from dnsfw.engine.effects import Note
 from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
-from dnsfw.policy.compile import find_policy
+from dnsfw.policy.files import find_policy
 from dnsfw.policy.policy import Policy
 from dnsfw.server.announce import ready_line, warnings_at_start
 from dnsfw.server.armed import disarmed
@@ -39,7 +39,6 @@ from dnsfw.server.journal import Journal
 from dnsfw.server.judged import Judged
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.left_cgroups import forget, remember
-from dnsfw.server.loading import load_tested
 from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
@@ -47,7 +46,7 @@ from dnsfw.server.observed import Observed
 from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
 from dnsfw.server.records import Records
 from dnsfw.server.reload import Reloader
-from dnsfw.server.remote_start import provide_at_start, remotes_of
+from dnsfw.server.remote_start import read_at_start, remotes_of
 from dnsfw.server.remotes import Remotes
 from dnsfw.server.reporter import Reporter
 from dnsfw.server.reporting import report
@@ -204,9 +203,9 @@ class Daemon:
         path = find_policy(self.options.policy)
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
-        for missed in await provide_at_start(path, self.options, self.now, time.time):
-            self._warn(missed)
-        written = load_tested(path, self.names.known)
+        written = await read_at_start(
+            path, self.names.known, self.options, self.now, time.time, self._warn
+        )
         self.revision.check(written)
         self.kept = Temporaries(self.options.run_dir, self.now)
         policy, _ = self.kept.on_top(written)

@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dnsfw.policy.copies import Copies, Copy
+from dnsfw.policy.files import MAX_BYTES
 from dnsfw.policy.inspect import answer, command, question
 from dnsfw.policy.minisign import ENDING, MOST_BYTES
 from dnsfw.policy.remote import LIST, POLICY, Remote, Told, judge
-from dnsfw.policy.syntax_yaml import MAX_BYTES
 from dnsfw.server.fetch import Download, FetchError, Request, Stop, Way, fetch
 
 __all__ = ["Fetcher", "WallClock"]

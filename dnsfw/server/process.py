@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dnsfw.server.capabilities import TO_START, check, drop, drop_all
 from dnsfw.server.helper import Helper, start_helper
 from dnsfw.server.kernel import OpenKernel
+from dnsfw.server.loading import apart
 from dnsfw.server.log import Log
 from dnsfw.server.loop import calm_collector, raise_file_limit, run
 from dnsfw.server.options import Options
@@ -23,10 +24,12 @@ def serve(options: Options) -> None:
     helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
     calm_collector()
+    apart()
     log = Log()
     try:
         run(_serve(options, _opener(options), log, helper))
     finally:
+        apart(False)
         log.close()
         if helper is not None:
             helper.close()

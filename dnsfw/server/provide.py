@@ -13,16 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from dnsfw.errors import ConfigError, DnsfwError
-from dnsfw.policy.compile import load
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.remote import Remote
-from dnsfw.policy.texts import sources_of
 from dnsfw.server.fetch import FetchError
-from dnsfw.server.fetch_command import command_way
 from dnsfw.server.fetcher import Fetcher, WallClock
-from dnsfw.server.loading import load_tested
+from dnsfw.server.loading import load_tested, revision_of, sources_of
 
-__all__ = ["NotThere", "fill", "provide", "provide_now"]
+__all__ = ["NotThere", "fill", "lacks", "provide", "provide_now"]
 
 Told = Callable[[str], None]
 
@@ -41,7 +38,7 @@ async def provide(
     """
     if not newest:
         found = await asyncio.to_thread(sources_of, path, fetcher.copies)
-        if not _lacks(found, fetcher.copies):
+        if not lacks(found, fetcher.copies):
             return
     async with fetcher.alone():
         await fill(path, fetcher, newest=newest, told=told)
@@ -53,7 +50,7 @@ def provide_now(
     """The same for a command, which asks the policy's upstreams, or these; what failed and may."""
     copies, told = Copies(), list[str]()
     sources = sources_of(path, copies)
-    if sources if newest else _lacks(sources, copies):
+    if sources if newest else lacks(sources, copies):
         asyncio.run(_provide_now(path, copies, wall, newest, upstreams, told.append))
     return told
 
@@ -61,11 +58,14 @@ def provide_now(
 async def _provide_now(
     path: Path, copies: Copies, wall: WallClock, newest: bool, upstreams: Sequence[str], told: Told
 ) -> None:
+    from dnsfw.server.fetch_command import command_way  # a daemon has a way of its own
+
     fetcher = Fetcher(copies, command_way(path, copies, upstreams), wall)
     await provide(path, fetcher, newest=newest, told=told)
 
 
-def _lacks(sources: Iterable[Remote], copies: Copies) -> bool:
+def lacks(sources: Iterable[Remote], copies: Copies) -> bool:
+    """Whether one of them has no copy yet."""
     return any(copies.get(source) is None for source in sources)
 
 
@@ -131,7 +131,7 @@ def _worse(path: Path, new: Copies, old: Copies) -> str:
     except DnsfwError as error:
         return str(error).partition("\n")[0]
     with suppress(DnsfwError):  # what is wrong already cannot get worse
-        before = load(path, None, old).revision
+        before = revision_of(path, old)
         if before is not None and policy.revision is not None and policy.revision < before:
             return f"its revision {policy.revision} is older than {before}"
     return ""

@@ -20,14 +20,14 @@ from pathlib import Path
 
 from dnsfw.engine.effects import Withdraw
 from dnsfw.errors import ConfigError, DnsfwError
-from dnsfw.policy.compile import diff, find_policy
 from dnsfw.policy.copies import Copies
-from dnsfw.policy.files import shown_place
+from dnsfw.policy.difference import diff
+from dnsfw.policy.files import find_policy, shown_place
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.temporary import Temporary, on_top
 from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
-from dnsfw.server.loading import load_tested, renew_tested, warm
+from dnsfw.server.loading import load_tested, make_rules, renew_tested, warm
 from dnsfw.server.performer import Performer
 from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
@@ -141,7 +141,7 @@ class Reloader:
         """
         async with self._one:
             items = tuple(items)
-            policy, refused = await asyncio.to_thread(on_top, self.written, items)
+            policy, refused = await asyncio.to_thread(on_top, self.written, items, make_rules)
             for why in refused.values():
                 raise ConfigError(why)
             for role in policy.roles.values():

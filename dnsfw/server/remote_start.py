@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnsfw.model import Lockdown
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.files import place_again
-from dnsfw.policy.texts import settings_of, sources_of
+from dnsfw.policy.policy import Policy
 from dnsfw.server.clock import Now
 from dnsfw.server.fetch_command import mark_of_wall
 from dnsfw.server.fetch_names import Names
 from dnsfw.server.fetch_ways import OwnWay
 from dnsfw.server.fetcher import Fetcher, WallClock
+from dnsfw.server.loading import load_tested, recall, settings_of, sources_of
 from dnsfw.server.options import Options, listen_on, wanted_upstreams
-from dnsfw.server.provide import NotThere, provide
+from dnsfw.server.provide import NotThere, lacks, provide
 from dnsfw.server.remotes import Remotes
 from dnsfw.server.removal import wall_stands
 from dnsfw.server.resolvconf import find_upstreams
@@ -30,9 +31,28 @@ from dnsfw.server.upstream import Own
 if TYPE_CHECKING:
     from dnsfw.server.daemon import Daemon
 
-__all__ = ["provide_at_start", "remotes_of"]
+__all__ = ["provide_at_start", "read_at_start", "remotes_of"]
 
 LONGEST = 40.0  # seconds: systemd gives a start a minute
+
+
+async def read_at_start(
+    path: Path,
+    known: Mapping[str, int],
+    options: Options,
+    now: Now,
+    wall: WallClock,
+    warn: Callable[[str], None],
+) -> Policy:
+    """The policy: as the last start compiled it, if nothing has changed and it is whole; else
+    fetched, compiled and tested. PolicyError, NotThere.
+    """
+    kept = recall(path, known)
+    if kept is not None and not lacks(kept.remotes, Copies()):
+        return kept
+    for missed in await provide_at_start(path, options, now, wall):
+        warn(missed)
+    return load_tested(path, known, hurry=True)
 
 
 async def provide_at_start(path: Path, options: Options, now: Now, wall: WallClock) -> list[str]:

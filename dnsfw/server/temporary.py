@@ -22,6 +22,7 @@ from dnsfw.policy.policy import HOST_NAME, Policy
 from dnsfw.policy.problems import printable
 from dnsfw.policy.temporary import WORDS, Temporary, canonical, decides, on_top
 from dnsfw.server.clock import Now
+from dnsfw.server.loading import make_rules
 
 if TYPE_CHECKING:
     from dnsfw.server.reload import Reloader
@@ -53,7 +54,7 @@ class Temporaries:
 
     def on_top(self, policy: Policy) -> tuple[Policy, dict[Temporary, str]]:
         """The policy with what is alive, and what it does not take, with the reason."""
-        return on_top(policy, self.alive())
+        return on_top(policy, self.alive(), make_rules)
 
     def keep(self, items: Iterable[Temporary]) -> None:
         """From now on these; all of them or the old ones on disk."""
@@ -121,7 +122,8 @@ class TemporaryRules:
         wanted = _wanted(request, self._now(), uid)
         if request.get("end"):
             return {"temporary": await self._end(wanted, request, uid)}
-        asked = [canonical(self._reloader.written, item) for item in wanted]
+        written = self._reloader.written
+        asked = await asyncio.to_thread(lambda: [canonical(written, i, make_rules) for i in wanted])
         new = {item.key: item for item in asked}
         items = [item for item in self._kept.alive() if item.key not in new] + [*new.values()]
         if len(items) > _MOST:
@@ -151,7 +153,8 @@ class TemporaryRules:
         keys = set()
         for item in wanted:
             if item.word != "pause":
-                item = replace(item, to=_as_written(self._reloader.written, item))
+                to = await asyncio.to_thread(_as_written, self._reloader.written, item)
+                item = replace(item, to=to)
             keys.add(item.key)
         alive = self._kept.alive()
         if wanted and word != "pause":
@@ -222,7 +225,7 @@ def _wanted(request: Row, now: Nanos, uid: int) -> list[Temporary]:
 def _as_written(policy: Policy, item: Temporary) -> str:
     """Its destination as it was kept; as it was said where the policy has become locked."""
     try:
-        return canonical(policy, item).to
+        return canonical(policy, item, make_rules).to
     except ConfigError:
         return item.to
 

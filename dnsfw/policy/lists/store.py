@@ -86,6 +86,7 @@ class Store:
         with os.fdopen(fd, "rb") as file:
             status = os.fstat(fd)
             if (table := self._by_stat(source, status)) is not None:
+                table.source = str(source.path.absolute()), _identity(status)
                 return table
             data = file.read(MAX_SOURCE + 1)
         if len(data) > MAX_SOURCE:
@@ -96,7 +97,19 @@ class Store:
             table = self._keep(key, _compiled(source, data))
             give_back()
         self._note(source, status, key)
+        table.source = str(source.path.absolute()), _identity(status)
         return table
+
+    def unchanged(self, path: Path, identity: list[int]) -> bool:
+        """Whether a source is what a table was made of, and may still be read."""
+        try:
+            fd = self._open(path)
+        except ConfigError:
+            return False
+        try:
+            return _identity(os.fstat(fd)) == identity
+        finally:
+            os.close(fd)
 
     def _open(self, path: Path) -> int:
         try:

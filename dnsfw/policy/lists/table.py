@@ -103,6 +103,8 @@ class Table:
         if _seal(data[: _HEAD.size], data[_BODY:]) != data[_HEAD.size : _BODY]:
             raise Damaged("changed")
         self.seal = bytes(data[_HEAD.size : _BODY])  # of all that it says
+        self.path: Path | None = None  # where its bytes are, if they are in a file
+        self.source: tuple[str, list[int]] | None = None  # which file it was made of, and its stat
         at = _BODY
         self.meta: dict[str, Any] = json.loads(bytes(data[at : at + meta]))
         at += meta
@@ -128,6 +130,7 @@ class Table:
             found = cls(memoryview(memory))
             # The seal was all of it; what is asked for comes back from the page cache.
             memory.madvise(mmap.MADV_DONTNEED)
+            found.path = path
             return found
         finally:
             os.close(fd)

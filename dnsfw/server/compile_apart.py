@@ -1,0 +1,72 @@
+"""Asks a process of its own to read policies (`compile_child`), and checks what it answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dnsfw
+from dnsfw.errors import ConfigError, DatapathError, PolicyError
+from dnsfw.policy.frozen import NotWhole, freeze, shape, thaw
+
+__all__ = ["NoChild", "ask"]
+
+LONGEST = 600.0  # seconds: ten million names of lists that nobody compiled before
+_CHILD = "dnsfw.server.compile_child"
+_ERRORS = {"policy": PolicyError, "config": ConfigError, "host": DatapathError}
+_TOLD = 400  # characters of what a child said that failed
+
+
+class NoChild(Exception):
+    """There is no such process to be had, or what it made cannot be handed over."""
+
+
+def ask(job: str, *arguments: object, hurry: bool = False) -> Any:
+    """What the job gives. The errors of the job are raised here; NoChild.
+
+    ConfigError where the code on disk is not ours any more, and where the child was killed.
+    """
+    argv, environment = command()
+    request = freeze((job, arguments, hurry))
+    try:
+        done = subprocess.run(
+            argv, input=request, env=environment, capture_output=True, timeout=LONGEST, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoChild(str(error)) from None
+    if done.returncode != 0:
+        told = done.stderr.decode(errors="replace").strip()[-_TOLD:]
+        raise ConfigError(f"the process that reads policies failed ({done.returncode}): {told}")
+    return _answer(done.stdout)
+
+
+def command() -> tuple[list[str], dict[str, str]]:
+    """How to start it, by the same Python and package that we are: arguments, environment."""
+    home = str(Path(dnsfw.__file__).parents[1])
+    # -P: never from the cwd. -S: our own places are its places; what else `site` runs costs time.
+    argv = [sys.executable, "-P", "-S", "-m", _CHILD]
+    places = [home, *(place for place in sys.path if place.startswith("/"))]
+    return argv, {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+
+
+def _answer(data: bytes) -> Any:
+    try:
+        other, kind, value = thaw(data)
+        if other != shape():
+            raise NotWhole("another shape")
+        if kind == "frozen":
+            return thaw(value)
+    except (NotWhole, ValueError, TypeError):
+        raise ConfigError(
+            "the dnsfw on disk is not the one that runs: restart it, and the wall stays meanwhile"
+        ) from None
+    if kind == "value":
+        return value
+    if kind == "whole":
+        raise NoChild(value)
+    if (error := _ERRORS.get(kind)) is not None:
+        raise error(value)
+    raise RuntimeError(f"the process that reads policies: {value}")
