@@ -13,12 +13,12 @@ from pathlib import Path
 from dnsfw.errors import ConfigError
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.policy import DnsSettings
-from dnsfw.policy.texts import settings_of
 from dnsfw.policy.upstream import Upstream
 from dnsfw.server.clock import boot_now
 from dnsfw.server.fetch import Way
 from dnsfw.server.fetch_names import Names
 from dnsfw.server.fetch_ways import AnyWay, OwnWay
+from dnsfw.server.loading import settings_of
 from dnsfw.server.options import Options, listen_on, wanted_upstreams
 from dnsfw.server.removal import wall_stands
 from dnsfw.server.resolvconf import RESOLV_CONF, SYSTEM, find_upstreams, is_own, nameservers
