@@ -31,9 +31,9 @@ from dnsfw.policy.remote import url_of
 def check(ctx: click.Context, files: tuple[str, ...], fetch: bool, as_json: bool) -> None:
     """Check policy files: all errors at once, with line, column and remedy.
 
-    Without FILE the policy that `up` would use is checked. Warnings (rules that
-    never decide, denials that swallow everything) do not fail the check; nor do
-    notes on users, units and interfaces that this host has not.
+    Without FILE the policy that `up` would use is checked, and its `tests:` are run.
+    Warnings (rules that never decide, denials that swallow everything) do not fail the
+    check; nor do notes on users, units and interfaces that this host has not.
 
     FILE may be - for stdin, or a URL. What comes over https is read from its copy: root's
     are those that the daemon uses, and `sudo dnsfw check --fetch` makes them before the
@@ -63,6 +63,7 @@ def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]
     try:
         missed = fetch_for(path) if fetch and str(path) != STDIN else []
         policy = stdin_policy() if str(path) == STDIN else load(path)
+        _tested(policy)
     except PolicyError as error:
         row["errors"] = str(error).splitlines()
         return 1, row, None
@@ -80,6 +81,14 @@ def _check(path: Path, fetch: bool) -> tuple[int, dict[str, Any], Policy | None]
     row["remotes"] = [remote_json(source) for source in policy.remotes]
     row["lists"] = [list_json(role, one) for role in policy.roles.values() for one in role.lists]
     return 1 if missed else 0, row, policy
+
+
+def _tested(policy: Policy) -> None:
+    """Its own tests: `up` and `reload` refuse a policy that fails one. PolicyError, a line each."""
+    if policy.tests:
+        from dnsfw.engine.cases import require_tests  # with the engine; few policies need it
+
+        require_tests(policy)
 
 
 def _imported(policy: Policy) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dnsfw.errors import ConfigError, WireError
 from dnsfw.model import Addr, Name, RoleId, Verdict, addr_from, addr_text
 from dnsfw.policy.asked import Asked, parse_asked
-from dnsfw.policy.problems import Position, Problems
+from dnsfw.policy.problems import Position, Problems, shown
 from dnsfw.policy.syntax_check import check_tests
 from dnsfw.policy.syntax_tests import CaseSection
 from dnsfw.policy.syntax_yaml import Document, Path, read_document
@@ -53,14 +53,14 @@ def compile_cases(
     return tuple(found)
 
 
-def read_cases(text: str, file: str, roles: dict[str, RoleId]) -> tuple[Case, ...]:
-    """The cases of a file that holds nothing else. PolicyError has everything wrong with it."""
-    problems = Problems()
+def read_cases(
+    text: str, file: str, roles: dict[str, RoleId], problems: Problems
+) -> tuple[Case, ...]:
+    """The cases of a file that holds nothing else; what is wrong goes to the problems."""
     document = read_document(text, file, problems)
-    sections = check_tests(document, problems) if document else ()
-    cases = compile_cases(sections, roles, document, problems) if document else ()
-    problems.stop_if_any()
-    return cases
+    if document is None:
+        return ()
+    return compile_cases(check_tests(document, problems), roles, document, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +74,20 @@ class _Compiler:
     def cases(self) -> list[Case]:
         section = self.section
         written = [key for key in ("allow", "deny") if getattr(section, key) is not None]
-        if len(written) != 1:
-            told = "a test says allow or deny, not both" if written else "a test needs one of both"
+        if len(written) > 1:
+            self._error(self.at, "a test says allow or deny, not both", "make two tests")
+        elif not written and self.document.keys(self.at) <= set(CaseSection.model_fields):
+            told = "a test needs allow or deny"  # else what could not be read is told already
             self._error(self.at, told, "write '- allow: example.com:443'")
-            return []
-        key = written[0]
         role = self.roles.get(section.role)
         if role is None:
-            known = ", ".join(self.roles)
-            self._error((*self.at, "role"), f"no role {section.role!r}", f"there are {known}")
-            return []
+            told, known = f"no role {shown(section.role)}", ", ".join(self.roles)
+            self._error((*self.at, "role"), told, f"there are {known}")
         answer = self._answer()
-        if answer is None:
-            return []
         made = []
-        for index, text in enumerate(getattr(section, key)):
-            if (asked := self._asked(text, (*self.at, key, index))) is not None:
+        for key, index, text in self._destinations(written):
+            asked = self._asked(text, (*self.at, key, index))
+            if asked and role is not None and answer is not None and len(written) == 1:
                 made.append(
                     Case(
                         where=self.document.place((*self.at, key, index)),
@@ -104,6 +102,11 @@ class _Compiler:
                     )
                 )
         return made
+
+    def _destinations(self, written: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+        for key in written:
+            for index, text in enumerate(getattr(self.section, key)):
+                yield key, index, text
 
     def _asked(self, text: str, at: Path) -> Asked | None:
         try:
@@ -133,7 +136,7 @@ class _Compiler:
             try:
                 chain.append(from_text(text))
             except WireError as error:
-                self._error(at, f"{text!r}: {error}", "write a name or an address")
+                self._error(at, f"{shown(text)}: {error}", "write a name or an address")
                 return None
         if chain and not addresses:
             self._error((*self.at, "answer"), "a chain that ends nowhere", "add its addresses")

@@ -62,12 +62,12 @@ def renew(policy: Policy, known: Mapping[str, int] | None, copies: Copies) -> Po
 def _whole(
     texts: Texts, known: Mapping[str, int] | None, sources: Sources, problems: Problems
 ) -> Policy:
-    problems.stop_if_any()  # without one of the texts the others make no policy
-    policy = _compile(texts.files, known, sources, problems)
-    ids = {role.name: role.role for role in policy.roles.values()}
-    for file, text in texts.cases.items():
-        cases = read_cases(text, file, ids)
-        policy = replace(policy, tests=(*policy.tests, *cases), sources=(*policy.sources, file))
+    if problems.errors:  # without one of the texts the others make no policy
+        document = read_parts(texts.files, problems) if texts.files else None
+        if document is not None:
+            check_document(document, problems, part=True)
+        problems.stop_if_any()
+    policy = _compile(texts.files, known, sources, problems, texts.cases)
     return replace(policy, texts=texts)
 
 
@@ -81,14 +81,21 @@ def _compile(
     known: Mapping[str, int] | None,
     sources: Sources,
     problems: Problems,
+    cases: Mapping[str, str] | None = None,
 ) -> Policy:
-    """The policy in one text or several, by their files, in the order in which they count."""
+    """The policy in one text or several, by their files, in the order in which they count;
+    `cases` are the texts of files that hold more of its tests.
+    """
     document = read_parts(texts, problems)
     checked = check_document(document, problems) if document else None
     if document is None or checked is None:
         problems.stop_if_any()
         raise AssertionError("a document that cannot be read has a problem")
     policy = _Compiler(document, checked, problems, known or {}, sources).policy(tuple(texts))
+    ids = {role.name: role.role for role in policy.roles.values()}
+    for file, text in (cases or {}).items():
+        tests = (*policy.tests, *read_cases(text, file, ids, problems))
+        policy = replace(policy, tests=tests, sources=(*policy.sources, file))
     problems.stop_if_any()
     return policy
 

@@ -14,6 +14,7 @@ from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position, Problems, Wrong, shown
+from dnsfw.policy.questions import Guard, Types
 from dnsfw.policy.resolvers import ENCRYPTED_WORD
 from dnsfw.policy.rule import MIN_GRACE, ListName, Rule, Ttl, rule_id
 from dnsfw.policy.syntax_rules import ListSection, RuleSection, TtlSection
@@ -26,6 +27,7 @@ _WORDS = {
 }
 VERDICTS = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
 _FOR_ALLOW = ("private", "addresses", "keep", "broad", "qtypes", "guard")
+_Asks = tuple[Types | None, Guard | None]  # what a rule says of questions
 _LONGEST_TTL = 7 * 86400  # RFC 8767 section 4: no cache should believe a TTL beyond a week
 
 
@@ -85,6 +87,8 @@ class RuleCompiler:
     def _rule(self, section: RuleSection, at: Path, default_ttl: Ttl) -> None:
         written = {key for key in ("allow", "deny") if getattr(section, key) is not None}
         keys = self.document.keys(at)
+        ttl = self.ttl(section.ttl, default_ttl, (*at, "ttl"))
+        asks = self._questions(section, at)
         if not written:
             if not keys & {"allow", "deny"} and keys <= set(RuleSection.model_fields):
                 self._error(at, "a rule needs allow or deny", "write '- allow: example.com:443'")
@@ -95,18 +99,20 @@ class RuleCompiler:
                 "a rule says allow or deny, not both",
                 "make two rules",
             )
-            return
-        key = written.pop()
-        ttl = self.ttl(section.ttl, default_ttl, (*at, "ttl"))
-        if isinstance(listing := getattr(section, key), ListSection):
-            self._list(section, key, listing, at, ttl)
-            return
-        for index, text in enumerate(getattr(section, key)):
-            # A lone destination has no place of its own in a list: the key's value is it.
-            self._destination(section, key, text, at, (*at, key, index), ttl)
+        for key in sorted(written):
+            if isinstance(listing := getattr(section, key), ListSection):
+                self._list(section, key, listing, at, ttl, asks)
+                continue
+            for index, text in enumerate(getattr(section, key)):
+                # A lone destination has no place of its own in a list: the key's value is it.
+                self._destination(section, key, text, at, (*at, key, index), ttl, asks)
+
+    def _questions(self, section: RuleSection, at: Path) -> _Asks:
+        types = compile_types(section.qtypes, (*at, "qtypes"), self.document, self.problems)
+        return types, compile_guard(section.guard, (*at, "guard"), self.document, self.problems)
 
     def _destination(
-        self, section: RuleSection, key: str, text: str, at: Path, path: Path, ttl: Ttl
+        self, section: RuleSection, key: str, text: str, at: Path, path: Path, ttl: Ttl, asks: _Asks
     ) -> None:
         where = self.document.place(path)
         if text in _WORDS:
@@ -116,12 +122,13 @@ class RuleCompiler:
             destination = parse_destination(text)
         except Wrong as wrong:
             self.problems.wrong(where, wrong)
+            self._check_verdict_options(section, key, at)
             return
         self._check_options(section, key, destination, at)
         self._check_name(section, key, text, destination, where)
         rule_text = f"{key} {destination.text}"
         what, ports = destination.what, destination.ports
-        made = self._made(section, key, rule_text, what, ports, where, ttl, at)
+        made = self._made(section, key, rule_text, what, ports, where, ttl, asks)
         self.rules.append(made)
 
     def _made(
@@ -133,12 +140,10 @@ class RuleCompiler:
         ports: PortSet,
         where: Position,
         ttl: Ttl,
-        at: Path,
+        asks: _Asks,
     ) -> Rule:
         found = rule_id(self.name, text, self.ids)
         self.ids.add(found)
-        qtypes = compile_types(section.qtypes, (*at, "qtypes"), self.document, self.problems)
-        guard = compile_guard(section.guard, (*at, "guard"), self.document, self.problems)
         return Rule(
             id=found,
             role=self.role,
@@ -153,27 +158,26 @@ class RuleCompiler:
             close=section.close,
             addresses=section.addresses,
             keep=bool(section.keep),
-            qtypes=qtypes,
-            guard=guard,
+            qtypes=asks[0],
+            guard=asks[1],
             note=section.note or "",
         )
 
     def _list(
-        self, section: RuleSection, key: str, listing: ListSection, at: Path, ttl: Ttl
+        self, section: RuleSection, key: str, listing: ListSection, at: Path, ttl: Ttl, asks: _Asks
     ) -> None:
-        where = self.document.place((*at, key, "list"))
+        where, ports = self.document.place((*at, key, "list")), PortSet()
         try:
             ports = list_ports(listing)
-        except Wrong as wrong:
+        except Wrong as wrong:  # and what is wrong with the list itself is told all the same
             self.problems.wrong(self.document.place((*at, key, "ports")), wrong)
-            return
         self._check_verdict_options(section, key, at)
         if section.keep and key == "allow":
             place = self.document.key_place((*at, "keep"))
             self.problems.error(place, "'keep' is not for lists", "keep names of the policy's own")
         tail = f":{listing.ports}" if listing.ports else ""
         what = ListName(listing.list + tail)
-        rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl, at)
+        rule = self._made(section, key, f"{key} list {what.text}", what, ports, where, ttl, asks)
         found = open_list(
             rule, listing, broad=bool(section.broad), sources=self.sources, problems=self.problems
         )

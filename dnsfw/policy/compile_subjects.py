@@ -55,7 +55,7 @@ def compile_subjects(
             try:
                 subject = _subject(section, role.name, ids)
             except Wrong as wrong:
-                problems.wrong(where, wrong)
+                problems.wrong(document.place((*at, wrong.key)) if wrong.key else where, wrong)
                 continue
             # Where files say their role themselves, each role has them for itself.
             whose = role.name if subject.value == _BY_ATTRIBUTE else ""
@@ -94,17 +94,26 @@ def is_unit(value: str) -> bool:
 def _subject(section: SubjectSection, role: str, ids: Mapping[str, RoleId]) -> Subject:
     written = [way for way in _WAYS if getattr(section, way) is not None]
     if section.role is not None and section.via is None:
-        raise Wrong("'role' belongs to via", "write '{role: web, via: eth0}'")
+        raise Wrong("'role' belongs to via", "write '{role: web, via: eth0}'", "role")
     if len(written) > 1 and written != ["source", "interface"]:
         told = f"a subject says one thing, not {' and '.join(written)}"
         raise Wrong(told, "make two subjects")
     kind = SubjectKind(written[0])
-    value = _READERS[kind](getattr(section, kind.value))
+    value = _read(section, kind)
     interface = ""
     if kind is SubjectKind.SOURCE and section.interface is not None:
-        interface = device_name(section.interface)
+        interface = _read(section, SubjectKind.INTERFACE)
     base = _base(section.role, role, ids) if kind is SubjectKind.VIA else NO_ROLE
     return Subject(ids[role], kind, value, interface, base)
+
+
+def _read(section: SubjectSection, kind: SubjectKind) -> str:
+    """The canonical value of one key. Raises Wrong that names it."""
+    try:
+        return _READERS[kind](getattr(section, kind.value))
+    except Wrong as wrong:
+        wrong.key = kind.value
+        raise
 
 
 def _cgroup(text: str) -> str:
@@ -199,12 +208,12 @@ def _base(written: str | None, role: str, ids: Mapping[str, RoleId]) -> RoleId:
     if written is None or written == "host":
         return HOST
     if written == role:
-        raise Wrong(f"{shown(role)} is judged as itself everywhere", "name another role")
+        raise Wrong(f"{shown(role)} is judged as itself everywhere", "name another role", "role")
     if written not in ids:
         others = ["host", *(name for name in ids if name != role)]
         near = get_close_matches(written, others, n=1, cutoff=0.6)
         remedy = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(others)}"
-        raise Wrong(f"no role is called {shown(written)}", remedy)
+        raise Wrong(f"no role is called {shown(written)}", remedy, "role")
     return ids[written]
 
 

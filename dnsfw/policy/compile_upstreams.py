@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Network, ip_address
-from pathlib import Path
+from pathlib import Path as FilePath
+from typing import TypeVar
 
 from dnsfw.model import addr_from
 from dnsfw.policy.endpoints import SYSTEM, parse_upstream
 from dnsfw.policy.policy import Endpoint
 from dnsfw.policy.problems import Position, Problems, Wrong, shown
 from dnsfw.policy.syntax_upstream import UpstreamSection
-from dnsfw.policy.syntax_yaml import Document
+from dnsfw.policy.syntax_yaml import Document, Path
 from dnsfw.policy.upstream import Address, Upstream, asked, parse_pin, unreachable
 
 __all__ = ["compile_nat64", "compile_upstreams"]
@@ -32,11 +33,12 @@ def compile_upstreams(
     found: list[Upstream | None] = []
     places: list[Position] = []
     for index, section in enumerate(sections or (UpstreamSection(server=SYSTEM),)):
-        where = document.place((*_AT, index))
+        at: Path = (*_AT, index)
+        where = document.place(at)
         try:
-            upstream = _upstream(section, where)
+            upstream = _upstream(section, at, document, problems)
         except Wrong as wrong:
-            problems.wrong(where, wrong)
+            problems.wrong(document.place((*at, wrong.key)), wrong)
             continue
         if upstream in found:
             problems.error(where, f"{shown(section.server)} stands twice", "take one out")
@@ -45,7 +47,7 @@ def compile_upstreams(
             problems.error(where, message, "name another server")
         found.append(upstream)
         places.append(where)
-    if missing := unreachable(found):
+    if places and (missing := unreachable(found)):
         problems.wrong(places[0], missing)
     _warn_of_clear(found, places, problems)
     return tuple(found)
@@ -56,8 +58,8 @@ def compile_nat64(
 ) -> tuple[IPv6Network, ...]:
     """Prefixes that this network's translator puts before an IPv4 address (RFC 6052)."""
     found = []
-    for text in texts or ():
-        where = document.place(("dns", "nat64_prefix"))
+    for index, text in enumerate(texts or ()):
+        where = document.place(("dns", "nat64_prefix", index))
         try:
             net = IPv6Network(text)
         except ValueError:
@@ -71,33 +73,78 @@ def compile_nat64(
     return tuple(found)
 
 
-def _upstream(section: UpstreamSection, where: Position) -> Upstream | None:
-    upstream = parse_upstream(section.server)
-    more = section.addresses or section.ca or section.pin or section.trusted
-    if upstream is None or not upstream.encrypted:
-        if more:
-            message = f"{shown(section.server)} is asked in clear: nothing can be checked there"
-            raise Wrong(message, "write a server as 'tls://9.9.9.9#dns.quad9.net'")
+def _upstream(
+    section: UpstreamSection, at: Path, document: Document, problems: Problems
+) -> Upstream | None:
+    """The upstream; None for `system`. Raises Wrong where the server itself is none; what else
+    is wrong goes to the problems.
+    """
+    keys, where = _Keys(at, document, problems), document.place(at)
+    upstream, wrong = _server(section.server)
+    clear = wrong is None and (upstream is None or not upstream.encrypted)
+    if clear and section.model_fields_set - {"server"}:
+        message = f"{shown(section.server)} is asked in clear: nothing can be checked there"
+        raise Wrong(message, "write a server as 'tls://9.9.9.9#dns.quad9.net'", "server")
+    ca = keys.read("ca", section.ca, lambda text: str(_file(text, where)))
+    addresses = tuple(keys.each("addresses", section.addresses, _address))
+    pins = tuple(keys.each("pin", section.pin, parse_pin))
+    if wrong is not None:
+        raise wrong
+    if upstream is None or clear:
         return upstream
-    ca = str(_file(section.ca, where)) if section.ca else ""
-    addresses = tuple(map(_address, section.addresses or ()))
     if addresses and upstream.addresses:
         message = f"{shown(section.server)} has an address already"
-        raise Wrong(message, f"write the name there: '{upstream.scheme}://dns.quad9.net'")
-    pins = tuple(map(parse_pin, section.pin or ()))
+        remedy = f"write the name there: '{upstream.scheme}://dns.quad9.net'"
+        raise Wrong(message, remedy, "server")
     return replace(
         upstream,
         addresses=upstream.addresses or addresses,
-        ca=ca,
+        ca=ca or "",
         pins=pins,
         trusted=section.trusted,
     )
 
 
-def _file(text: str, where: Position) -> Path:
+def _server(text: str) -> tuple[Upstream | None, Wrong | None]:
+    try:
+        return parse_upstream(text), None
+    except Wrong as wrong:
+        wrong.key = "server"
+        return None, wrong
+
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Reads what stands beside a server; what is wrong is told at its own place."""
+
+    at: Path
+    document: Document
+    problems: Problems
+
+    def read(self, key: str, text: str | None, reader: Callable[[str], _T]) -> _T | None:
+        return next(self.each(key, [] if text is None else [text], reader), None)
+
+    def each(
+        self, key: str, texts: Sequence[str] | None, reader: Callable[[str], _T]
+    ) -> Iterator[_T]:
+        for index, text in enumerate(texts or ()):
+            try:
+                yield reader(text)
+            except Wrong as wrong:
+                self.problems.wrong(self.document.place((*self.at, key, index)), wrong)
+
+
+def _file(text: str, where: Position) -> FilePath:
     """A file of certificates, from the policy's directory."""
-    path = (Path(where.file).parent / text).absolute()
-    if not path.is_file():
+    path = (FilePath(where.file).parent / text).absolute()
+    try:
+        there = path.is_file()
+    except OSError:  # a name that no file can have
+        there = False
+    if not there:
         raise Wrong(f"{shown(text)}: there is no such file", "name the file of the CA (PEM)")
     return path
 

@@ -39,10 +39,11 @@ class Problem:
 class Wrong(Exception):
     """A value that cannot be; whoever knows its position turns it into a Problem."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", key: str = "") -> None:
         super().__init__(message)
         self.message = printable(message)
         self.remedy = printable(remedy)
+        self.key = key  # whose value it is, where several stand together
 
 
 @dataclass(slots=True)
@@ -73,7 +74,20 @@ class Problems:
 
 
 def shown(value: object) -> str:
-    """A value from the file, safe for a terminal: quoted, escaped, cut."""
+    """A value from the file, safe for a terminal: quoted, escaped, cut. What is no text is named
+    as YAML has it, and a collection is not written out.
+    """
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "a mapping of keys"
+        case None:
+            return "nothing"
     safe = printable(value if isinstance(value, str) else str(value))
     return f"'{safe[:_SHOWN]}…'" if len(safe) > _SHOWN else f"'{safe}'"
 

@@ -24,7 +24,7 @@ def _one(value: object) -> object:
     """True equals 1 in Python, but not in a policy."""
     if isinstance(value, bool):
         message = f"'version' is 1, not {str(value).lower()}"
-        raise PydanticCustomError("said", "{message}", {"message": message, "remedy": ""})
+        raise PydanticCustomError("said", "{message}", {"message": message, "remedy": "write 1"})
     return value
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dnsfw.policy.destination import COMMA
 from dnsfw.policy.problems import Problems, shown
 from dnsfw.policy.syntax import LATER, MAX_ROLES, PolicySection
-from dnsfw.policy.syntax_places import section_at
+from dnsfw.policy.syntax_mistakes import EXTRA, key_meant, named, tell, unknown, what_unknown
 from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, RuleSection
 from dnsfw.policy.syntax_tests import CaseSection
@@ -23,53 +21,7 @@ from dnsfw.policy.syntax_yaml import Document, Path
 Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection, CaseSection)
 
 _STAND_INS: dict[str, object] = {"version": 1, "default": "deny"}  # to find the other errors
-_MISSING = {
-    "version": "write 'version: 1'",
-    "default": "write 'default: deny' or 'default: allow'",
-    "list": "name its file: '{list: ads.txt, format: hosts}'",
-    "policy": "name it: 'remote: {policy: https://…}'",
-    "server": "name it: '{server: tls://dns.quad9.net}'",
-}
-# What people write who come from other tools.
-_SYNONYMS = {
-    "accept": "allow",
-    "permit": "allow",
-    "pass": "allow",
-    "block": "deny",
-    "drop": "deny",
-    "reject": "deny",
-    "comment": "note",
-    "description": "note",
-    "name": "note",
-    "upstream": "upstreams",
-    "resolvers": "upstreams",
-    "forward": "upstreams",
-    "bind": "listen",
-    "user": "uid",
-    "group": "gid",
-    "unit": "cgroup",
-    "service": "cgroup",
-    "slice": "cgroup",
-    "exe": "executable",
-    "binary": "executable",
-    "path": "executable",
-    "iface": "interface",
-    "device": "interface",
-    "prefix": "source",
-    "range": "source",
-    "audit": "mode",
-    "policy": "default",
-    "members": "subjects",
-    "listen_ports": "inbound",
-}
-_EXTRA = "extra_forbidden"
-_KINDS = {
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "model_type": "keys and values",
-    "int_type": "a number",
-}
+_ROUNDS = 4  # an entry, the list around it, the section around that
 
 
 # A role's name is shown beside these words, and must not be taken for one.
@@ -96,9 +48,12 @@ class Checked:
     tests: tuple[tuple[int, CaseSection], ...] = ()
 
 
-def check_document(document: Document, problems: Problems) -> Checked | None:
+def check_document(
+    document: Document, problems: Problems, *, part: bool = False
+) -> Checked | None:
     """The sections of a document. What is wrong is told and left out, so that the rest can
-    still be judged; None where nothing is left to judge.
+    still be judged; None where nothing is left to judge. `part`: what is missing may stand in a
+    text that is not here.
     """
     value = document.value
     if not isinstance(value, dict):
@@ -113,6 +68,8 @@ def check_document(document: Document, problems: Problems) -> Checked | None:
     rules = _entries(RuleSection, top.pop("rules", None), ("rules",), document, problems)
     roles = _roles(top.pop("roles", None), document, problems)
     tests = _entries(CaseSection, top.pop("tests", None), ("tests",), document, problems)
+    if part:
+        top = {**_STAND_INS, **top}
     policy = _fit(PolicySection, top, (), document, problems)
     return Checked(policy, rules, roles, tests) if policy else None
 
@@ -194,22 +151,33 @@ def _fit(
         return model.model_validate(raw)
     except ValidationError as error:
         found = [_untagged(item) for item in error.errors(include_url=False)]
-    meant = {_meant(str(i["loc"][-1]), at + i["loc"][:-1]) for i in found if i["type"] == _EXTRA}
+    meant = {key_meant(str(i["loc"][-1]), at + i["loc"][:-1]) for i in found if i["type"] == EXTRA}
     for item in found:
         if item["type"] != "missing" or item["loc"][-1] not in meant:
-            _tell(item, at, document, problems)
-    if not isinstance(raw, dict):
-        return None
-    for item in found:
-        raw = _without(raw, item["loc"])
-        if item["type"] == "missing" and len(item["loc"]) == 1:
-            raw[str(item["loc"][-1])] = _STAND_INS[str(item["loc"][-1])]
-    if model is PolicySection:
-        raw = {**_STAND_INS, **raw}
-    try:
-        return model.model_validate(raw)
-    except ValidationError:
-        return None
+            tell(item, at, document, problems)
+    return _rest(model, raw, found) if isinstance(raw, dict) else None
+
+
+def _rest(
+    model: type[Section], raw: dict[str, Any], found: list[ErrorDetails]
+) -> Section | None:
+    """What fits when the bad keys are out; what they leave bad goes with them."""
+    for _ in range(_ROUNDS):
+        for item in found:
+            loc = item["loc"]
+            if item["type"] != "missing":
+                raw = _without(raw, loc)
+            elif len(loc) > 1:
+                raw = _without(raw, loc[:-1])
+            elif (key := str(loc[0])) in _STAND_INS:
+                raw = {**raw, key: _STAND_INS[key]}
+        if model is PolicySection:
+            raw = {**_STAND_INS, **raw}
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            found = [_untagged(item) for item in error.errors(include_url=False)]
+    return None
 
 
 def _untagged(item: ErrorDetails) -> ErrorDetails:
@@ -218,46 +186,19 @@ def _untagged(item: ErrorDetails) -> ErrorDetails:
     return {**item, "loc": loc}
 
 
-def _tell(item: ErrorDetails, at: Path, document: Document, problems: Problems) -> None:
-    path: Path = (*at, *item["loc"])
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
-    where = document.place(path)
-    if kind == _EXTRA:
-        key = str(path[-1])
-        problems.error(
-            document.key_place(path), f"unknown key {shown(key)}", _close(key, path[:-1])
-        )
-    elif kind == "missing":
-        key = str(path[-1])
-        problems.error(where, f"key '{key}' is missing", _MISSING.get(key, ""))
-    elif kind == "literal_error":
-        told = f"{_named(path)} is {context['expected']}, not {shown(value)}"
-        problems.error(where, told, _closest(str(value), context["expected"]))
-    elif kind == "said":
-        problems.error(where, item["msg"], context.get("remedy", ""))
-    elif kind in _KINDS:
-        hint = _hint(kind, value, path)
-        problems.error(where, f"{_named(path)} is {_KINDS[kind]}, not {_kind_of(value)}", hint)
-    else:
-        problems.error(where, f"{_named(path)}: {item['msg'].lower()}")
-
-
-def _hint(kind: str, value: object, path: Path) -> str:
-    if kind != "string_type" or isinstance(value, dict | list):
-        return ""
-    number_in_list = isinstance(value, int) and isinstance(path[-1], int)
-    return COMMA if number_in_list and {"allow", "deny"} & set(path) else "quote it"
-
-
 def _refuse_nothing(document: Document, problems: Problems) -> None:
     """A key with nothing after it, an empty list: never what was meant."""
     for path, value in _walk(document.value, ()):
+        if value in (None, [], {}) and unknown(path):  # said here, for `_clean` hides it
+            problems.error(document.key_place(path), *what_unknown(path))
+            continue
+        inside = path and isinstance(path[-1], int)
+        remedy = "take it out" if inside else "take the key out, or fill it"
         if value is None:
-            problems.error(document.place(path), f"nothing stands for {_named(path)}")
+            problems.error(document.place(path), f"nothing stands for {named(path)}", remedy)
         elif value == [] or value == {}:
             kind = "list" if value == [] else "mapping"
-            remedy = "take the key out, or fill it"
-            problems.error(document.place(path), f"{_named(path)} is an empty {kind}", remedy)
+            problems.error(document.place(path), f"{named(path)} is an empty {kind}", remedy)
 
 
 def _walk(value: object, path: Path) -> Iterator[tuple[Path, object]]:
@@ -290,50 +231,11 @@ def _without(raw: dict[str, Any], loc: Path) -> dict[str, Any]:
     inner = raw[key]
     if len(loc) > 1 and isinstance(inner, dict) and loc[1] in inner:
         return {**raw, key: _without(inner, loc[1:])}
+    if len(loc) > 2 and isinstance(inner, list) and isinstance(loc[1], int):
+        entry = inner[loc[1]]
+        if isinstance(entry, dict) and loc[2] in entry and len(entry) > 1:
+            less = _without(entry, loc[2:])
+            return {**raw, key: [*inner[: loc[1]], less, *inner[loc[1] + 1 :]]}
     return {name: item for name, item in raw.items() if name != key}
 
 
-def _close(key: str, path: Path) -> str:
-    if meant := _meant(key, path):
-        return f"did you mean '{meant}'?"
-    return f"known are {', '.join(section_at(path).model_fields)}"
-
-
-def _meant(key: str, path: Path) -> str | None:
-    """The key that an unknown one was probably meant to be."""
-    fields = list(section_at(path).model_fields)
-    lowered = key.lower()
-    if _SYNONYMS.get(lowered) in fields:
-        return _SYNONYMS[lowered]
-    return next(iter(get_close_matches(lowered, fields, n=1, cutoff=0.6)), None)
-
-
-def _closest(value: str, expected: str) -> str:
-    choices = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-    near = get_close_matches(value.lower(), choices, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else ""
-
-
-def _named(path: Path) -> str:
-    """The last key of a path, for a sentence."""
-    key = next((part for part in reversed(path) if isinstance(part, str)), "the policy")
-    inside = path and isinstance(path[-1], int)
-    if inside and key in ("rules", "subjects", "tests"):
-        return f"a {key[:-1]}"
-    return f"an entry of '{key}'" if inside else f"'{key}'" if path else key
-
-
-def _kind_of(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return f"the number {value}"
-        case str():
-            return shown(value)
-        case list():
-            return "a list"
-        case dict():
-            return "keys and values"
-        case _:
-            return "nothing"

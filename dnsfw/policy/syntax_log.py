@@ -18,7 +18,7 @@ _SIZE = re.compile(r"([0-9]{1,6})([KMG])")
 def _bytes(value: object) -> int:
     if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
         return int(found[1]) * _UNITS[found[2]]
-    plain = isinstance(value, int) and not isinstance(value, bool)
+    plain = isinstance(value, int) and not isinstance(value, bool) and value > 0
     remedy = f"write {value}M" if plain else "write 64M or 1G"
     raise PydanticCustomError(
         "said", "{message}", {"message": f"{shown(value)} is no size", "remedy": remedy}

@@ -19,7 +19,7 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 def _seconds(value: object) -> int:
     if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
         return int(found[1]) * _UNITS[found[2]]
-    plain = isinstance(value, int) and not isinstance(value, bool)
+    plain = isinstance(value, int) and not isinstance(value, bool) and value > 0
     remedy = f"write {value}s" if plain else "write 30s, 5m or 1h"
     raise PydanticCustomError(
         "said", "{message}", {"message": f"{shown(value)} is no duration", "remedy": remedy}

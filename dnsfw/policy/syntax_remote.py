@@ -65,7 +65,8 @@ Size = Annotated[
 def _within(least: int, most: int, told: str) -> AfterValidator:
     def check(value: int, info: ValidationInfo) -> int:
         if not least <= value <= most:
-            raise _said(f"{shown(info.field_name or '')} is {told}", "")
+            name = shown(info.field_name or "")
+            raise _said(f"{name} is {told}", f"write {told.partition(' ')[0]} or more, within that")
         return value
 
     return AfterValidator(check)

@@ -24,14 +24,19 @@ def _access(key: str, words: tuple[str, ...], value: object) -> object:
     if isinstance(value, str) and value in words:
         return value
     listed = value if isinstance(value, list) else [value]
-    ports = [str(port) for port in listed if isinstance(port, int | str) and port is not True]
-    if len(ports) == len(listed) and all(port[:1].isdigit() for port in ports):
-        return ports
+    if all(map(_is_port, listed)):
+        return list(map(str, listed))
     near = get_close_matches(str(value).lower(), words, n=1, cutoff=0.6)
-    given = "this list" if isinstance(value, list) else shown(value)
+    bad = [item for item in listed if not _is_port(item)]
+    given = f"{shown(bad[0])} in it" if isinstance(value, list) and bad else shown(value)
     message = f"'{key}' is {', '.join(words)} or a list of ports, not {given}"
     remedy = f"did you mean '{near[0]}'?" if near else "write [80, 443]"
     raise PydanticCustomError("said", "{message}", {"message": message, "remedy": remedy})
+
+
+def _is_port(value: object) -> bool:
+    """Whether it looks like one; what is wrong with it is told where it is read."""
+    return not isinstance(value, bool) and isinstance(value, int | str) and str(value)[:1].isdigit()
 
 
 def _account(value: object) -> object:

@@ -245,3 +245,40 @@ def test_a_fetch_that_failed_is_told_and_the_exit_is_1_though_the_copy_serves(
     assert f"{path}: ok" in shown.stdout
     (told,) = json.loads(row.stdout)
     assert told["ok"] and "404" in told["failed"][0]
+
+
+def test_a_test_of_the_policys_own_that_fails_is_an_error_as_a_reload_has_it(file: Path) -> None:
+    file.write_text(GOOD + "tests:\n  - allow: a.y.com\n  - allow: x.com\n")
+
+    result = run(str(file))
+
+    assert result.exit_code == 1
+    assert f"{file}:5:12: test fails: allow a.y.com: denied: by deny *.y.com" in result.stderr
+    assert f"{file}: 1 error" in result.stderr
+
+
+def test_the_policy_and_its_file_of_tests_are_told_of_at_once(tmp_path: Path) -> None:
+    path, cases = tmp_path / "p.yaml", tmp_path / "p.test.yaml"
+    path.write_text(BAD)
+    cases.write_text("tests:\n  - allow: a..b\n")
+
+    result = run(str(path))
+
+    assert result.exit_code == 1
+    assert f"{path}:2:1: unknown key" in result.stderr
+    assert f"{path}:4:12: '*x.com'" in result.stderr
+    assert f"{cases}:2:12: " in result.stderr
+
+
+def test_what_is_wrong_here_is_told_beside_what_is_not_fetched_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNSFW_STATE_DIR", str(tmp_path / "state"))
+    path = tmp_path / "p.yaml"
+    path.write_text("version: 1\nremote: {policy: 'https://x.example/p'}\nruels: []\n")
+
+    result = run(str(path))
+
+    assert "there is no copy of https://x.example/p" in result.stderr
+    assert f"{path}:3:1: unknown key 'ruels'" in result.stderr
+    assert "'default'" not in result.stderr, "it may stand there"

@@ -8,6 +8,7 @@ from dnsfw.errors import PolicyError
 from dnsfw.model import HOST, Verdict
 from dnsfw.policy.case import read_cases
 from dnsfw.policy.compile import compile_text
+from dnsfw.policy.problems import Problems
 
 HEAD = "version: 1\ndefault: deny\ntests:\n"
 
@@ -31,7 +32,7 @@ def test_the_title_tells_cases_with_other_answers_apart() -> None:
     ("test", "says"),
     [
         ("{allow: a.com, deny: a.com}", "not both"),
-        ("{note: x}", "needs one of both"),
+        ("{note: x}", "a test needs allow or deny"),
         ("{allow: a.com, role: nobody}", "no role 'nobody'; there are host"),
         ("{allow: 'a.com:x'}", "is no port"),
         ("{allow: 192.0.2.1, answer: [192.0.2.1]}", "an address is not looked up"),
@@ -50,8 +51,13 @@ def test_nonsense_is_an_error_with_its_place(test: str, says: str) -> None:
 
 
 def test_a_file_of_tests_holds_tests_only() -> None:
-    cases = read_cases("tests:\n  - allow: a.com\n", "p.test.yaml", {"host": HOST})
+    problems = Problems()
+
+    cases = read_cases("tests:\n  - allow: a.com\n", "p.test.yaml", {"host": HOST}, problems)
+    none = read_cases("version: 1\n", "q.test.yaml", {"host": HOST}, problems)
 
     assert [case.title for case in cases] == ["allow a.com"]
-    with pytest.raises(PolicyError, match="has the one key 'tests'"):
-        read_cases("version: 1\n", "p.test.yaml", {"host": HOST})
+    assert none == ()
+    assert [str(error) for error in problems.errors] == [
+        "q.test.yaml:1:1: a file of tests has the one key 'tests'"
+    ]

@@ -27,7 +27,7 @@ def errors(text: str) -> list[str]:
             "p:1:1: key 'default' is missing; write 'default: deny' or 'default: allow'",
         ),
         ("default: deny", "p:1:1: key 'version' is missing; write 'version: 1'"),
-        ("version: 2\ndefault: deny", "p:1:10: 'version' is 1, not '2'"),
+        ("version: 2\ndefault: deny", "p:1:10: 'version' is 1, not 2"),
         ("version: true\ndefault: deny", "p:1:10: 'version' is 1, not true"),
         ("version: '1'\ndefault: deny", "p:1:10: 'version' is 1, not '1'"),
         ("version: 1\ndefault: no", "p:2:10: 'default' is 'deny' or 'allow', not 'no'"),

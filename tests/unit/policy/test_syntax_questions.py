@@ -22,7 +22,7 @@ def errors(line: str) -> str:
         ("guard: false", "write 'guard: off'"),
         ("guard: {label: 4}", "<text>:3:16: 'label'"),
         ("guard: {limit: 3}", "known are action, names, window, label, nxdomain, types, rate"),
-        ("guard: {window: 90}", "'90' is no duration; write 90s"),
+        ("guard: {window: 90}", "90 is no duration; write 90s"),
         ("guard: {window: 2h}", "a window is 1s to 1h"),
         ("qtypes: []", "'qtypes' is an empty list"),
         ("qtypes: [A, 28]", "text, not the number 28"),

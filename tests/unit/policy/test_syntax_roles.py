@@ -72,7 +72,7 @@ def test_row_140_a_role_does_not_take_the_mode_of_host_and_is_told_so() -> None:
         ("roles: {web: {subjects: x}}", "p:3:25: 'subjects' is not a list; begin with '- cgroup:'"),
         ("roles: {web: {rules: [permit: x.com]}}", "unknown key 'permit'; did you mean 'allow'?"),
         ("roles: {web: {rules: [allow: '*x.com']}}", "p:3:30: '*x.com' would match 'evilx.com'"),
-        ("roles: {web: {ttl: {min: 5}}}", "p:3:26: '5' is no duration; write 5s"),
+        ("roles: {web: {ttl: {min: 5}}}", "p:3:26: 5 is no duration; write 5s"),
         ("roles: {web: {ttl: {mim: 5s}}}", "p:3:21: unknown key 'mim'; did you mean 'min'?"),
         ("roles: {web: {note: 'a\\tb'}, web: {note: b}}", "key 'web' stands twice"),
         ("roles: {web: {dns: {takeover: true}}}", "unknown key 'dns'; known are default, mode"),

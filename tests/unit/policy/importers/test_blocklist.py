@@ -147,7 +147,7 @@ def test_a_key_that_dnsfw_does_not_know_is_lost_unless_it_is_empty() -> None:
         ({"revision": True}, "not a whole number"),
         ({"lockdown_mode": "yes"}, "'lockdown_mode' is 'yes', not true or false"),
         ({"lockdown_mode": 1}, "not true or false"),
-        ({"blocked_ips": [7]}, "'7' in 'blocked_ips' is no text"),
+        ({"blocked_ips": [7]}, "7 in 'blocked_ips' is no text"),
         ({"blocked_domains": [["x.example"]]}, "is no text"),
     ],
 )
