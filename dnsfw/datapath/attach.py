@@ -7,12 +7,12 @@ replaced in one step, and no packet passes between the old and the new.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.datapath import bpf, devices, hooks, own, pins
+from dnsfw.datapath import bpf, devices, elsewhere, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
 from dnsfw.datapath.bpf import Map, Program
 from dnsfw.datapath.change import Change
@@ -148,6 +148,15 @@ class Wall:
         self.answering, self.xdp = on, frozenset(xdp)
         if (stages := self.maps.get("dnsfw_stages")) is not None:
             set_stages(stages, self.programs, on=on)
+
+    def answer_in(self, netns: int, attach: elsewhere.Attach) -> None:
+        """Have lo of another namespace answered too. DatapathError: it is not."""
+        program = self.programs["dnsfw_answer_lo"]
+        elsewhere.answer_there(self._pins.current, netns, program, attach)
+
+    def answer_only_in(self, netns: Container[int]) -> None:
+        """No more in any other than these; an earlier process may have left some."""
+        elsewhere.leave_others(self._pins.current, netns)
 
     def mend(self) -> tuple[Repair, ...]:
         """Puts back every pin and hook that somebody took away, leads every chain that
@@ -316,6 +325,8 @@ def _demolish(held: PinDir) -> bool:
     generations = held.generations()
     # Hooks before tables: a hook without its tables would refuse everything.
     failed = [what for directory in generations for what in hooks.give_back(directory)]
+    for directory in generations:
+        elsewhere.leave_others(directory)
     if failed:
         raise DatapathError(f"still there: {', '.join(failed)}; run `dnsfw down` in that namespace")
     for directory in generations:

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from dnsfw.datapath.own import netns_cookie
 from dnsfw.errors import ConfigError, DatapathError
 
-__all__ = ["Gone", "Process", "inhabited", "netns_here"]
+__all__ = ["Gone", "Process", "homes", "inhabited", "netns_here"]
 
 _PIDFD_GETFD = 438  # one number on every architecture; Linux 5.6
 _CLONE_NEWNET = 0x40000000
@@ -158,6 +159,27 @@ def inhabited(networks: frozenset[int]) -> frozenset[int]:
                 found.add((entry / "ns" / "net").stat().st_ino)
     mounted = re.findall(r" net:\[(\d+)\] ", (_PROC / "self" / "mountinfo").read_text())
     return networks & (found | set(map(int, mounted)))
+
+
+def homes(cookies: frozenset[int]) -> dict[int, int]:
+    """For each of these network namespaces, by the number that hooks know it by, a process in
+    it. Whom we may not follow does not count.
+    """
+    found: dict[int, int] = {}
+    seen = set()
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit() or cookies <= found.keys():
+            continue
+        with suppress(OSError, DatapathError, Gone):
+            inode = (entry / "ns" / "net").stat().st_ino
+            if inode in seen:
+                continue
+            seen.add(inode)
+            with Process(int(entry.name)) as process, process.network():
+                cookie = netns_cookie()
+            if cookie in cookies:
+                found[cookie] = process.pid
+    return found
 
 
 def netns_here() -> int:

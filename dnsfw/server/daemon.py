@@ -225,10 +225,8 @@ class Daemon:
                 lambda path: self.remotes.provide(path), self.service.refusing,
             )  # fmt: skip
             self.doors = Doors(kernel, self.service.equip, self.service.on_query)
-            if policy.dns.takeover:
-                self.doors.open_here()  # before a hook leads anybody to them
+            self.doors.prepare(policy.dns.takeover)  # before a hook leads anybody to them
             self.service.fill(policy)
-            self.doors.forget_others()
 
         try:
             self.trial.guard()

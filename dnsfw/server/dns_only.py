@@ -6,7 +6,7 @@ sender from another: everybody is `host`. `status` says so, and never calls it e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from dnsfw.datapath import abi, devices
 from dnsfw.datapath.sink import Sink
@@ -91,8 +91,11 @@ class NamesOnly:
     def answer(self, dns: DnsSettings) -> None:
         """Nothing to switch."""
 
-    def answerer(self) -> None:
-        return None
+    def answer_in(self, netns: int, attach: Callable[[int], int]) -> None:
+        """Nothing answers."""
+
+    def answer_only_in(self, netns: Container[int]) -> None:
+        """Nowhere at all."""
 
     def answering(self) -> tuple[Hook, ...]:
         return ()

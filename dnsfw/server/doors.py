@@ -15,7 +15,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -57,11 +57,8 @@ class _Place:
     role: RoleId  # who knocked
     listeners: tuple[Listener, ...]
     inode: int  # of the namespace; 0: ours
-    link: int | None = None  # of the program that answers on lo there; it goes with this
 
     def close(self) -> None:
-        if self.link is not None:
-            os.close(self.link)
         for listener in self.listeners:
             listener.close()
 
@@ -96,6 +93,13 @@ class Doors:
 
     # ours
 
+    def prepare(self, takeover: bool) -> None:
+        """Ours are open; or nobody is led anywhere any more. DatapathError when lo is down."""
+        if takeover:
+            self.open_here()
+        else:
+            self.forget_others()
+
     def open_here(self) -> None:
         """Before any role takes over: bound, known to the hooks, not read yet.
 
@@ -122,14 +126,15 @@ class Doors:
             raise
 
     def forget_others(self) -> None:
-        """The doors of an earlier process in other namespaces lead nowhere."""
+        """The doors of an earlier process in other namespaces: nobody is led there any more."""
         for netns in self._kernel.doors().keys() - self._places.keys():
             self._kernel.close_doors(netns)
 
     async def start(self) -> None:
-        """Answer at the doors that are open."""
+        """Answer at the doors that are open, and where an earlier process had some."""
         for place in tuple(self._places.values()):
             await self._read(place)
+        await self._open_again()
 
     # those of others
 
@@ -210,33 +215,39 @@ class Doors:
                 f"{int(Limit.MAX_NETNS)} for all"
             )
         try:
-            listeners = await asyncio.to_thread(_make, self.helper, knock.pid)
+            before = self._kernel.doors().get(knock.netns)
+            listeners = await asyncio.to_thread(_make, self.helper, knock.pid, before)
         except DatapathError:
             self.given_up += 1
             raise
         try:
             self._check(knock, listeners[0])
-            link = await asyncio.to_thread(self._answer_there, knock.pid)
-            place = _Place(knock.role, listeners, _inode(listeners[0].socket), link)
-            try:
-                self._admit(knock.netns, place)
-            except BaseException:
-                place.close()
-                raise
+            place = _Place(knock.role, listeners, _inode(listeners[0].socket))
+            self._admit(knock.netns, place)
         except BaseException:
             _close(listeners)
             raise
         self._room.take(knock.role)
+        with suppress(DnsfwError):  # repeated questions need not come to the doors; else they do
+            attach = partial(self.helper.answer_in, knock.pid)
+            await asyncio.to_thread(self._kernel.answer_in, place.inode, attach)
         await self._read(place)
 
-    def _answer_there(self, pid: int) -> int | None:
-        """Repeated questions need not come to the doors; where that cannot be, they do."""
-        program = self._kernel.answerer()
-        if program is None:
-            return None
-        with suppress(DnsfwError):
-            return self.helper.answer_in(pid, program)
-        return None
+    async def _open_again(self) -> None:
+        """Where an earlier process had doors, on the ports of before, without a knock: whoever
+        kept on asking there while nobody listened was answered by the kernel, and goes on.
+        """
+        before = self._kernel.doors().keys() - self._places.keys()
+        homes: Mapping[int, int] = {}
+        if before and self.helper.alive:
+            with suppress(DnsfwError):
+                homes = await asyncio.to_thread(self.helper.homes, sorted(before))
+        for netns in before:
+            if (pid := homes.get(netns)) is not None:
+                await self.answer(Knock(netns, pid, HOST))  # who had knocked is not known now
+            if netns not in self._places:
+                self._kernel.close_doors(netns)
+        self._kernel.answer_only_in({place.inode for place in self._places.values()})
 
     def _check(self, knock: Knock, made: Listener) -> None:
         if knock.netns in self._places:
@@ -262,6 +273,7 @@ class Doors:
         place = self._places.pop(netns)
         self._room.give(place.role)
         self._kernel.close_doors(netns)
+        self._kernel.answer_only_in({place.inode for place in self._places.values()})
         place.close()
 
 
@@ -286,13 +298,13 @@ def _on(kind: type[UdpListener] | type[TcpListener], endpoint: Endpoint) -> List
     return kind(Endpoint(endpoint.address, 0))
 
 
-def _make(helper: Helper, pid: int) -> tuple[Listener, ...]:
+def _make(helper: Helper, pid: int, before: abi.Doors | None) -> tuple[Listener, ...]:
     """In the namespace of a process; IPv4 alone where it has no IPv6."""
-    socks = _fetch(helper, pid, DOOR4)
+    socks = _fetch(helper, pid, DOOR4, before and (*before.udp4, before.tcp4))
     try:
         _check_lo(socks[0])
         with suppress(DatapathError):
-            socks += _fetch(helper, pid, DOOR6)
+            socks += _fetch(helper, pid, DOOR6, before and (*before.udp6, before.tcp6))
         return tuple(map(_taken, socks))
     except BaseException:
         for sock in socks:
@@ -300,10 +312,19 @@ def _make(helper: Helper, pid: int) -> tuple[Listener, ...]:
         raise
 
 
-def _fetch(helper: Helper, pid: int, address: IPv4Address | IPv6Address) -> list[socket.socket]:
-    anywhere = Endpoint(address, 0)
-    udp = [Wanted("udp", anywhere) for _ in range(Limit.DOORS)]
-    fds = helper.sockets_in(pid, [*udp, Wanted("tcp", anywhere)])
+def _fetch(
+    helper: Helper, pid: int, address: IPv4Address | IPv6Address, ports: Sequence[int] | None
+) -> list[socket.socket]:
+    """On these ports; on any, if somebody there has one of them now."""
+    anywhere = (0,) * (Limit.DOORS + 1)
+    *udp, tcp = (Endpoint(address, port) for port in ports or anywhere)
+    wanted = [*(Wanted("udp", endpoint) for endpoint in udp), Wanted("tcp", tcp)]
+    try:
+        fds = helper.sockets_in(pid, wanted)
+    except DatapathError:
+        if not ports or not any(ports):
+            raise
+        return _fetch(helper, pid, address, None)
     return [socket.socket(fileno=fd) for fd in fds]
 
 

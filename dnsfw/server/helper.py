@@ -109,6 +109,9 @@ class Helper(Protocol):
         none. ConfigError: the process is gone; DatapathError: one cannot be bound there.
         """
 
+    def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
+        """A process in each of these network namespaces (as hooks know them), where one is."""
+
     def answer_in(self, pid: int, program: int) -> int:
         """The program answers on lo of this process's network namespace, as long as the link
         that comes back is held. ConfigError: the process is gone; DatapathError.
@@ -194,6 +197,9 @@ class Privileged:
             for w in wanted
         ]
         return self._ask("sockets", pid=pid, wanted=asked)[1]
+
+    def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
+        return dict(self._ask("homes", cookies=list(cookies))[0]["homes"])
 
     def answer_in(self, pid: int, program: int) -> int:
         return self._ask("answer", (program,), pid=pid)[1][0]
@@ -286,6 +292,9 @@ class NoHelper:
         """Nobody needs them."""
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
+        raise DatapathError(self.lost)
+
+    def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
         raise DatapathError(self.lost)
 
     def answer_in(self, pid: int, program: int) -> int:

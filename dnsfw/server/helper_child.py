@@ -30,7 +30,7 @@ from dnsfw.datapath.bpf import MapType
 from dnsfw.datapath.enroll import Tree
 from dnsfw.datapath.executables import XATTR, Executable, ExecWatch
 from dnsfw.datapath.links import link_create
-from dnsfw.datapath.process import Gone, Process, inhabited
+from dnsfw.datapath.process import Gone, Process, homes, inhabited
 from dnsfw.datapath.relabel import HeldSocket, end_socket
 from dnsfw.datapath.syscall import AttachType
 from dnsfw.errors import ConfigError, DatapathError, DnsfwError
@@ -71,6 +71,7 @@ class HelperChild:
             "tables": self._tables,
             "sockets": self._sockets,
             "answer": self._answer,
+            "homes": self._homes,
             "inhabited": self._inhabited,
             "enroll": self._enroll,
             "unenroll": self._unenroll,
@@ -163,6 +164,9 @@ class HelperChild:
         (program,) = fds
         with Process(int(request["pid"])) as process, process.network():
             return {}, [link_create(program, _LO, AttachType.TCX_EGRESS)]
+
+    def _homes(self, request: Request, fds: Sequence[int]) -> Answer:
+        return {"homes": list(homes(frozenset(map(int, request["cookies"]))).items())}, []
 
     def _inhabited(self, request: Request, fds: Sequence[int]) -> Answer:
         wanted = frozenset(int(number) for number in request["networks"])

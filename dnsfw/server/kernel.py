@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,8 +109,14 @@ class Kernel(Protocol):
         What cannot be attached is in `answering`: then questions come to us.
         """
 
-    def answerer(self) -> int | None:
-        """The program that answers on lo of other namespaces, while it is wanted."""
+    def answer_in(self, netns: int, attach: Callable[[int], int]) -> None:
+        """Have lo of another network namespace (by its number in /proc) answered too, where
+        that is wanted; it goes on without us. `attach` puts a program there and gives the link.
+        DatapathError: questions come to us.
+        """
+
+    def answer_only_in(self, netns: Container[int]) -> None:
+        """No more in any other than these, whoever had it so."""
 
     def answering(self) -> tuple[Hook, ...]:
         """The programs that answer, and where one is wanted and cannot be."""

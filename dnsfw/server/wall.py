@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dnsfw.datapath import abi, attach, cgroup, devices, mounts
@@ -221,9 +221,13 @@ class KernelWall:
         if self._wall.standing:
             self._cover()
 
-    def answerer(self) -> int | None:
-        program = self._wall.programs.get("dnsfw_answer_lo") if self._wall.answering else None
-        return None if program is None or self._config.cgroup is None else program.fd
+    def answer_in(self, netns: int, attach: Callable[[int], int]) -> None:
+        loaded = "dnsfw_answer_lo" in self._wall.programs
+        if loaded and self._wall.answering and self._config.cgroup is not None:
+            self._wall.answer_in(netns, attach)
+
+    def answer_only_in(self, netns: Container[int]) -> None:
+        self._wall.answer_only_in(netns)
 
     def answering(self) -> tuple[Hook, ...]:
         if not self._wall.answering:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -285,6 +286,50 @@ def test_a_container_is_answered_by_the_kernel_on_its_own_lo_until_its_doors_clo
         assert prog_query(1, AttachType.TCX_EGRESS) == ()
 
 
+def test_row_48_a_container_is_answered_while_the_daemon_is_dead_and_when_it_is_back(
+    world: World, box: Guest
+) -> None:
+    """On its own lo: what answers there is pinned, and the doors are where they were."""
+    daemon = world.guard(POLICY)
+    box.start(["sleep", "60"])  # whom the next daemon finds there
+    knock(box, daemon)
+    for _ in range(3):
+        digs(box, "+nocookie", ALLOWED)
+    time.sleep(1.5)  # it is noted by which policy they were judged
+    asker = box.start([sys.executable, "-u", "-c", ALL_THE_TIME])
+    assert asker.stdout is not None and asker.stdout.readline() == "ready\n"
+
+    daemon.kill()
+    assert "203.0.113.11" in digs(box, "+nocookie", ALLOWED)
+    assert "203.0.113.13" not in digs(box, "+nocookie", "only4.example.com")  # nobody to ask
+    daemon.start()
+    assert "203.0.113.13" in digs(box, "+nocookie", "only4.example.com")  # without a knock
+    asker.send_signal(signal.SIGTERM)
+    asked, failed = map(int, asker.stdout.read().split())
+
+    assert asked > 50 and failed == 0
+    with box.netns.entered():
+        assert len(prog_query(1, AttachType.TCX_EGRESS)) == 1
+    daemon.signal(signal.SIGINT)
+    with box.netns.entered():
+        assert prog_query(1, AttachType.TCX_EGRESS) == ()
+
+
+def test_what_answers_in_a_container_goes_with_it_and_with_its_doors(world: World) -> None:
+    box: Netns = world.lab.namespace("gone")
+    guest = world.lab.guest(box, world.cgroup, NOBODY)
+    daemon = world.guard(POLICY)
+    knock(guest, daemon)
+    pins = world.lab.bpffs() / "dnsfw"
+    assert len(list(pins.rglob("lo_*"))) == 1
+
+    daemon.kill()
+    box.close()
+    daemon.start()
+
+    assert list(pins.rglob("lo_*")) == []
+
+
 def test_a_containers_socket_opens_doors_before_its_first_query(world: World, box: Guest) -> None:
     world.guard(POLICY)
 
@@ -351,6 +396,33 @@ def test_nothing_is_left_in_a_container_after_down(world: World, box: Guest) -> 
     assert daemon.command("down").returncode == 0
 
     assert box.netns.run(["ss", "-Hlntu"]).stdout == ""
+
+
+# Asks until SIGTERM, again and again by one socket; prints how often, and how often in vain.
+ALL_THE_TIME = f"""
+import signal, socket, sys, time
+running = True
+def stop(*_):
+    global running
+    running = False
+signal.signal(signal.SIGTERM, stop)
+query = b"beef"[:2] + bytes.fromhex("01000001000000000000")
+query += b"\\x03www\\x07example\\x03com\\0\\0\\1\\0\\1"
+asked = failed = 0
+print("ready")
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+while running:
+    asked += 1
+    try:
+        s.sendto(query, ({NOBODY!r}, 53))
+        reply, peer = s.recvfrom(512)
+        failed += reply[-4:] != bytes((203, 0, 113, 11)) or peer[0] != {NOBODY!r}
+    except OSError:
+        failed += 1
+    time.sleep(0.01)
+print(asked, failed)
+"""
 
 
 # whose query it is

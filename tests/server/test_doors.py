@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -35,6 +35,7 @@ class FakeHelper(NoHelper):
         self.refused: dict[int, DatapathError | ConfigError] = {}
         self.without_v6 = False
         self.lives = True
+        self.at_home: set[int] = set()
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         self.asked.append(pid)
@@ -42,13 +43,20 @@ class FakeHelper(NoHelper):
             raise error
         if self.without_v6 and wanted[0].endpoint.address.version == 6:
             raise DatapathError("cannot listen on ::1")
-        made = []
+        made: list[socket.socket] = []
         for one in wanted:
             kind = socket.SOCK_DGRAM if one.transport == "udp" else socket.SOCK_STREAM
-            with socket.socket(one.endpoint.family, kind) as sock:
-                sock.bind(one.endpoint.sockaddr)
-                made.append(sock.detach())
-        return made
+            made.append(socket.socket(one.endpoint.family, kind))
+            try:
+                made[-1].bind(one.endpoint.sockaddr)
+            except OSError:
+                for sock in made:
+                    sock.close()
+                raise DatapathError("somebody has it") from None
+        return [sock.detach() for sock in made]
+
+    def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
+        return {cookie: 77 for cookie in cookies if cookie in self.at_home}
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
         return frozenset(networks if self.lives else ())
@@ -288,6 +296,46 @@ async def test_doors_of_an_earlier_process_elsewhere_are_forgotten(made: Made) -
     made.doors.forget_others()
 
     assert set(made.kernel.standing_doors) == {HERE}
+
+
+async def test_where_an_earlier_process_had_doors_they_open_on_its_ports_without_a_knock(
+    made: Made,
+) -> None:
+    await made.doors.answer(Knock(made.there, 77, WEB))
+    before = made.kernel.standing_doors[made.there]
+    made.doors.close()
+    made.helper.at_home = {made.there}
+    made.kernel.standing_doors[999] = before  # nobody is there any more
+    made.kernel.answered_in = {INODE, 999}
+
+    await made.doors.start()
+
+    assert made.kernel.standing_doors == {made.there: before}
+    assert await asks(str(DOOR4), before.udp4[0], b"query") == b"yreuq"
+    assert made.kernel.answered_in == {INODE}
+
+
+async def test_a_port_that_somebody_took_meanwhile_means_others(made: Made) -> None:
+    await made.doors.answer(Knock(made.there, 77, WEB))
+    before = made.kernel.standing_doors[made.there]
+    made.doors.close()
+    made.helper.at_home = {made.there}
+
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.bind((str(DOOR4), before.udp4[2]))
+        await made.doors.start()
+
+    assert await asks(str(DOOR4), made.kernel.standing_doors[made.there].udp4[2], b"q") == b"q"
+
+
+async def test_what_answers_there_goes_with_the_doors(made: Made) -> None:
+    await made.doors.answer(Knock(made.there, 77, WEB))
+    assert made.kernel.answered_in == {INODE}
+
+    made.helper.lives = False
+    await made.doors.sweep()
+
+    assert made.kernel.answered_in == set()
 
 
 async def test_a_full_table_leaves_no_socket_behind(

@@ -14,6 +14,7 @@ import pytest
 
 from dnsfw.datapath import abi, bpf, links
 from dnsfw.datapath.abi import Rank
+from dnsfw.datapath.askers import netns_cookie_of
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.libbpf import LibbpfBackend
 from dnsfw.datapath.process import Process
@@ -367,11 +368,27 @@ def test_a_program_stands_on_lo_of_another_namespace_as_long_as_its_link(
 
     with there.entered():
         assert len(links.prog_query(1, AttachType.TCX_EGRESS)) == 1
-        os.close(link)
-        assert links.prog_query(1, AttachType.TCX_EGRESS) == ()
+        os.close(link)  # the helper lets go of its own a moment after it has sent it
+        wait_until(lambda: links.prog_query(1, AttachType.TCX_EGRESS) == ())
     os.close(program)
     with pytest.raises(ConfigError, match="there is no process"):
         helper.answer_in(4194304, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def test_somebody_at_home_is_found_in_each_namespace_that_is_asked_for(
+    lab: Lab, helper: Privileged
+) -> None:
+    there = lab.namespace("there")
+    process = there.start(["sleep", "60"])
+    wait_until(lambda: _netns(process.pid) != _netns(os.getpid()))
+    empty = lab.namespace("empty")
+    with there.socket(socket.AF_INET, socket.SOCK_DGRAM) as a:
+        wanted = netns_cookie_of(a.fileno())
+    with empty.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
+        nobody = netns_cookie_of(b.fileno())
+
+    assert helper.homes([wanted, nobody]) == {wanted: process.pid}
+    assert helper.alive
 
 
 def test_a_program_of_a_role_is_in_it_before_its_first_instruction(

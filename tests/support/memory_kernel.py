@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from dnsfw.datapath import abi
@@ -63,6 +63,7 @@ class MemoryKernel:
         self.cgroups: dict[int, tuple[RoleId, Rank]] = {}
         self.relabel: Relabel | None = None
         self.standing_doors: dict[int, abi.Doors] = {}
+        self.answered_in: set[int] = set()
         self.sharing: set[int] = set()  # UDP listeners where no role may flood
         self.askers: dict[int, RoleId] = {}  # by socket cookie
         self.tcp: list[int] = []  # listeners whose accepted sockets the kernel watches
@@ -91,8 +92,11 @@ class MemoryKernel:
         if self.answers is not None:
             self.answers.switch(dns.kernel_answers)
 
-    def answerer(self) -> int | None:
-        return None
+    def answer_in(self, netns: int, attach: Callable[[int], int]) -> None:
+        self.answered_in.add(netns)
+
+    def answer_only_in(self, netns: Container[int]) -> None:
+        self.answered_in = {number for number in self.answered_in if number in netns}
 
     def answering(self) -> tuple[Hook, ...]:
         return self.answer_hooks
