@@ -13,14 +13,19 @@ from dnsfw.server.options import run_dir as run_dir_of
 def down(run_dir: str | None) -> None:
     """Remove everything dnsfw put into the kernel, and end the daemon if it runs.
 
-    Works also after the daemon has stopped or crashed and left its wall up.
+    Works also after the daemon has stopped or crashed and left its wall up. Temporary
+    rules end with it. What stays on disk (copies of lists, the log) is named.
     """
     try:
-        Client(run_dir).ask("down")
+        kept = Client(run_dir).ask("down").get("kept", [])
     except NoDaemon:
-        from dnsfw.server.removal import remove_left_overs
+        from dnsfw.policy.compile_log import LogSettings
+        from dnsfw.server.removal import kept_on_disk, remove_left_overs
 
         removed = remove_left_overs(run_dir_of(run_dir))
+        kept = kept_on_disk(run_dir_of(run_dir), LogSettings())
         click.echo("removed the wall that a daemon left" if removed else "nothing to remove")
     else:
         click.echo("removed: nothing of dnsfw is left in the kernel")
+    for place in kept:
+        click.echo(f"kept on disk: {place}")

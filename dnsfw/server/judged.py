@@ -18,6 +18,7 @@ from dnsfw.policy.policy import Policy
 __all__ = ["Judged"]
 
 _LONGEST = 128
+_SCRATCH = ".new"
 
 
 class Judged:
@@ -27,6 +28,7 @@ class Judged:
         self._path = run_dir / "answers"
         self._noted: tuple[int, Policy, frozenset[Addr]] | None = None
         self._busy: asyncio.Future[str] | None = None
+        self._removed = False
 
     def same(self, epoch: int, policy: Policy, own: frozenset[Addr]) -> bool:
         """Whether answers of this epoch were judged as we would. `own`: the host's addresses,
@@ -48,18 +50,21 @@ class Judged:
         self._busy.add_done_callback(lambda done: self._write(epoch, policy, own, done))
 
     def remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        """The answers are gone; nothing is noted any more, not by a thread that is late either."""
+        self._removed = True
+        for path in (self._path, self._path.with_suffix(_SCRATCH)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _write(
         self, epoch: int, policy: Policy, own: frozenset[Addr], done: asyncio.Future[str]
     ) -> None:
         self._busy = None
-        if done.cancelled() or done.exception() is not None:
+        if self._removed or done.cancelled() or done.exception() is not None:
             return
         # It may have changed meanwhile: then the epoch has, and this line is for nobody.
         with contextlib.suppress(OSError):
-            scratch = self._path.with_suffix(".new")
+            scratch = self._path.with_suffix(_SCRATCH)
             scratch.write_text(_line(epoch, done.result()))
             scratch.rename(self._path)
             self._noted = (epoch, policy, own)

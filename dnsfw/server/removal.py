@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnsfw.datapath import mounts
 from dnsfw.errors import DatapathError
@@ -16,12 +17,18 @@ from dnsfw.server.options import Options
 from dnsfw.server.revision import Revision
 from dnsfw.server.role_names import RoleNames
 
-__all__ = ["remove_left_overs", "wall_stands"]
+if TYPE_CHECKING:
+    from dnsfw.policy.compile_log import LogSettings
+
+__all__ = ["kept_on_disk", "remove_left_overs", "wall_stands"]
 
 
 def remove_left_overs(run_dir: Path) -> bool:
     """True if there was a wall. DatapathError when a daemon runs after all, or without rights."""
-    from dnsfw.server.wall import remove_wall  # BPF, netlink: only where there is work for them
+    # With the policy, BPF and netlink: only where there is work for them.
+    from dnsfw.server.judged import Judged
+    from dnsfw.server.temporary import Temporaries
+    from dnsfw.server.wall import remove_wall
 
     lock = Lock(run_dir)
     try:
@@ -30,12 +37,35 @@ def remove_left_overs(run_dir: Path) -> bool:
         Journal(run_dir, boot_now).remove()
         RoleNames(run_dir).remove()
         Revision(run_dir).remove()
+        Judged(run_dir).remove()
+        Temporaries(run_dir, boot_now).remove()
         disarmed(run_dir)
     except PermissionError as error:
         raise DatapathError(f"cannot use {error.filename}: {error.strerror}; run as root") from None
     finally:
         lock.release(remove=True)
     return removed
+
+
+def kept_on_disk(run_dir: Path, log: LogSettings) -> list[str]:
+    """What an undo leaves, each with what it is: of use to the next start, or a record."""
+    from dnsfw.policy.copies import state_dir
+    from dnsfw.policy.lists.store import cache_dir
+    from dnsfw.server.records import log_directory  # with all that writes there
+
+    found = (
+        (state_dir(), "copies of what came over https"),
+        (cache_dir(), "compiled lists"),
+        (log_directory(log, run_dir), "the log, and its key"),
+    )
+    return [f"{path} ({what})" for path, what in found if _holds_something(path)]
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return False
 
 
 def wall_stands() -> bool:

@@ -45,6 +45,7 @@ class Revision:
 
     def remove(self) -> None:
         with contextlib.suppress(OSError):
+            self._path.with_suffix(".new").unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
 
     def _read(self) -> int | None:

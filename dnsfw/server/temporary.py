@@ -34,6 +34,7 @@ _MOST = 256
 _MOST_AT_ONCE = 32
 _LONGEST_TEXT = 200
 _LONGEST_FILE = 1 << 20
+_SCRATCH = ".new"
 
 Row = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ class Temporaries:
     def keep(self, items: Iterable[Temporary]) -> None:
         """From now on these; all of them or the old ones on disk."""
         self.items = tuple(items)
-        scratch = self._path.with_suffix(".new")
+        scratch = self._path.with_suffix(_SCRATCH)
         told = {"boot": self._boot_id, "items": [asdict(item) for item in self.items]}
         try:
             with scratch.open("w") as file:
@@ -71,7 +72,8 @@ class Temporaries:
 
     def remove(self) -> None:
         """The wall is gone, and they with it."""
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._path.with_suffix(_SCRATCH)):
+            path.unlink(missing_ok=True)
 
     def _read(self) -> list[Temporary]:
         """Nothing of another boot, whose clock means nothing now, and nothing that is over."""

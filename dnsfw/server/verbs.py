@@ -12,6 +12,7 @@ from dnsfw.model import Lockdown, RoleId
 from dnsfw.server.control import Peer, Row, Verb, Verbs
 from dnsfw.server.enrollments import wanted as wanted_enrolment
 from dnsfw.server.explaining import explain
+from dnsfw.server.removal import kept_on_disk
 from dnsfw.server.resolve import resolve, role_named
 from dnsfw.server.views import flow_rows, grant_rows, status
 
@@ -76,9 +77,10 @@ def verbs(daemon: Daemon) -> Verbs:
         return {}
 
     async def down(request: Row) -> Row:
+        log = daemon.reloader.policy.log
         daemon.take_down()
         await daemon.removed.wait()
-        return {}
+        return {"kept": kept_on_disk(daemon.options.run_dir, log)}
 
     async def watch(request: Row) -> AsyncGenerator[dict[str, Any], None]:
         role = None if wanted(request) is None else request["role"]

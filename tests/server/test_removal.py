@@ -13,6 +13,7 @@ from dnsfw.server import wall
 from dnsfw.server.lock import AlreadyRunning, Lock
 from dnsfw.server.options import Options
 from dnsfw.server.removal import remove_left_overs, wall_stands
+from tests.support.running import running
 
 
 def test_the_wall_and_the_journal_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +66,20 @@ def test_the_wall_is_looked_for_where_up_pins_it(
     (tmp_path / "dnsfw" / "abi1").mkdir(parents=True)
 
     assert wall_stands()
+
+
+async def test_down_after_the_daemon_leaves_no_file_in_the_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wall, "remove_wall", lambda options: True)
+    async with running(tmp_path) as run:
+        _, done = await run.control("temporary", word="allow", to=["a.example:443"], seconds=60)
+        assert done["ok"], done
+        (run.run_dir / "answers").write_text("1 x\n")  # what the kernel's answers were judged by
+        (run.run_dir / "answers.new").write_text("1")
+    left = sorted(path.name for path in run.run_dir.iterdir())
+    assert {"answers", "temporary.json"} <= set(left), left
+
+    remove_left_overs(run.run_dir)
+
+    assert not run.run_dir.exists()

@@ -1,0 +1,45 @@
+"""`contrib/quickstart --uninstall` and `--purge`, over directories of a mount namespace's own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTORIES = ("/var/lib", "/var/cache", "/var/log", "/opt", "/run")
+MADE = ("/var/lib/dnsfw/remote", "/var/cache/dnsfw", "/var/log/dnsfw", "/run/dnsfw", "/opt/dnsfw")
+
+pytestmark = pytest.mark.needs_root
+
+
+def undone(option: str) -> tuple[str, set[str]]:
+    """What it says, and what of dnsfw is there afterwards."""
+    mounts = " && ".join(f"mount -t tmpfs none {path}" for path in DIRECTORIES)
+    listing = " ".join(f"{path}/dnsfw" for path in DIRECTORIES)
+    script = (
+        f"{mounts} && mkdir -p {' '.join(MADE)} && sh {ROOT}/contrib/quickstart {option} "
+        f"&& echo == && ls -d {listing} 2>/dev/null"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    said, mark, left = done.stdout.partition("==\n")
+    assert mark, done.stderr
+    return said, set(left.split())
+
+
+def test_uninstall_names_what_it_leaves() -> None:
+    said, left = undone("--uninstall")
+
+    assert left == {"/var/lib/dnsfw", "/var/log/dnsfw"}
+    assert all(f"kept: {path}: " in said for path in left)
+
+
+def test_purge_leaves_nothing_that_dnsfw_wrote() -> None:
+    said, left = undone("--purge")
+
+    assert left == set()
+    assert "/etc/dnsfw, your policies, stay" in said
