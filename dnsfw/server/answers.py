@@ -1,9 +1,11 @@
 """The book of the answers that the kernel gives: which they are, who uses them, when they end.
 
 The kernel's tables are bounded by size class, so the least used give way; a reload takes all
-of them back with one store. Ahead of an answer's end the kernel is asked whether anybody used
-it: if so its question goes upstream again, and a name in use is never missed; if not, it is
-left to its end. The engine decides what may be told; here is only when and where.
+of them back with one store. Ahead of an answer's end the kernel is asked whether anybody used it
+in the last second: if so its question goes upstream again, and a name in use is never missed;
+if not, it is left to its end. So a door is open no longer than a second past what the last who
+asked could have had by asking then. The engine decides what may be told; here is only when and
+where.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ ROOM: Mapping[Size, int] = {
 _SHARE = 10  # of an answer's life is the last part, in which it is renewed
 _LEAD = SECOND  # the least of that
 _AGAIN = SECOND // 4  # between two looks at one answer
+_FRESH = SECOND  # who asked earlier than this before a renewal does not make an answer wanted
+_UNSEEN = -1  # hits of an answer that has not been looked at
 _REFUSAL_LOOK = 60 * SECOND  # a refusal has no end: it goes when nobody asked for so long
 _RENEWALS = 500  # a second, at most
 _LOOKS = 256  # at one time: clients come first
@@ -53,7 +57,7 @@ class _Line:
     until: Nanos
     look: Nanos
     refusal: bool
-    seen: int = 0  # hits, at the last look
+    seen: int = _UNSEEN  # hits, at the last look
 
 
 class Book:
@@ -139,7 +143,7 @@ class Book:
         gone: dict[Size, OrderedDict[AnswerKey, None]] = {size: OrderedDict() for size in Size}
         for found in list(self.table.entries()):
             if found.live and now < found.until:
-                line = _Line(found.size, found.until, Nanos(0), found.refusal, found.hits)
+                line = _Line(found.size, found.until, Nanos(0), found.refusal)
                 self._write_down(found.key, line, now, now)
             else:
                 gone[found.size][found.key] = None
@@ -181,6 +185,10 @@ class Book:
         if line.refusal:
             self._look_at_refusal(key, line, used, now)
             return []
+        if before == _UNSEEN:  # from here on it counts
+            lead = max(_AGAIN, min(_FRESH, (line.until - now) // 2))
+            self._watch(key, line, Nanos(now + lead))
+            return []
         effects: list[Effect] | None = []
         if used and now < self._slot:
             effects, when = None, self._slot
@@ -212,7 +220,7 @@ class Book:
             look = now + self._spread(_REFUSAL_LOOK)
         else:
             lead = self._spread(max((line.until - born) // _SHARE, _LEAD))
-            look = max(now + _AGAIN, line.until - lead)
+            look = max(now + _AGAIN, line.until - lead - _FRESH)
         self._watch(key, line, Nanos(look))
 
     def _spread(self, nanos: int) -> int:
@@ -232,9 +240,9 @@ class Book:
     def _used(self, key: AnswerKey, line: _Line) -> bool:
         """Whether anybody was given it since the last look."""
         hits = self.table.hits(key) or 0
-        if hits == line.seen:
+        before, line.seen = max(line.seen, 0), hits
+        if hits == before:
             return False
-        line.seen = hits
         self._by_use[line.size].move_to_end(key)
         return True
 
@@ -248,7 +256,7 @@ class Book:
     def _evict(self, size: Size) -> None:
         """Of the few that were not used for longest, the one with the fewest hits goes."""
         few = list(islice(self._by_use[size], _CANDIDATES))
-        news = {key: (self.table.hits(key) or 0) - self._lines[key].seen for key in few}
+        news = {key: (self.table.hits(key) or 0) - max(self._lines[key].seen, 0) for key in few}
         victim = min(few, key=news.__getitem__)
         for key in few:
             if news[key] and key != victim:  # it was used: the next ones are looked at first
