@@ -10,6 +10,7 @@ import click
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.remote_view import status_words
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
+from dnsfw.cli.status_keys import FALLS, WORDS, key_lines
 from dnsfw.cli.upstream_view import upstream_lines
 from dnsfw.errors import DatapathError
 
@@ -23,10 +24,31 @@ _WIDTH = 80
     help="Exit 3 unless the policy file is in force as written: every role enforcing, every "
     "wanted hook attached, no lockdown, no trial.",
 )  # fmt: skip
+@click.option("--keys", is_flag=True, help="Say what each key of --json means, and exit.")
 @json_option
 @run_dir_option
-def status(require_enforcing: bool, as_json: bool, run_dir: str | None) -> None:
-    """What is guarded, how, and what it counted. Exit 3 when dnsfw does not run."""
+def status(require_enforcing: bool, keys: bool, as_json: bool, run_dir: str | None) -> None:
+    """What is guarded, how, and what it counted. Exit 3 when dnsfw does not run.
+
+    \b
+      first line  whether what the policy refuses is refused; if not, why
+      policy      the file in force (STALE: the file has mistakes since)
+      remote      lists and policies over https, and their age
+      listening   where questions (DNS) are answered; upstreams: of whom asked
+      roles       questions asked and refused, addresses open or closed now
+                  (grants), conversations (flows), packets refused (dropped)
+      hooks       programs in the kernel, and where they are
+      packets     what they decided, by the reason (kernel/README.md)
+      dns         the questions that came to the daemon
+      in kernel   those that never did: answered or refused in the kernel; and
+                  why others were passed on to the daemon
+      server      what sockets and disk lost; bugs that were survived (faults)
+
+    Words in CAPITALS are for you to look at. The keys of --json are stable:
+    they are added to, never renamed or removed; --keys explains each.
+    """
+    if keys:
+        return click.echo("\n".join(key_lines()))
     try:
         state = Client(run_dir).ask("status")
     except NoDaemon:
@@ -201,16 +223,18 @@ def _kernel(kernel: dict[str, Any]) -> Iterator[str]:
         return
     told = [
         f"answered {kernel['answered']}", f"refused {kernel['refused']}",
-        *(f"passed on ({why}) {count}" for why, count in kernel["passed_on"].items()),
-        f"held {sum(kernel['held'].values())}", f"{-(-kernel['bytes'] // 1024)} kB",
+        f"answers kept {sum(kernel['held'].values())}", f"{-(-kernel['bytes'] // 1024)} kB",
     ]  # fmt: skip
     yield from _wrapped("in kernel", told, ", ")
+    if passed := [f"{FALLS.get(why, why)} {n}" for why, n in kernel["passed_on"].items()]:
+        first = f"passed on to the daemon: {passed.pop(0)}"
+        yield from (_field("", line) for line in _fold([first, *passed], ", ", _WIDTH - _LABEL))
     yield from (_field("", f"not on {lost}") for lost in kernel["missing"])
 
 
 def _numbers(label: str, numbers: dict[str, Any]) -> Iterator[str]:
     told = [
-        f"{name.replace('_', ' ')} {value}"
+        f"{WORDS.get(name, name.replace('_', ' '))} {value}"
         for name, value in numbers.items()
         if value and not name.endswith("_bytes")  # --json has all of them
     ]

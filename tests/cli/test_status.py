@@ -69,9 +69,9 @@ hooks      /sys/fs/cgroup: connect4 connect6 cg_egress
 packets    reason          allowed  denied  audited
            granted         12       0       0
            never-resolved  0        3       0
-dns        queries 9, hits 4, cache answers 2
-in kernel  answered 912, refused 3, passed on (miss) 9, passed on (opt) 1,
-           held 6, 5 kB
+dns        queries 9, answered from memory 4, answers kept 2
+in kernel  answered 912, refused 3, answers kept 6, 5 kB
+           passed on to the daemon: not known yet 9, EDNS options 1
 """
     )
 

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.needs_root
 
 def undone(option: str) -> tuple[str, set[str]]:
     """What it says, and what of dnsfw is there afterwards."""
-    mounts = " && ".join(f"mount -t tmpfs none {path}" for path in DIRECTORIES)
+    covered = [*DIRECTORIES, *(path for path in ("/etc/systemd/system", "/usr/local/bin")
+                               if Path(path).is_dir())]  # fmt: skip
+    mounts = " && ".join(f"mount -t tmpfs none {path}" for path in covered)
     listing = " ".join(f"{path}/dnsfw" for path in DIRECTORIES)
     script = (
         f"{mounts} && mkdir -p {' '.join(MADE)} && sh {ROOT}/contrib/quickstart {option} "
