@@ -22,12 +22,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import IntEnum
-from pathlib import Path
 from struct import Struct
 
 from dnsfw.errors import DatapathError
 
-__all__ = ["HELPER", "KEPT", "TO_START", "Cap", "Missing", "check", "drop", "drop_all", "held"]
+__all__ = [
+    "HELPER", "KEPT", "TO_START", "Cap", "Missing", "check", "drop", "drop_all", "hand_on", "held",
+]  # fmt: skip
 
 
 class Cap(IntEnum):
@@ -67,7 +68,7 @@ _VERSION_3 = 0x20080522
 _HEADER = Struct("=Ii")
 _SETS = Struct("=6I")  # effective, permitted, inheritable of numbers 0..31, then of 32..63
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 38, 47
-_PR_CAPBSET_READ, _PR_CAP_AMBIENT_CLEAR_ALL = 23, 4
+_PR_CAPBSET_READ, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 23, 2, 4
 _LOOKS, _PAUSE = 100, 0.01  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,7 +88,7 @@ class Missing(DatapathError):
 
 def held(proc: str = "/proc/thread-self") -> frozenset[Cap]:
     """What this thread may do now, of what dnsfw knows."""
-    effective = _set_of(Path(proc, "status").read_text(), "CapEff")
+    effective = _set_of(f"{proc}/status", "CapEff")
     return frozenset(cap for cap in Cap if effective >> cap & 1)
 
 
@@ -126,15 +127,28 @@ def drop(keep: Iterable[Cap] = KEPT) -> frozenset[Cap]:
     raise DatapathError(f"threads {', '.join(more)} have more privileges than they should")
 
 
+def hand_on(keep: Iterable[Cap]) -> None:
+    """The program that this process becomes has these of ours, whoever's it is. Never fails:
+    root's has them anyway.
+    """
+    mine = held() & frozenset(keep)
+    mask = sum(1 << cap for cap in mine)
+    permitted = _set_of("/proc/thread-self/status", "CapPrm")
+    sets = [part >> shift & 0xFFFFFFFF for shift in (0, 32) for part in (permitted,) * 2 + (mask,)]
+    _libc.capset(_HEADER.pack(_VERSION_3, 0), _SETS.pack(*sets))
+    for cap in mine:
+        _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, int(cap), 0, 0)
+
+
 def drop_all() -> None:
     """A thread that only writes files needs nothing; for its first line. Never fails."""
     _libc.capset(_HEADER.pack(_VERSION_3, 0), bytes(_SETS.size))
 
 
 def _threads() -> Iterator[tuple[str, int]]:
-    for thread in Path("/proc/self/task").iterdir():
+    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - numbers, not paths
         with suppress(OSError):  # it has ended
-            yield thread.name, _set_of((thread / "status").read_text(), "CapPrm")
+            yield thread, _set_of(f"/proc/self/task/{thread}/status", "CapPrm")
 
 
 def _known() -> Iterator[int]:
@@ -153,7 +167,9 @@ def _prctl(what: int, argument: int) -> None:
 
 
 def _set_of(status: str, name: str) -> int:
-    for line in status.splitlines():
+    with open(status) as lines:  # noqa: PTH123 - the helper does without pathlib
+        found = lines.read()
+    for line in found.splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1], 16)
     return 0

@@ -28,7 +28,8 @@ from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.capabilities import Cap, held
-from dnsfw.server.helper_child import LONGEST, receive, run_child, send
+from dnsfw.server.helper_main import begin
+from dnsfw.server.helper_wire import LONGEST, code, receive, send
 
 __all__ = [
     "PATIENCE",
@@ -99,8 +100,12 @@ class Helper(Protocol):
 
     def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
         """The descriptors of `dnsfw_cgroups`, `dnsfw_socks`: once, when the wall has them;
-        and the cgroup that is guarded, if it is not the root.
+        and the cgroup that is guarded, if it is not the root. They stay ours, and open: it gets
+        them with the first request that it has to serve.
         """
+
+    def wake(self) -> None:
+        """There are cgroups of an earlier helper to look after."""
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         """New sockets in the network namespace of this process, in the order wanted.
@@ -159,6 +164,8 @@ class Privileged:
         self._last_words: list[str] = []
         self._lock = threading.Lock()  # a verb may run in a thread: enrolling takes a while
         self._gone = False
+        self._tables: tuple[int, int, str | None] | None = None  # it does not have them yet
+        self._watched = False
 
     @property
     def alive(self) -> bool:
@@ -188,8 +195,10 @@ class Privileged:
             yield Told("lost", self._last_words.pop())
 
     def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
-        names = ("dnsfw_cgroups", "dnsfw_socks")
-        self._ask("tables", (cgroups, socks), names=names, guarded=guarded)
+        self._tables = cgroups, socks, guarded
+
+    def wake(self) -> None:
+        self._ask("tidy")
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         asked = [
@@ -222,6 +231,9 @@ class Privileged:
         return _sockets(self._ask("relabel", pids=list(pids), role=role)[0])
 
     def watch_executables(self, executables: Sequence[Executable]) -> tuple[str, ...]:
+        if not executables and not self._watched:
+            return ()  # it watches none
+        self._watched = True
         reply, _ = self._ask("watch", executables=[asdict(e) for e in executables])
         return tuple(map(str, reply["absent"]))
 
@@ -242,17 +254,28 @@ class Privileged:
         self, do: str, fds: Sequence[int] = (), **request: Any
     ) -> tuple[dict[str, Any], list[int]]:
         with self._lock:
-            if self._gone:
-                raise DatapathError(_LOST)
-            try:
-                send(self._pair, {"do": do, **request}, fds)
-            except OSError:
-                self._bury()
-            while not self._gone:
-                if not _readable(self._pair, PATIENCE):
-                    self._bury()  # its answer, later, would be taken for another's
-                elif (answer := self._read()) is not None:
-                    return _checked(answer)
+            if (tables := self._tables) is not None:
+                *two, guarded = tables
+                names = ("dnsfw_cgroups", "dnsfw_socks")
+                first = {"do": "tables", "names": names, "guarded": guarded, "code": code()}
+                self._exchange(first, two)
+                self._tables = None
+            return self._exchange({"do": do, **request}, fds)
+
+    def _exchange(
+        self, request: dict[str, Any], fds: Sequence[int]
+    ) -> tuple[dict[str, Any], list[int]]:
+        if self._gone:
+            raise DatapathError(_LOST)
+        try:
+            send(self._pair, request, fds)
+        except OSError:
+            self._bury()
+        while not self._gone:
+            if not _readable(self._pair, PATIENCE):
+                self._bury()  # its answer, later, would be taken for another's
+            elif (answer := self._read()) is not None:
+                return _checked(answer)
         raise DatapathError(_LOST)
 
     def _read(self) -> tuple[dict[str, Any], list[int]] | None:
@@ -290,6 +313,9 @@ class NoHelper:
 
     def tables(self, cgroups: int, socks: int, guarded: str | None = None) -> None:
         """Nobody needs them."""
+
+    def wake(self) -> None:
+        """It made none."""
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         raise DatapathError(self.lost)
@@ -342,7 +368,7 @@ def start_helper() -> Helper:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        run_child(theirs, says, parent)
+        begin(theirs.fileno(), says.fileno(), parent)
     theirs.close()
     says.close()
     return Privileged(ours, heard, pid)

@@ -8,13 +8,10 @@ is. It never answers anybody but its parent, and ends with it, however that ends
 
 from __future__ import annotations
 
-import array
-import ctypes
 import json
 import os
 import re
 import select
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,27 +32,21 @@ from dnsfw.datapath.relabel import HeldSocket, end_socket
 from dnsfw.datapath.syscall import AttachType
 from dnsfw.errors import ConfigError, DatapathError, DnsfwError
 from dnsfw.model import HOST, RoleId
-from dnsfw.server.capabilities import HELPER, drop
 from dnsfw.server.helper_roles import Moved, RoleMaker
+from dnsfw.server.helper_wire import Reply, code, receive, send
 
-__all__ = ["LONGEST", "HelperChild", "receive", "run_child", "send"]
+__all__ = ["HelperChild"]
 
-LONGEST = 1 << 20  # bytes of a message: some thousand executables, or sockets
-MOST_DESCRIPTORS = 64  # of one message; the kernel's own limit is 253 (SCM_MAX_FD)
 _LO = 1  # its number in every namespace
 _MOST_SOCKETS = 32  # made by one request
 _MOST_PIDS = 4096  # relabelled by one request
 _MOST_EXECUTABLES = 1024
 _MOST_LISTED = 4096  # held sockets in one answer; the rest is relabelled all the same
 _TICK = 1000  # milliseconds between two looks for new files and empty cgroups
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_CLONE_NEWNET = 0x40000000
 _ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # policy/syntax_roles.py
 _KINDS = {"dnsfw_cgroups": MapType.HASH, "dnsfw_socks": MapType.SK_STORAGE}
-_libc = ctypes.CDLL(None, use_errno=True)
 
 Request = Mapping[str, Any]
-Reply = dict[str, Any]
 Answer = tuple[Reply, list[int]]  # and descriptors
 
 
@@ -69,6 +60,7 @@ class HelperChild:
         self._watch: ExecWatch | None = None
         self._verbs: dict[str, Callable[[Request, Sequence[int]], Answer]] = {
             "tables": self._tables,
+            "tidy": self._tidy,
             "sockets": self._sockets,
             "answer": self._answer,
             "homes": self._homes,
@@ -133,6 +125,8 @@ class HelperChild:
         """The two tables that it may write, looked at; and what is guarded."""
         if self._maker is not None:
             raise DatapathError("helper: it has its tables")
+        if request["code"] != code():
+            raise DatapathError("helper: the dnsfw on disk is not the one that runs: restart it")
         maps = {}
         for name, fd in zip(request["names"], fds, strict=True):
             found = bpf.map_of(fd)
@@ -142,6 +136,11 @@ class HelperChild:
         top = cgroup.root()
         guarded = cgroup.find(str(request["guarded"])) if request.get("guarded") else top
         self._maker = RoleMaker(Tree(top, guarded), maps, self._tell)
+        return {}, []
+
+    def _tidy(self, request: Request, fds: Sequence[int]) -> Answer:
+        """Now, and from now on whenever nothing happens."""
+        self._roles.tidy()
         return {}, []
 
     def _sockets(self, request: Request, fds: Sequence[int]) -> Answer:
@@ -236,39 +235,6 @@ class HelperChild:
             self._news.send(message, socket.MSG_DONTWAIT)
 
 
-def run_child(pair: socket.socket, news: socket.socket, parent: int) -> None:
-    """The helper's whole life, in the process that was forked for it. Never returns."""
-    status = 1
-    try:
-        _settle({pair.fileno(), news.fileno()}, parent)
-        HelperChild(pair, news).serve()
-        status = 0
-    finally:
-        os._exit(status)  # nothing of the daemon's is to be flushed or unwound here
-
-
-def _settle(keep: set[int], parent: int) -> None:
-    """Alone: no descriptor, no terminal, no network, no more privileges than it needs."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the parent's to act on; we follow it
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-        if (fd := int(name)) > 2 and fd not in keep:
-            with suppress(OSError):  # the one that lists them
-                os.close(fd)
-    _libc.prctl(_PR_SET_NAME, b"dnsfw-helper", 0, 0, 0)
-    _libc.unshare(_CLONE_NEWNET)  # without the right to it there is nothing to fear either
-    os.umask(0o022)
-    os.chdir("/")
-    drop(HELPER)
-    # Last: a change of credentials clears it (prctl(2)).
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _bound(transport: str, address: str, port: int) -> int:
     """A bound socket in the network namespace of this thread."""
     if not ip_address(address).is_loopback:
@@ -318,24 +284,3 @@ def _moved(moved: Moved) -> Reply:
 def _listed(held: Sequence[HeldSocket]) -> list[Reply]:
     """Connected ones first: only these can have to be ended."""
     return [asdict(h) for h in sorted(held, key=lambda h: not h.port)[:_MOST_LISTED]]
-
-
-def receive(pair: socket.socket) -> tuple[bytes, list[int]]:
-    """One message and its descriptors; empty at the end."""
-    room = socket.CMSG_LEN(MOST_DESCRIPTORS * 4)
-    data, control, flags, _ = pair.recvmsg(LONGEST, room, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
-    for level, kind, raw in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(raw[: len(raw) // 4 * 4])
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        for fd in fds:
-            os.close(fd)
-        raise DatapathError("a message to or from the helper was too long")
-    return data, list(fds)
-
-
-def send(pair: socket.socket, message: Reply, fds: Sequence[int] = ()) -> None:
-    """One message with descriptors."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    pair.sendmsg([json.dumps(message, separators=(",", ":")).encode()], rights)

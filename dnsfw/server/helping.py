@@ -59,7 +59,9 @@ class Helping:
         """Once the wall stands: give it its tables, hear it, move what runs already."""
         tables = self._kernel.helper_tables()
         if self.helper.alive and tables is not None:
-            self._try(lambda: self.helper.tables(*tables, guarded))
+            self.helper.tables(*tables, guarded)
+            if self._kernel.registered():  # by an earlier helper: when they are empty they go
+                self._try(self.helper.wake)
         self._file = self.helper.fileno()
         if self._file is not None:
             loop.add_reader(self._file, self._hear, loop)

@@ -14,7 +14,17 @@ import pytest
 
 from dnsfw.errors import DatapathError
 from dnsfw.server import capabilities
-from dnsfw.server.capabilities import HELPER, KEPT, TO_START, Cap, Missing, check, drop, drop_all
+from dnsfw.server.capabilities import (
+    HELPER,
+    KEPT,
+    TO_START,
+    Cap,
+    Missing,
+    check,
+    drop,
+    drop_all,
+    hand_on,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "contrib" / "systemd"
@@ -52,6 +62,25 @@ def test_dropped_is_dropped_for_good() -> None:
         "CapInh": 0, "CapPrm": mask, "CapEff": mask, "CapBnd": 0, "CapAmb": 0, "NoNewPrivs": 1,
     }  # fmt: skip
     assert sets(childs)["CapEff"] == 0  # a program that it starts has nothing, uid 0 or not
+
+
+@pytest.mark.needs_root
+def test_the_program_that_a_service_user_becomes_has_what_was_handed_on() -> None:
+    """Started without root by systemd, with capabilities that are not ambient."""
+    keep_capabilities = 8
+
+    def work() -> str:
+        capabilities._prctl(keep_capabilities, 1)
+        os.setresuid(65534, 65534, 65534)
+        low = sum(1 << cap for cap in HELPER if cap < 32)
+        high = sum(1 << cap - 32 for cap in HELPER if cap >= 32)
+        sets = capabilities._SETS.pack(low, low, 0, high, high, 0)
+        assert capabilities._libc.capset(capabilities._HEADER.pack(0x20080522, 0), sets) == 0
+        hand_on({Cap.SYS_ADMIN, Cap.BPF})
+        child = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True)
+        return child.stdout
+
+    assert sets(in_child(work))["CapEff"] == 1 << Cap.SYS_ADMIN | 1 << Cap.BPF
 
 
 @pytest.mark.needs_root
