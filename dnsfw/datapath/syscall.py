@@ -86,12 +86,19 @@ class AttachType(IntEnum):
     TCX_EGRESS = 47
 
 
+_REMEDIES = {
+    errno.EMFILE: "let it have 1024 open files or more (`ulimit -n`, LimitNOFILE= of a unit)",
+    errno.ENFILE: "the machine has too many files open (sysctl fs.file-max)",
+}
+
+
 class BpfError(DatapathError):
     """A bpf(2) call failed; `errno` says how, `log` what the verifier wrote."""
 
     def __init__(self, what: str, number: int, log: str = "") -> None:
         name = errno.errorcode.get(number, "ENOTSUPP" if number == _ENOTSUPP else str(number))
-        tail = f"\n{log}" if log else ""
+        remedy = _REMEDIES.get(number, "")
+        tail = f"{remedy and '; '}{remedy}" + (f"\n{log}" if log else "")
         super().__init__(f"{what}: {name} ({os.strerror(number)}){tail}")
         self.errno = number
         self.log = log

@@ -34,8 +34,14 @@ class Lock:
         while not self._is_there():  # whoever had it took the file away: take the new one
             os.close(self._file)
             self._file = self._take()
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:  # the disk is full
+            os.close(self._file)
+            raise DatapathError(
+                f"cannot write to {directory}: {error.strerror}; make room there, or set --run-dir"
+            ) from None
 
     def release(self, *, remove: bool = False) -> None:
         """Let go; `remove` takes the file away, and the directory if nothing else is in it."""

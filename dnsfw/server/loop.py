@@ -39,11 +39,17 @@ def loop_name(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def raise_file_limit() -> None:
-    """As many descriptors as the sockets may need, or as the hard limit lets us have."""
+    """As many descriptors as the sockets may need, or as we may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft == resource.RLIM_INFINITY or soft >= _DESCRIPTORS:
+        return
+    if hard != resource.RLIM_INFINITY and hard < _DESCRIPTORS:
+        try:  # the tables alone take more than `ulimit -n 64` gives; CAP_SYS_RESOURCE may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+        except (OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
 
 
 def calm_collector() -> None:

@@ -37,6 +37,7 @@ from dnsfw.server.faults import Faults
 from dnsfw.server.happenings import Digest, Watchers
 from dnsfw.server.journal import Journal
 from dnsfw.server.kernel import Kernel, OpenKernel
+from dnsfw.server.loop import raise_file_limit
 from dnsfw.server.loop import run as run_loop
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
@@ -301,6 +302,7 @@ def run_command(options: RunOptions, wall_clock: WallClock) -> int:
     notes: tuple[str, ...] = ()
     guard = RunGuard(lambda: _undo(tree, pins, net))
     child = Child(signals.before, close=(guard.fd, signals.fd))
+    raise_file_limit()  # ours: the command keeps its own
 
     async def whole() -> Outcome:
         runner = Runner(

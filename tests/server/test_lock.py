@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -49,6 +50,16 @@ def test_row_52_nobody_else_can_hold_the_lock_against_a_start(tmp_path: Path) ->
 
     assert (tmp_path / "lock").stat().st_mode & 0o077 == 0
     lock.release()
+
+
+def test_a_full_disk_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+
+    with pytest.raises(DatapathError, match="No space left on device; make room"):
+        Lock(tmp_path)
 
 
 def test_who_removes_it_leaves_no_directory(tmp_path: Path) -> None:

@@ -44,10 +44,29 @@ def test_the_descriptor_limit_goes_up_and_never_down() -> None:
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         raise_file_limit()
 
-        assert raised == min(16384, hard)
+        assert raised >= min(16384, hard)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_hard_limit_goes_up_where_we_may(monkeypatch: pytest.MonkeyPatch, may: bool) -> None:
+    """`ulimit -n 64` sets both, and the tables alone are more."""
+    limit = (64, 64)
+
+    def put(_: int, wanted: tuple[int, int]) -> None:
+        nonlocal limit
+        if wanted[1] > limit[1] and not may:
+            raise ValueError("not allowed to raise maximum limit")
+        limit = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limit)
+    monkeypatch.setattr(resource, "setrlimit", put)
+
+    raise_file_limit()
+
+    assert limit == ((16384, 16384) if may else (64, 64))
 
 
 def test_full_collections_become_rare_and_leave_out_what_is_there_already() -> None:

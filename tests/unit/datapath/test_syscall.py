@@ -23,6 +23,12 @@ def test_the_kernels_own_number_has_a_name_too() -> None:
     assert "ENOTSUPP" in str(BpfError("test run", 524))
 
 
+def test_too_few_open_files_name_the_remedy() -> None:
+    error = BpfError("load", errno.EMFILE, "libbpf: map 'dnsfw_desks': failed")
+
+    assert "ulimit -n" in str(error).splitlines()[0]
+
+
 def test_the_verifiers_words_come_after_the_error() -> None:
     error = BpfError("load", errno.EACCES, "R1 invalid mem access")
 
