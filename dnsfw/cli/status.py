@@ -118,6 +118,7 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     yield from _packets(state)
     yield from _numbers("dns", state["dns"])
     yield from _kernel(state["kernel_answers"])
+    yield from _workers(state.get("workers", []))  # not of a daemon of before
     yield from _numbers("server", state["server"])
 
 
@@ -230,6 +231,16 @@ def _kernel(kernel: dict[str, Any]) -> Iterator[str]:
         first = f"passed on to the daemon: {passed.pop(0)}"
         yield from (_field("", line) for line in _fold([first, *passed], ", ", _WIDTH - _LABEL))
     yield from (_field("", f"not on {lost}") for lost in kernel["missing"])
+
+
+def _workers(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each process that answers beside the daemon."""
+    for number, row in enumerate(rows):
+        again = f", restarted {counts(row['restarts'], 'time')}" if row["restarts"] else ""
+        who = f"pid {row['pid']}" if row["pid"] else "NOT RUNNING, the daemon answers for it"
+        starting = ", starting" if row["state"] == "starting" else ""
+        told = f"{who}{starting}, answered {row['answered']}, handed on {row['handed_on']}{again}"
+        yield from _wrapped("" if number else "workers", told.split(", "), ", ")
 
 
 def _numbers(label: str, numbers: dict[str, Any]) -> Iterator[str]:

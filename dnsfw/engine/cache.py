@@ -31,6 +31,11 @@ _LARGEST_SHARE = 16  # one answer may fill this part of a cache; bigger ones are
 KEY_FLAGS = RD | CD  # the header bits that can change an answer
 
 
+def seconds_since(born: Nanos, now: Nanos) -> int:
+    """Age rounded up, so that a TTL is rounded down (promise 2)."""
+    return -((born - now) // SECOND)
+
+
 class CacheKey(NamedTuple):
     """A question as far as its answer can differ; per role, so that none can probe another."""
 
@@ -189,7 +194,7 @@ class Front:
         """Have copies of this query answered without reading them. Told a little shorter than
         true, the TTLs stay true for longer than a second (promise 2).
         """
-        age = -((ready.born - now) // SECOND) + (ready.until - now) // (_SLACK * SECOND)
+        age = seconds_since(ready.born, now) + (ready.until - now) // (_SLACK * SECOND)
         until = min(ready.until, Nanos(ready.born + age * SECOND + 1))
         self.replies.put(role, wire, ready.template.render(asked, age), until)
 

@@ -7,7 +7,7 @@ judged; `settle.py` is the only place where an address gets into a reply.
 from __future__ import annotations
 
 from dnsfw.engine import notes
-from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
+from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front, seconds_since
 from dnsfw.engine.changes import Changes
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.closing import Closing
@@ -32,7 +32,7 @@ from dnsfw.engine.offers import Offers, asked_name, asked_type
 from dnsfw.engine.pending import Waiter
 from dnsfw.engine.refusals import any_answer, failure, instead
 from dnsfw.engine.refuser import Refuser
-from dnsfw.engine.settle import OVER_TCP, Settler, render, seconds_since
+from dnsfw.engine.settle import OVER_TCP, Settler, render
 from dnsfw.model import Lockdown, Mode, Nanos, Reason, RoleId
 from dnsfw.policy.policy import Policy
 from dnsfw.wire.message import ANY, Ede, Peek, Query, Refuse, peek, read_query, whole
@@ -46,7 +46,8 @@ class Engine(Changes):
 
     `rng` must be `random.SystemRandom` in production. `trusted` are the upstreams whose
     AD bit is believed (RFC 4035, section 4.9.3); `streams` are never asked over UDP.
-    `publishes` where the kernel can give answers itself.
+    `publishes` where the kernel can give answers itself, `copies` where other processes do:
+    whatever empties a front is then told by a Withdraw.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Engine(Changes):
         trusted: frozenset[int] = frozenset(),
         streams: frozenset[int] = frozenset(),
         publishes: bool = False,
+        copies: bool = False,
     ) -> None:
         limits = limits or Limits()
         self._policy = policy
@@ -77,7 +79,7 @@ class Engine(Changes):
         self._fresh = Fresh(
             self._lookups, self._cache, self._ledger, self._gate, self._settler, self._front
         )
-        self._offers = Offers(fronts, self._lookups, limits, able=publishes)
+        self._offers = Offers(fronts, self._lookups, limits, able=publishes, copied=copies)
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
         )

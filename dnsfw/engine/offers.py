@@ -23,13 +23,15 @@ __all__ = ["Offers", "asked_name", "asked_type"]
 
 class Offers:
     """The engine's side of the kernel's answers; `able` where there is a table for them, `on`
-    where the policy wants it used.
+    where the policy wants it used. `copied`: other processes have copies of a front too.
     """
 
     def __init__(
-        self, fronts: tuple[Front, Front], lookups: Lookups, limits: Limits, *, able: bool
+        self, fronts: tuple[Front, Front], lookups: Lookups, limits: Limits, *, able: bool,
+        copied: bool = False,
     ) -> None:
         self.able = able
+        self.copied = copied
         self.on = False
         self.count = 0  # questions asked anew
         self._fronts = fronts
@@ -62,7 +64,7 @@ class Offers:
         answers, refusals = self._fronts
         if not (answers.cleared or refusals.cleared):
             return []
-        if not self.able:
+        if not (self.able or self.copied):
             self.begin()
             return []
         answers.clear()  # both: what stays in one of them would not be offered again

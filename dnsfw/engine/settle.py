@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dnsfw.engine import notes
-from dnsfw.engine.cache import CacheKey, Front, Ready
+from dnsfw.engine.cache import CacheKey, Front, Ready, seconds_since
 from dnsfw.engine.effects import Client, Effect, Holder, Note, OpenThenReply, Reply, Transport
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.filter import Blocked, Ruling, Site, rule_on, usable_records
@@ -34,11 +34,6 @@ def render(template: Template, query: Asked, client: Client, age: int = 0) -> by
     """A reply that fits the way it goes."""
     limit = OVER_TCP if client.transport is Transport.TCP else None
     return template.render(query, age, limit)
-
-
-def seconds_since(born: Nanos, now: Nanos) -> int:
-    """Age rounded up, so that a TTL is rounded down (promise 2)."""
-    return -((born - now) // SECOND)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from dnsfw.engine.cache import Cache, Front
+from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front, Ready
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.fresh import Fresh
 from dnsfw.engine.gate import Gate
@@ -20,6 +20,7 @@ from dnsfw.engine.settle import Settler
 from dnsfw.engine.upstreams import UpstreamState
 from dnsfw.model import Addr, Grant, Name, Nanos, RoleId
 from dnsfw.policy.policy import Policy
+from dnsfw.wire.message import peek
 
 __all__ = ["Views"]
 
@@ -53,6 +54,14 @@ class Views:
     def guards(self) -> Guards:
         """What was said in names so far, for `explain`."""
         return self._gate.guards
+
+    def copy(self, wire: bytes, role: RoleId, now: Nanos) -> tuple[CacheKey, Ready] | None:
+        """What somebody else may answer this plain query with too, until a Withdraw."""
+        if (asked := peek(wire)) is None:
+            return None
+        key = CacheKey(role, asked.key, asked.do, asked.flags & KEY_FLAGS)
+        ready = self._front.get(key)
+        return None if ready is None or ready.notes or now >= ready.until else (key, ready)
 
     def grants(self, now: Nanos) -> list[GrantRow]:
         """Every live grant with the names behind it."""

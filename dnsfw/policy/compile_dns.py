@@ -24,6 +24,7 @@ def compile_dns(section: DnsSection | None, document: Document, problems: Proble
         kernel_answers=section.kernel_answers == "on",
         xdp=_devices(section.xdp or [], document, problems),
         nat64=compile_nat64(section.nat64_prefix, document, problems),
+        workers=section.workers,
     )
 
 

@@ -117,6 +117,7 @@ def _settings(policy: Policy) -> list[tuple[str, str]]:
         ("dns.private", dns.private),
         ("dns.kernel_answers", "on" if dns.kernel_answers else "off"),
         ("dns.xdp", ", ".join(dns.xdp)),
+        ("dns.workers", str(dns.workers or "auto")),
         *((f"log.{key}", value) for key, value in _of_log(policy.log)),
     ]
 

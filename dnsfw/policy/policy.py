@@ -75,6 +75,7 @@ class DnsSettings:
     nat64: tuple[IPv6Network, ...] = ()  # translation prefixes of this network, beside RFC 6052's
     kernel_answers: bool = True  # repeated questions are answered by BPF
     xdp: tuple[str, ...] = ()  # devices on which that happens before the host's own stack
+    workers: int = 1  # processes that answer over UDP; 0: one a CPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dnsfw.model import abi
+from dnsfw.policy.problems import shown
 from dnsfw.policy.syntax_log import LogSection
 from dnsfw.policy.syntax_parts import Section
 from dnsfw.policy.syntax_questions import Guarding, Qtypes
@@ -26,6 +27,30 @@ def _one(value: object) -> object:
         message = f"'version' is 1, not {str(value).lower()}"
         raise PydanticCustomError("said", "{message}", {"message": message, "remedy": "write 1"})
     return value
+
+
+MAX_WORKERS = 64  # processes; each has some ten megabytes of its own
+
+
+def _processes(value: object) -> int:
+    """How many; 0 is one a CPU."""
+    if value == "auto":
+        return 0
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    if plain and 1 <= value <= MAX_WORKERS:  # type: ignore[operator]
+        return value  # type: ignore[return-value]
+    message = f"{shown(value)} is no number of processes"
+    remedy = f"write 1 to {MAX_WORKERS}, or auto: one a CPU"
+    raise PydanticCustomError("said", "{message}", {"message": message, "remedy": remedy})
+
+
+Workers = Annotated[
+    int,
+    BeforeValidator(
+        _processes,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"],
+    ),
+]
 
 
 class DnsSection(Section):
@@ -50,6 +75,9 @@ class DnsSection(Section):
     )
     xdp: list[str] | None = Field(
         default=None, min_length=1, description="interfaces whose guests are answered by XDP"
+    )
+    workers: Workers = Field(
+        default=1, description="processes that answer over UDP; auto: one a CPU"
     )
 
 

@@ -30,6 +30,8 @@ def ready_line(daemon: Daemon) -> str:
     line = f"ready: guarding with {daemon.reloader.path} on {listening}"
     if not daemon.kernel.enforcing:
         line += ", NAMES ONLY: nothing stops addresses"
+    if daemon.service.workers is not None:
+        line += f", answered by {1 + len(daemon.service.workers)} processes"
     if audit := audit_text(daemon.reloader.policy):
         line += f", {audit}"
     if daemon.options.trial is not None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from dnsfw.engine.replies import ID, LONGEST
 
-__all__ = ["OCTETS", "Batch", "able"]
+__all__ = ["OCTETS", "Batch", "able", "peer_of"]
 
 # Where the octets of a `bytes` begin, from what `id` says; `able` has a look.
 OCTETS = bytes.__basicsize__ - 1
@@ -155,12 +155,11 @@ class Batch:
 
     def peer(self, slot: int) -> Any:
         """The sender's address as the socket module has it."""
-        name = self._names[_NAME * slot : _NAME * (slot + 1)]
-        (port,) = _PORT.unpack_from(name, 2)
-        if self.family == socket.AF_INET:
-            return socket.inet_ntoa(name[4:8]), port
-        text = socket.inet_ntop(socket.AF_INET6, name[8:24])
-        return text, port, int.from_bytes(name[4:8], "big"), _SCOPE.unpack_from(name, 24)[0]
+        return peer_of(self.family, self._names[_NAME * slot : _NAME * (slot + 1)])
+
+    def name(self, slot: int) -> bytes:
+        """The same as the kernel wrote it."""
+        return bytes(self._names[_NAME * slot : _NAME * slot + self._name_size])
 
     def control(self, slot: int) -> list[tuple[int, int, bytes]]:
         """The control messages of one datagram, as `recvmsg` gives them."""
@@ -227,6 +226,15 @@ class Batch:
         self._out[:] = self._out_fresh
         for i in range(self.slots):
             self.out[4 * i] = self._in_iov[6 * i]
+
+
+def peer_of(family: int, name: bytes | bytearray) -> Any:
+    """A sockaddr as the socket module has it."""
+    (port,) = _PORT.unpack_from(name, 2)
+    if family == socket.AF_INET:
+        return socket.inet_ntoa(name[4:8]), port
+    text = socket.inet_ntop(socket.AF_INET6, name[8:24])
+    return text, port, int.from_bytes(name[4:8], "big"), _SCOPE.unpack_from(name, 24)[0]
 
 
 def _address(buffer: bytearray) -> int:

@@ -6,11 +6,14 @@ grant that ran out while the lid was closed is out when it opens.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import CLOCK_BOOTTIME, clock_gettime_ns
+from typing import TYPE_CHECKING
 
 from dnsfw.model import SECOND, Nanos
+
+if TYPE_CHECKING:  # ten megabytes, which a worker does without
+    import asyncio
 
 __all__ = ["Alarm", "Now", "boot_now"]
 

@@ -43,7 +43,7 @@ from dnsfw.server.lock import Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
-from dnsfw.server.options import CONTROL_NAME, Options, listen_on, wanted_upstreams
+from dnsfw.server.options import CONTROL_NAME, Options, listen_on, processes, wanted_upstreams
 from dnsfw.server.records import Records
 from dnsfw.server.reload import Reloader
 from dnsfw.server.remote_start import read_at_start, remotes_of
@@ -212,7 +212,7 @@ class Daemon:
         self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
         upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
-        listeners = Listeners(endpoints)
+        listeners = Listeners(endpoints, processes(policy.dns))
 
         def fill(kernel: Kernel) -> None:
             self.service = Service(
@@ -286,7 +286,7 @@ class Daemon:
             self.enroll_socket = EnrollSocket(path, self.enrollments, self.faults)
             await self.enroll_socket.start()
         self._shed()
-        await service.start()
+        await service.start(self.reporter.said)
         await self.doors.start()
         if open_to_all:
             for silent in await service.check_loop():
@@ -302,7 +302,7 @@ class Daemon:
                 self.resolv_watch.look, AuditReminder(policy, self._warn, self.now).look,
                 self.service.note_judge, self.service.tell_dropped, self.temporary.look,
                 self.records.flush,
-                self.remotes.look,
+                self.remotes.look, self.service.look_after_workers,
             ),
         )  # fmt: skip
         if self.options.watch:

@@ -14,7 +14,7 @@ from dnsfw.policy.upstream import Upstream
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.resolvconf import SYSTEM
 
-__all__ = ["CONTROL_NAME", "Options", "listen_on", "run_dir", "wanted_upstreams"]
+__all__ = ["CONTROL_NAME", "Options", "listen_on", "processes", "run_dir", "wanted_upstreams"]
 
 DEFAULT_RUN_DIR = "/run/dnsfw"
 CONTROL_NAME = "control.sock"
@@ -56,6 +56,11 @@ def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:
 def wanted_upstreams(options: Options, dns: DnsSettings) -> Sequence[str | Upstream]:
     """Whom to ask: the command line's texts, else the policy's; `system` stays a word."""
     return options.upstreams or [upstream or SYSTEM for upstream in dns.upstreams]
+
+
+def processes(dns: DnsSettings) -> int:
+    """How many answer over UDP: what the policy says; `auto` is one a CPU that we may use."""
+    return dns.workers or len(os.sched_getaffinity(0))
 
 
 def _text(endpoint: PolicyEndpoint) -> str:

@@ -71,6 +71,7 @@ class Performer:
         self.engine = engine
         self.unwritten = 0  # closings and cuts that the kernel refused
         self.book: Book | None = None  # where the kernel answers by itself
+        self.on_withdraw: Callable[[], None] = _uncopied  # what other processes answer by
         self.on_open: Callable[[OpenThenReply], None] = _unheard  # what the kernel has taken
         # For the log and the history. Ready answers pass by neither: they were asked for before.
         self.on_asked: Callable[[Client], None] | None = None
@@ -247,6 +248,7 @@ class Performer:
             case Withdraw():
                 if self.book is not None:
                     self.book.withdraw()
+                self.on_withdraw()
 
     def _open(self) -> None:
         """Open what waits for it, and what comes of that."""
@@ -289,6 +291,10 @@ class Performer:
 
 def _unheard(effect: OpenThenReply) -> None:
     """Nobody keeps a history."""
+
+
+def _uncopied() -> None:
+    """Nobody answers beside us."""
 
 
 def _send(client: Client, wire: bytes) -> None:

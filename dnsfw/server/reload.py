@@ -208,6 +208,7 @@ def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:
     for key, before, after in (
         ("dns.listen", old.dns.listen, new.dns.listen),
         ("dns.upstreams", old.dns.upstreams, new.dns.upstreams),
+        ("dns.workers", old.dns.workers, new.dns.workers),
         ("host.containers", old.containers, new.containers),
         ("degraded", old.degraded, new.degraded),
     ):

@@ -26,22 +26,34 @@ from dnsfw.server.refusing import Refusing
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
+from dnsfw.server.udp_socket import open_group
 from dnsfw.server.upstream import Upstreams
+from dnsfw.server.workers import Workers
 
 __all__ = ["Listeners", "Service"]
 
 
-class Listeners:
-    """UDP and TCP on every address, bound before the wall is touched: all or none."""
+def _nobody(kind: str, text: str) -> None:
+    """Who hears of workers where there are none."""
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+
+class Listeners:
+    """UDP and TCP on every address, bound before the wall is touched: all or none. Of UDP one
+    socket a process (`dns.workers`): the first of each address is the daemon's own.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], processes: int = 1) -> None:
         """ConfigError (exit 2) names the first address that cannot be had."""
         self.endpoints = tuple(endpoints)
         self.udp: list[UdpListener] = []
         self.tcp: list[TcpListener] = []
+        self.lent: list[list[UdpListener]] = [[] for _ in range(processes - 1)]  # each worker's
         try:
             for endpoint in endpoints:
-                self.udp.append(UdpListener(endpoint))
+                first, *others = open_group(endpoint, processes)
+                self.udp.append(UdpListener(endpoint, first, prepared=True))
+                for mine, sock in zip(self.lent, others, strict=True):
+                    mine.append(UdpListener(endpoint, sock, prepared=True))
                 self.tcp.append(TcpListener(endpoint))
         except BaseException:
             self.close()
@@ -49,6 +61,8 @@ class Listeners:
 
     def __iter__(self) -> Iterator[UdpListener | TcpListener]:
         yield from self.udp
+        for mine in self.lent:
+            yield from mine
         yield from self.tcp
 
     def close(self) -> None:
@@ -84,6 +98,7 @@ class Service:
             trusted=frozenset(i for i, u in enumerate(chosen) if believes(u)),
             streams=frozenset(i for i, u in enumerate(chosen) if u.scheme != "udp"),
             publishes=kernel.answers is not None,
+            copies=bool(listeners.lent),
         )
         self.performer = Performer(self.engine, kernel.sink, journal, now, faults, on_note)
         self.upstreams = Upstreams(
@@ -98,6 +113,12 @@ class Service:
         self.rates = Rates(loop.time)
         self.rates.allow = kernel.allow_udp
         self.neighbours = Neighbours()
+        self.workers: Workers | None = None
+        if listeners.lent:
+            self.workers = Workers(
+                loop, listeners.lent, self.engine, self.performer, self.rates, now,
+                marks=kernel.marks,
+            )  # fmt: skip
         self._askers = MarkedAskers(kernel.asker) if kernel.marks else EVERYBODY_IS_HOST
         self._loop = loop
         self._judged = judged
@@ -174,11 +195,16 @@ class Service:
         """What the host's own addresses are, for the answer filter and for the hooks."""
         self.performer.perform(self.engine.set_own_addresses(self._kernel.addresses()))
         self.neighbours.forget()
+        if self.workers is not None:
+            self.workers.forget_neighbours()
 
-    async def start(self) -> None:
-        """Read the listeners: from here on clients are answered."""
+    async def start(self, said: Callable[[str, str], None] = _nobody) -> None:
+        """Read the listeners: from here on clients are answered. Troubles of workers are said."""
         for listener in self.listeners:
             await listener.start(self._loop, self.on_query)
+        if self.workers is not None:
+            self.workers.said = said
+            self.workers.start()
         policy, _ = self.engine.judges_by
         if self.refusing is not None and policy.dns.kernel_answers:
             self.refusing.begin(policy)
@@ -198,7 +224,14 @@ class Service:
             for listener in self.listeners:
                 listener.on_query = query
 
+    def look_after_workers(self) -> None:
+        """Once a second."""
+        if self.workers is not None:
+            self.workers.look()
+
     def stop(self) -> None:
+        if self.workers is not None:
+            self.workers.close()
         if self.refusing is not None:
             self.refusing.close()
         self.listeners.close()

@@ -7,13 +7,11 @@ does not fit, instead of Python queueing it. Its replies go out together.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from dnsfw.engine.effects import Client, Transport
 from dnsfw.engine.replies import ID, LONGEST, Replies, Said
@@ -21,43 +19,27 @@ from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.batch import OCTETS, Batch, able
-from dnsfw.server.binding import bind
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
+from dnsfw.server.udp_socket import ANCILLARY, Control, open_socket, read_control, waiting
 
-__all__ = ["UdpListener", "UdpRoute"]
+__all__ = ["PassOn", "Slot", "UdpListener", "UdpRoute"]
 
 BATCH = 64  # of a wake-up: the other sockets of the loop wait at most this many queries
 BEHIND = 4  # whole batches in a row, and still more waits: somebody's queries cost the others
 _DROPS = 8 * BATCH  # that a batch may throw away besides: each costs a tenth of an answer
-RECEIVE_BUFFER = 4 << 20  # bytes: about 5,000 small queries, 50 ms at 100,000 a second
 _LONGEST_QUERY = 4096  # RFC 6891 §6.2.5: nobody needs a larger one; the rest is cut, and refused
 
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # the enum's own `&` costs more than reading the datagram
-_SO_MEMINFO = 55  # Linux 4.12; the first number of nine is what the queue takes, in bytes
-_MEMINFO_BYTES = 36
-_LONG_QUEUE = 32 * BATCH * 768  # of it: what 2,000 small queries take, some 20 milliseconds
-_SO_RCVMARK = 75  # asm-generic/socket.h, Linux 5.19
-_SO_RCVBUFFORCE = 33
-_IP_PKTINFO = 8
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-_IPV6_RECVPKTINFO = 49
-_IPV6_PKTINFO = 50
-_PMTUDISC_OMIT = 5  # ignore "fragmentation needed": a forger must not make our answers fragment
-
-_ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
-_MARK = struct.Struct("=I")
-_INFO4 = struct.Struct("=I4s4s")  # in_pktinfo: interface, the local address, the header's
-_INFO6 = struct.Struct("=16sI")  # in6_pktinfo: address, interface
+_LONG_QUEUE = 32 * BATCH * 768  # bytes: what 2,000 small queries take, some 20 milliseconds
 
 _NOTHING: dict[bytes, Said] = {}
 OnQuery = Callable[[bytes, Client], object]
-Control = tuple[int, int, bytes]
 _Held = tuple[bytes, Any, Control | None]
-_Slot = tuple[int, int, RoleId]  # of a batch, with the length and the sender's role
+Slot = tuple[int, int, RoleId]  # of a batch, with the length and the sender's role
+PassOn = Callable[["UdpListener", Batch, Iterable[Slot]], None]
 
 
 def _nobody(wire: bytes, client: Client) -> None:
@@ -66,6 +48,16 @@ def _nobody(wire: bytes, client: Client) -> None:
 
 def _alone(on: bool) -> None:
     """Without a kernel's help."""
+
+
+class Loop(Protocol):
+    """What a listener wants of an event loop; a worker's is smaller than asyncio's."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
+
+    def remove_reader(self, fd: int, /) -> object: ...
+
+    def call_soon(self, callback: Callable[[], object], /) -> object: ...
 
 
 class UdpRoute(NamedTuple):
@@ -82,9 +74,12 @@ class UdpRoute(NamedTuple):
 class UdpListener:
     """One bound UDP socket. Counters say what was lost, and why."""
 
-    def __init__(self, endpoint: Endpoint, bound: socket.socket | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, bound: socket.socket | None = None, *, prepared: bool = False
+    ) -> None:
         """Bind `endpoint`, or take a socket that is bound to it already (a door in another
-        namespace). ConfigError when it is taken, forbidden or not of this host.
+        namespace); `prepared`: it has its options too. ConfigError when it is taken, forbidden
+        or not of this host.
         """
         self.endpoint = endpoint
         self.askers: Askers = EVERYBODY_IS_HOST
@@ -93,29 +88,43 @@ class UdpListener:
         self.truncated = 0  # queries longer than anybody needs
         self.unsent = 0  # replies that the kernel would not take: full buffer, no route
         self.on_query: OnQuery = _nobody
+        self.pass_on: PassOn | None = None  # what `replies` do not have goes there, as it came
         self.replies = Replies(0)  # what the engine keeps for questions that are repeated
         self.now: Now = boot_now
         self.neighbours: Neighbours | None = None  # where strangers can reach it
         self._wildcard = endpoint.wildcard  # what every wake-up asks for stands ready
         self._batch = _batch(endpoint.family, endpoint.wildcard)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Loop | None = None
+        self._attending = False
         self._buffer = bytearray(_LONGEST_QUERY)
         self._view = memoryview(self._buffer)
         self._held: list[_Held] | None = None  # replies to the batch that is being read
         self._later: list[_Held] = []  # replies to queries of other batches
         self._full = 0  # batches in a row that left something waiting
         self._sharing = False
-        self.socket = _open(endpoint, bound)
+        self.socket = bound if prepared and bound is not None else open_socket(endpoint, bound)
         self._fd = self.socket.fileno()
 
-    async def start(self, loop: asyncio.AbstractEventLoop, on_query: OnQuery) -> None:
+    async def start(self, loop: Loop, on_query: OnQuery) -> None:
         self.on_query = on_query
+        self.attend(loop)
+
+    def attend(self, loop: Loop) -> None:
+        """Read it, from now on."""
         self._loop = loop
-        loop.add_reader(self.socket.fileno(), self._drain)
+        if not self._attending:
+            self._attending = True
+            loop.add_reader(self._fd, self._drain)
+
+    def lend(self) -> None:
+        """Another process reads it; replies go out here as before."""
+        if self._loop is not None and self._attending:
+            self._attending = False
+            self._loop.remove_reader(self._fd)
 
     def close(self) -> None:
         if self._loop is not None:
-            self._loop.remove_reader(self.socket.fileno())
+            self.lend()
             self._loop = None
             self._flush()
         self.socket.close()
@@ -202,12 +211,12 @@ class UdpListener:
             self._hand_on(batch, rest)
         return heard, count == batch.slots
 
-    def _answer_again(self, batch: Batch) -> list[_Slot]:
+    def _answer_again(self, batch: Batch) -> list[Slot]:
         """The hot path: the reply to a query that is repeated to the octet lies ready. What is
         left (slot, length, role) has to be looked into.
         """
         replies, now, heads, out = self.replies, self.now(), batch.heads, batch.out
-        rest: list[_Slot] = []
+        rest: list[Slot] = []
         role, role_mark, known = NO_ROLE, -1, _NOTHING.get
         by_mark, moved = self.askers.by_mark, self._wildcard
         at = sent = hits = to = 0
@@ -236,10 +245,10 @@ class UdpListener:
             self.unsent += batch.send(self._fd, sent)
         return rest
 
-    def _answer_admitted(self, batch: Batch, admitted: Iterable[_Slot]) -> list[_Slot]:
+    def _answer_admitted(self, batch: Batch, admitted: Iterable[Slot]) -> list[Slot]:
         """The same for those of a batch who may ask, one by one."""
         replies, now, heads, out = self.replies, self.now(), batch.heads, batch.out
-        rest: list[_Slot] = []
+        rest: list[Slot] = []
         sent = 0
         for slot, length, role in admitted:
             at = LONGEST * slot
@@ -255,14 +264,14 @@ class UdpListener:
             self.unsent += batch.send(self._fd, sent)
         return rest
 
-    def _checked(self, batch: Batch, rates: Rates | None) -> list[_Slot]:
+    def _checked(self, batch: Batch, rates: Rates | None) -> list[Slot]:
         """The same for a batch of which nothing may be taken for granted."""
-        rest: list[_Slot] = []
+        rest: list[Slot] = []
         for slot, length in enumerate(batch.lengths):
             if batch.cut(slot):
                 self.truncated += 1
                 continue
-            mark, _ = _read_control(batch.control(slot))
+            mark, _ = read_control(batch.control(slot))
             role = self.askers.by_mark(mark)
             if (near := self.neighbours) is not None:
                 role = near.role(role, batch.peer(slot)[0])
@@ -292,35 +301,44 @@ class UdpListener:
             near.near |= senders
         return senders <= near.near
 
-    def _hand_on(self, batch: Batch, rest: Iterable[_Slot]) -> None:
+    def _hand_on(self, batch: Batch, rest: Iterable[Slot]) -> None:
+        if self.pass_on is not None:
+            self.pass_on(self, batch, rest)
+            return
         on_query, wildcard = self.on_query, self._wildcard
         for slot, length, role in rest:
             peer = batch.peer(slot)
-            source = _read_control(batch.control(slot))[1] if wildcard else None
+            source = read_control(batch.control(slot))[1] if wildcard else None
             client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
             on_query(batch.wire(slot, length), client)
 
     def _read_one_by_one(self, rates: Rates | None) -> tuple[int, bool]:
         """The same where the batch calls are not to be had."""
-        by_mark, heard = self.askers.by_mark, 0
+        heard = 0
         for _ in range(BATCH):
             try:
-                size, control, flags, peer = self.socket.recvmsg_into([self._buffer], _ANCILLARY)
+                size, control, flags, peer = self.socket.recvmsg_into([self._buffer], ANCILLARY)
             except OSError:  # EAGAIN: the buffer is empty
                 return heard, False
             if flags & _MSG_TRUNC:
                 self.truncated += 1
                 continue
-            mark, source = _read_control(control)
-            role = by_mark(mark)
-            if self.neighbours is not None:
-                role = self.neighbours.role(role, peer[0])
-            if rates is not None and not rates.admits(role, peer[0]):
-                continue
-            client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
-            self.on_query(bytes(self._view[:size]), client)
-            heard += 1
+            mark, source = read_control(control)
+            heard += self.hear(bytes(self._view[:size]), mark, peer, source, rates) is not None
         return heard, True
+
+    def hear(
+        self, wire: bytes, mark: int, peer: Any, source: Control | None, rates: Rates | None
+    ) -> Client | None:
+        """One datagram that came here. Who asks; None if he may not now."""
+        role = self.askers.by_mark(mark)
+        if self.neighbours is not None:
+            role = self.neighbours.role(role, peer[0])
+        if rates is not None and not rates.admits(role, peer[0]):
+            return None
+        client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
+        self.on_query(wire, client)
+        return client
 
     def _crowded(self) -> bool:
         """Whether being behind costs anybody: another asker, or one who comes now and finds
@@ -329,8 +347,12 @@ class UdpListener:
         batch = self._batch
         if batch is None or batch.odd or len(set(batch.marks)) > 1 or len(batch.senders) > 1:
             return True
-        waiting = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO_BYTES)
-        return int(_MARK.unpack_from(waiting)[0]) > _LONG_QUEUE
+        return waiting(self.socket) > _LONG_QUEUE
+
+    def limit(self, on: bool) -> None:
+        """What `share` says, for who reads it elsewhere."""
+        if on is not self._sharing:
+            self._share(on)
 
     def _share(self, on: bool) -> None:
         self._sharing = on
@@ -342,53 +364,3 @@ class UdpListener:
 def _batch(family: int, wildcard: bool) -> Batch | None:
     """The buffers of every socket of a kind: a batch is over before another one begins."""
     return Batch(family, wildcard, BATCH, _LONGEST_QUERY) if able() else None
-
-
-def _read_control(control: list[tuple[int, int, bytes]]) -> tuple[int, Control | None]:
-    """The packet's mark, and what makes the reply leave from the address that was asked."""
-    mark, source = 0, None
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SO_MARK:
-            mark = _MARK.unpack(data)[0]
-        elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-            _, local, _ = _INFO4.unpack(data)
-            source = (level, kind, _INFO4.pack(0, local, bytes(4)))
-        elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-            local, interface = _INFO6.unpack(data)
-            # A link-local address means nothing without its interface; elsewhere routing decides.
-            scoped = local[0] == 0xFE and local[1] & 0xC0 == 0x80
-            source = (level, kind, _INFO6.pack(local, interface if scoped else 0))
-    return mark, source
-
-
-def _open(endpoint: Endpoint, bound: socket.socket | None) -> socket.socket:
-    # No SO_REUSEADDR and no SO_REUSEPORT: with either, another process could bind the same
-    # address later and answer in our place.
-    sock = bound or socket.socket(endpoint.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        _prepare(sock, endpoint)
-        if bound is None:
-            if endpoint.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            bind(sock, endpoint, "udp")
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _prepare(sock: socket.socket, endpoint: Endpoint) -> None:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except PermissionError:  # not CAP_NET_ADMIN: what net.core.rmem_max allows
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    with contextlib.suppress(OSError):  # before 5.19: no mark, and no roles
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
-    if endpoint.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
-        if endpoint.wildcard:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
-        if endpoint.wildcard:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)

@@ -75,6 +75,7 @@ def status(daemon: Daemon, flows: Mapping[int, int] | None = None) -> dict[str, 
         "packets": _packets(kernel.sink.counters()),
         "dns": dict(service.engine.stats()),
         "kernel_answers": answers_view(kernel, service.book, service.refusing),
+        "workers": service.workers.rows() if service.workers is not None else [],
         "server": _server(daemon),
     }
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dnsfw.model import Name
 from dnsfw.wire.codes import AA, AAAA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, A, Rcode
 from dnsfw.wire.name import from_text
-from dnsfw.wire.parts import HEADER, PAIR, write_opt
+from dnsfw.wire.parts import DO, HEADER, PAIR, write_opt
 from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
 from dnsfw.wire.record import Record
 from dnsfw.wire.sections import MAX_TTL, TTL_AT, Sections
@@ -22,6 +22,7 @@ _TTL = Struct(">I")
 _POINTED = Struct(">HHHIH")  # a pointer to the owner, then as in any record
 _TO_QUESTION = 0xC00C
 _OPT, _OPT_DO = write_opt(0, False, MAX_UDP), write_opt(0, True, MAX_UDP)
+_DO_AT = 7  # octet of an OPT record with the highest of its flags
 _ECHOED = RD | CD
 _PLAIN = QR | RA
 _bare = object.__new__
@@ -188,6 +189,19 @@ class Template:
             tuple(at for at, _ in self._ttls),
             self._opt,
         )
+
+    @classmethod
+    def of(cls, parts: Parts) -> Template:
+        """One that renders as the one did whose parts these are, in another process."""
+        made = cls.__new__(cls)
+        made._flags, made._bare_flags = parts.flags, parts.bare_flags
+        made._ad = AD if parts.ad else 0
+        made._counts = parts.answers, parts.authority
+        made._body = body = parts.body
+        made._ttls = tuple((at, *_TTL.unpack_from(body, at)) for at in parts.ttl_at)
+        made._opt = opt = parts.opt
+        made._opt_do = opt[:_DO_AT] + bytes((opt[_DO_AT] | DO >> 8,)) + opt[_DO_AT + 1 :]
+        return made
 
     def _aged(self, age: int) -> bytes:
         body = bytearray(self._body)

@@ -86,6 +86,24 @@ def test_answers_of_the_kernel_that_are_off_or_missing_somewhere(
     assert "not on eth1 xdp: EBUSY" in shown(monkeypatch, kernel_answers=lost).out
 
 
+def test_each_process_that_answers_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = shown(monkeypatch, workers=[
+        {"pid": 78, "state": "serving", "answered": 900, "handed_on": 12, "restarts": 0},
+        {"pid": 80, "state": "starting", "answered": 20, "handed_on": 3, "restarts": 2},
+        {"pid": None, "state": "ended", "answered": 0, "handed_on": 0, "restarts": 1},
+    ]).out  # fmt: skip
+
+    assert (
+        """\
+workers    pid 78, answered 900, handed on 12
+           pid 80, starting, answered 20, handed on 3, restarted 2 times
+           NOT RUNNING, the daemon answers for it, answered 0, handed on 0,
+           restarted 1 time
+"""
+        in out
+    )
+
+
 WEB: dict[str, Any] = {
     **STATE["roles"][0], "name": "web", "id": 77, "mode": "audit", "default": "allow",
     "takeover": True, "subjects": [

@@ -16,8 +16,8 @@ import pytest
 from dnslib import DNSRecord
 
 from dnsfw.datapath.answers import AnswerKey, fits
+from dnsfw.engine.cache import seconds_since
 from dnsfw.engine.refusals import failure, refusal
-from dnsfw.engine.settle import seconds_since
 from dnsfw.model import SECOND, Name, Nanos, Reason
 from dnsfw.wire.codes import AD, CD, IN, RD
 from dnsfw.wire.name import from_text

@@ -32,6 +32,20 @@ def dnsfw_argv() -> list[str]:
     return [sys.executable, "-P", "-c", f"{path}; from dnsfw.cli.main import main; main()"]
 
 
+def with_workers(policy: str) -> str:
+    """The policy with as many processes as $DNSFW_TEST_WORKERS says: whatever is tested must hold
+    with any number. A text that is no JSON object is left as it is.
+    """
+    if (number := os.environ.get("DNSFW_TEST_WORKERS")) is None:
+        return policy
+    try:
+        found = json.loads(policy)
+        dns = {"workers": int(number), **found.get("dns", {})}
+        return json.dumps({**found, "dns": dns})
+    except (ValueError, AttributeError):
+        return policy
+
+
 class Daemon:
     """One firewall: its policy file, its run and pin directories, its process."""
 
@@ -54,8 +68,8 @@ class Daemon:
         """`shape` gives every policy its last touch."""
         self.netns = netns
         self.cwd = cwd
-        self._shape = shape
-        self.policy = lab.file("policy.yaml", shape(policy))
+        self._shape = lambda policy: with_workers(shape(policy))
+        self.policy = lab.file("policy.yaml", self._shape(policy))
         self.environment = os.environ | {
             "DNSFW_RUN_DIR": str(lab.scratch / "run"),
             "DNSFW_PIN_DIR": str(lab.bpffs() / "dnsfw"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dnsfw.engine.cache import CacheKey, Front
+from dnsfw.engine.cache import CacheKey, Front, seconds_since
 from dnsfw.engine.effects import Client, OpenThenReply, Reply, Transport
 from dnsfw.engine.facts import Facts
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.pending import Waiter
-from dnsfw.engine.settle import Settler, render, seconds_since
+from dnsfw.engine.settle import Settler, render
 from dnsfw.model import HOST, SECOND, Nanos
 from dnsfw.policy.compile import compile_text
 from dnsfw.wire import message, reply

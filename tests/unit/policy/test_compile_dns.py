@@ -48,6 +48,21 @@ def test_the_kernel_answers_unless_it_is_told_not_to() -> None:
     assert not off.kernel_answers and off.xdp == ("lan0", "eth1")
 
 
+def test_one_process_answers_unless_more_are_asked_for() -> None:
+    policy = "version: 1\ndefault: deny\n"
+
+    assert compile_text(policy).dns.workers == 1
+    assert compile_text(policy + "dns: {workers: 4}\n").dns.workers == 4
+    assert compile_text(policy + "dns: {workers: auto}\n").dns.workers == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "-1", "yes", "'2'", "1.5", "[1]", "all"])
+def test_what_is_no_number_of_processes_is_said(workers: str) -> None:
+    told = error(f"version: 1\ndefault: deny\ndns: {{workers: {workers}}}\n")
+
+    assert "is no number of processes; write 1 to 64, or auto: one a CPU" in told
+
+
 @pytest.mark.parametrize("names", ["[lan0, lan0]", "['']", "[a/b]", "[lo]", "[abcdefghijklmnop]"])
 def test_what_is_no_interface_is_said(names: str) -> None:
     with pytest.raises(PolicyError, match=r"xdp|interface|guests|twice"):
