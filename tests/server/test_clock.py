@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
+import pytest
+
+import dnsfw
 from dnsfw.model import SECOND, Nanos
 from dnsfw.server.clock import Alarm, boot_now
 
@@ -123,3 +130,21 @@ def test_row_117_now_is_the_clock_of_the_kernels_deadlines() -> None:
     before = clock_gettime_ns(CLOCK_BOOTTIME)
 
     assert before <= boot_now() <= clock_gettime_ns(CLOCK_BOOTTIME)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("ahead", ["100000", "-60"])
+def test_row_117_a_time_namespace_does_not_move_deadlines(ahead: str) -> None:
+    """BPF reads the clock of the host: ours, shifted, would hold doors open for a day."""
+    say = "from dnsfw.server.clock import boot_now; print(boot_now())"
+    inside = ["unshare", "--time", "--boottime", ahead, "--fork", "--", sys.executable, "-c", say]
+    home = str(Path(dnsfw.__file__).parents[1])
+    done = subprocess.run(
+        inside, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": home}
+    )
+    if done.returncode and "unshare" in done.stderr:
+        pytest.skip("no time namespaces here")
+
+    apart = boot_now() - int(done.stdout)
+
+    assert abs(apart) < 30 * SECOND
