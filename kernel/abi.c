@@ -4,6 +4,7 @@
  */
 #include "include/dnsfw/abi.h"
 #include "include/dnsfw/abi_dns.h"
+#include "include/dnsfw/abi_flow.h"
 #include "include/dnsfw/abi_suffix.h"
 
 #define SHOW(kind, name) kind dnsfw_##name abi_##name

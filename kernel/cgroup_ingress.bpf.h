@@ -2,6 +2,7 @@
 /* Runs when a socket of the guarded cgroup takes a packet: no forged packet
  * alone gets here, its receiver is skb->sk.
  */
+#include "include/dnsfw/heard.h"
 #include "include/dnsfw/inbound.h"
 
 PROG("cgroup_skb/ingress")
@@ -11,10 +12,14 @@ int dnsfw_cg_ingress(struct __sk_buff *skb)
 	struct packet p = {};
 	struct sender s = {};
 
+	if (was_heard(skb))
+		return 1;
 	read_packet(skb, &p, FROM_IP, true);
 	ingress_key(&key, &p);
-	if (!is_beginning(&key, &p))
+	if (!is_beginning(&key, &p)) {
+		note_heard(skb, &p);
 		return 1;
+	}
 	find_sender(skb, &p, &s);
 	if (s.own || (p.proto == PROTO_TCP && !s.listens))
 		return 1;

@@ -42,7 +42,7 @@ fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 		s->own = 1;
 	made = socket_get(dnsfw_socks, ctx->sk);
 	use_record(s, made);
-	role = made ? DNSFW_ROLE_NONE : role_of_task_cgroup();
+	role = made && made->role ? DNSFW_ROLE_NONE : role_of_task_cgroup();
 	if (role)	/* older than the wall */
 		s->role = role;
 	s->takes = s->role;

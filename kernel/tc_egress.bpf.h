@@ -8,6 +8,10 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
 
+	if (!skb->ingress_ifindex && !(uses() & DNSFW_USES_VIA) &&
+	    (from == FROM_ETHER ? dnsfw_passes_frame(skb) :
+				  dnsfw_passes_packet(skb)))
+		return TC_NEXT;
 	if (was_judged(skb)) {
 		count_reason(DNSFW_JUDGED);
 		return TC_NEXT;

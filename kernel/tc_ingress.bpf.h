@@ -5,6 +5,7 @@
  */
 #include "include/dnsfw/frame.h"
 #include "include/dnsfw/arrival.h"
+#include "include/dnsfw/heard.h"
 
 /* Over a veth the socket that sent in another namespace is still there: a
  * container that is a subject by its cgroup. Here is the only place where its
@@ -30,7 +31,12 @@ static __always_inline int note_frame(struct __sk_buff *skb, const int from)
 {
 	struct packet p = {};
 	__u32 role;
+	__u64 hash;
 
+	hash = from == FROM_ETHER ? dnsfw_heard_frame(skb) :
+				    dnsfw_heard_packet(skb);
+	if (hash == HEARD_YES)
+		return TC_NEXT;
 	read_packet(skb, &p, from, false);
 	if (comes_from_subject(skb))
 		return dnsfw_come_in(skb, &p);
@@ -39,8 +45,8 @@ static __always_inline int note_frame(struct __sk_buff *skb, const int from)
 	if (!p.malformed && comes_to_listener(&p)) {
 		role = role_of_address(&p.src, skb->ifindex);
 		skb->mark = role ? role : DNSFW_ROLE_HOST;
-	} else {
-		dnsfw_note_receiver(skb, &p);
+	} else if (dnsfw_note_receiver(skb, &p) && hash) {
+		note_heard_here(hash);
 	}
 	return TC_NEXT;
 }

@@ -520,8 +520,8 @@ class _FlowFields(NamedTuple):
 
 class Flow(_FlowFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 32
-    LAYOUT: ClassVar[Struct] = Struct("<QQIIIBB2x")
+    SIZE: ClassVar[int] = 40
+    LAYOUT: ClassVar[Struct] = Struct("<QQIIIBB2x8x")
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.since, self.seen, self.role, self.rule, self.tcp_seq, self.state, self.reason)
@@ -782,8 +782,8 @@ class _SockFields(NamedTuple):
 
 class Sock(_SockFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 32
-    LAYOUT: ClassVar[Struct] = Struct("<II16sQ")
+    SIZE: ClassVar[int] = 80
+    LAYOUT: ClassVar[Struct] = Struct("<II16sQ48x")
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.role, self.pid, self.comm, self.netns)

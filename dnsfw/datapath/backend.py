@@ -20,6 +20,7 @@ __all__ = ["DEVICE_PROGRAMS", "MAPS", "PROGRAMS", "Backend", "Loaded", "check"]
 MAPS: Mapping[str, tuple[int, int]] = {
     "dnsfw_roles": (4, abi.Role.SIZE),
     "dnsfw_rules": (4, abi.Rule.SIZE),
+    "dnsfw_generation": (4, 4),
     "dnsfw_portsets": (4, abi.Portset.SIZE),
     "dnsfw_fixed": (abi.FixedKey.SIZE, abi.Fixed.SIZE),
     "dnsfw_grants": (abi.GrantKey.SIZE, abi.Grant.SIZE),

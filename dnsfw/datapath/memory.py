@@ -74,6 +74,7 @@ def memory_maps(grants: int = Limit.MAX_GRANTS) -> dict[str, MemoryMap]:
         "dnsfw_portsets": MemoryMap(Limit.MAX_PORTSETS, abi.Portset.SIZE),
         "dnsfw_rules": MemoryMap(Limit.MAX_RULES),
         "dnsfw_fixed": MemoryMap(Limit.MAX_FIXED),
+        "dnsfw_generation": MemoryMap(1, 4),
         "dnsfw_roles": MemoryMap(Limit.MAX_ROLES, abi.Role.SIZE),
         "dnsfw_flows": MemoryMap(Limit.MAX_FLOWS),
         "dnsfw_flows_in": MemoryMap(Limit.MAX_FLOWS_IN),

@@ -77,9 +77,11 @@ def relabel(
 def record_of(
     process: Process, sock: socket.socket, role: RoleId, before: bytes | None
 ) -> abi.Sock:
-    """The record of a socket: as it was but for the role; a new one for an older socket."""
-    if before is not None:
-        return abi.Sock.unpack(before)._replace(role=role)
+    """The record of a socket: as it was but for the role, and for what the hooks keep in it of
+    the old role's conversations; a new one for an older socket.
+    """
+    if before is not None and (made := abi.Sock.unpack(before)).role:
+        return made._replace(role=role)
     name = process.name.encode(errors="replace")[: abi.Limit.COMM - 1]
     netns = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
     return abi.Sock(role, process.pid, name.ljust(abi.Limit.COMM, b"\0"), netns)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.swap import PolicyTables, Table, nothing, rcu_barrier
+from dnsfw.datapath.swap import Generation, PolicyTables, Table, nothing, rcu_barrier
 from dnsfw.datapath.tables import (
     PortSets,
     PortSetsFull,
@@ -91,6 +91,7 @@ class KernelSink:
         for key, value in portsets.items():
             self._portsets.adopt(int.from_bytes(key, "little"), value)
         self._policy = PolicyTables(maps, self._portsets.id_of, barrier)
+        self._generation = Generation(maps["dnsfw_generation"])
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         try:
@@ -143,6 +144,7 @@ class KernelSink:
         tables = {inbound: self._maps[name] for name, inbound in _FLOW_MAPS}
         for flow in flows:
             tables[flow.inbound].delete(flow.key)
+        self._generation.renew()
 
     def counters(self) -> dict[Reason, abi.Counter]:
         counters = self._maps["dnsfw_counters"]

@@ -26,6 +26,7 @@ from dnsfw.datapath.tables import (
 from dnsfw.errors import DatapathError
 from dnsfw.model import PROBE, Lockdown, Plan, PortSet, RoleId, RuleId
 
+_ONLY = bytes(4)  # the key of an array of one
 _ALIVE = 1  # as long as it stands in the table
 _NOBODY = abi.Role.unpack(bytes(abi.Role.SIZE))  # denies everything
 _EPOCH_MASK = 0xFFFFFFFF
@@ -61,6 +62,22 @@ def rcu_barrier() -> None:
         time.sleep(_LONGEST_PACKET)
 
 
+class Generation:
+    """The only writer of `dnsfw_generation`. What hooks have judged counts for a while without
+    a look at the tables, but never past its generation.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def renew(self) -> None:
+        """Called past each change of a table that shuts what may be open. From now on no packet
+        passes by what was judged before.
+        """
+        before = _number(self._table.lookup(_ONLY) or bytes(4))
+        self._table.update(_ONLY, number_key(before % _EPOCH_MASK + 1))  # never 0: not yet
+
+
 class PolicyTables:
     """The only writer of `dnsfw_roles`, `dnsfw_rules` and `dnsfw_fixed`."""
 
@@ -76,6 +93,8 @@ class PolicyTables:
         self._fixed_map = maps["dnsfw_fixed"]
         self._portset = portset
         self._barrier = barrier
+        self._generation = Generation(maps["dnsfw_generation"])
+        self._generation.renew()
         roles = ((_number(k), abi.Role.unpack(v)) for k, v in self._role_map.items())
         self._roles = {RoleId(number): role for number, role in roles if role.configured}
         self._rules = {RuleId(_number(k)): _number(v) for k, v in self._rule_map.items()}
@@ -90,6 +109,7 @@ class PolicyTables:
         for number, role in list(self._roles.items()):
             if number != PROBE:  # the wall can be tested under lockdown too
                 self._set_role(number, role._replace(lockdown=state))
+        self._generation.renew()
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         """DatapathError leaves the old policy in force, and nothing of the new one.
@@ -111,6 +131,7 @@ class PolicyTables:
         for rule in self._rules.keys() - plan.rules:
             self._rule_map.delete(number_key(rule))
         self._rules = _alive(plan)
+        self._generation.renew()
         # A program that read the old table's number may still be looking there.
         self._barrier()
         self._drop_dead_tables()
@@ -134,6 +155,8 @@ class PolicyTables:
                 self._rule_map.update(number_key(rule), abi.Rule(value).pack())
             for rule in there.keys() - self._rules.keys():
                 self._rule_map.delete(number_key(rule))
+        if touched:
+            self._generation.renew()
         return tuple(dict.fromkeys(touched))
 
     def portsets_used(self) -> set[int]:

@@ -284,53 +284,6 @@ struct dnsfw_role {
 };
 _Static_assert(sizeof(struct dnsfw_role) == 24, "dnsfw_role is ABI");
 
-/* How a conversation leaves. One socket's is judged once by its own role and,
- * where a `via` says so, once more at the device by the other.
- */
-enum dnsfw_path {
-	DNSFW_PATH_SOCKET = 0,
-	DNSFW_PATH_FORWARDED = 1,
-	DNSFW_PATH_VIA = 2,
-};
-
-/* flows, flows_in: LRU. The key is the egress view. For a local socket the
- * local address is zero (the socket is one whatever route it takes, and the
- * sendmsg hook does not know it yet); forwarded traffic carries its source.
- */
-struct dnsfw_flow_key {
-	__u64 netns;
-	struct dnsfw_addr local;
-	struct dnsfw_addr remote;
-	__u16 local_port;
-	__u16 remote_port;
-	__u8 proto;
-	__u8 forwarded;		/* dnsfw_path */
-	__u16 pad;
-};
-_Static_assert(sizeof(struct dnsfw_flow_key) == 48, "dnsfw_flow_key is ABI");
-
-struct dnsfw_flow {
-	__u64 since;
-	__u64 seen;
-	__u32 role;
-	__u32 rule;
-	__u32 tcp_seq;		/* of the SYN: its retransmission is the same */
-	__u8 state;		/* dnsfw_flow_state */
-	__u8 reason;		/* why it was allowed */
-	__u16 pad;
-};
-_Static_assert(sizeof(struct dnsfw_flow) == 32, "dnsfw_flow is ABI");
-
-/* frags: LRU; first fragment allowed, so its rest may follow */
-struct dnsfw_frag_key {
-	struct dnsfw_addr src;
-	struct dnsfw_addr dst;
-	__u64 netns;
-	__u32 id;
-	__u32 proto;		/* and the sender's role << 8 */
-};
-_Static_assert(sizeof(struct dnsfw_frag_key) == 48, "dnsfw_frag_key is ABI");
-
 /* How a cgroup came to its role. The highest on a process's path wins; of
  * equals the deepest.
  */
@@ -456,15 +409,6 @@ struct dnsfw_settings {
 	__u16 uses;		/* dnsfw_uses: which tables are not empty */
 };
 _Static_assert(sizeof(struct dnsfw_settings) == 16, "dnsfw_settings is ABI");
-
-/* socks: sk_storage, who made the socket (cgroup/sock_create) */
-struct dnsfw_sock {
-	__u32 role;
-	__u32 pid;
-	char comm[DNSFW_COMM];
-	__u64 netns;
-};
-_Static_assert(sizeof(struct dnsfw_sock) == 32, "dnsfw_sock is ABI");
 
 /* events: ring buffer, denials sampled per reason and CPU */
 struct dnsfw_event {

@@ -37,7 +37,8 @@ note_answer_by_way(struct dnsfw_flow_key *key, const struct packet *p)
 	key->forwarded = DNSFW_PATH_SOCKET;
 }
 
-static __always_inline void
+/* True if it was nothing new */
+static __always_inline bool
 note_receiver(struct __sk_buff *skb, const struct packet *p)
 {
 	struct dnsfw_flow_key key;
@@ -47,10 +48,10 @@ note_receiver(struct __sk_buff *skb, const struct packet *p)
 	ingress_key(&key, p);
 	note_answer_by_way(&key, p);
 	if (!is_beginning(&key, p))
-		return;
+		return true;
 	sk = find_receiver(skb, p);
 	if (!sk)
-		return;
+		return false;
 	find_receiver_role(sk, &s);
 	if (s.kind == SENDER_SOCKET && !s.own &&
 	    (p->proto == PROTO_UDP || s.listens)) {
@@ -60,13 +61,12 @@ note_receiver(struct __sk_buff *skb, const struct packet *p)
 			begin_inbound(&key, p, &s);
 	}
 	bpf_sk_release(sk);
+	return false;
 }
 
 STAGE int dnsfw_note_receiver(struct __sk_buff *skb, const struct packet *p)
 {
-	if (p)
-		note_receiver(skb, p);
-	return 0;
+	return p && note_receiver(skb, p);
 }
 
 #endif

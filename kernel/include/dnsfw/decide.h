@@ -89,16 +89,20 @@ STAGE int dnsfw_by_conversation(const struct packet *p, const struct sender *s,
 				int forwards)
 {
 	const struct dnsfw_flow *flow;
+	__u8 lasts = 0;
 
 	if (!p || !s || !role || !d || !has_flow(p))
 		return false;
-	flow = find_flow(p, s);
+	flow = find_flow(p, s, &lasts);
+	d->lasts = lasts;
 	if (!flow && forwards)
 		flow = find_answered(p);
 	if (flow)
 		return settle(d, DNSFW_ALLOW, DNSFW_FLOW, flow->rule);
-	if (find_inbound(p, s, role))
+	if (find_inbound(p, s, role)) {
+		d->lasts = p->generation != 0;
 		return settle(d, DNSFW_ALLOW, DNSFW_INBOUND, 0);
+	}
 	return false;
 }
 
@@ -246,7 +250,7 @@ static __always_inline bool judge_by(const struct packet *p,
 	struct role role = {};
 
 	keep(d);
-	load_role(s->role, &role);
+	load_role(s->role + nothing_of(p->generation), &role);
 	forget((__u64 *)&role, sizeof(role), p->now);
 	d->inbound_all = role.inbound == DNSFW_INBOUND_ALL;
 	decide(p, s, &role, d, hook);

@@ -60,17 +60,53 @@ sender_key(struct dnsfw_flow_key *key, const struct packet *p,
 	egress_key(key, p);
 	if (s->by_way)
 		key->forwarded = DNSFW_PATH_VIA;
+	key->pad = nothing_of(p->generation);
 }
 
-/* A temporary rule ends by the kernel's clock, daemon or none */
-static __always_inline bool is_alive(__u32 id, __u64 now)
+enum life {
+	LIFE_NONE = 0,
+	LIFE_ENDS,		/* a temporary rule, by the kernel's clock */
+	LIFE_LASTS,
+};
+
+static __always_inline enum life life_of(__u32 id, __u64 now)
 {
 	const struct dnsfw_rule *rule;
+	__u32 alive;
 
 	rule = map_get(dnsfw_rules, &id);
 	if (!rule)
-		return false;
-	return rule->alive == 1 || now < rule->alive * SECOND;
+		return LIFE_NONE;
+	alive = *(const volatile __u32 *)&rule->alive;
+	if (alive == 1)
+		return LIFE_LASTS;
+	return now < alive * SECOND ? LIFE_ENDS : LIFE_NONE;
+}
+
+static __always_inline bool is_alive(__u32 id, __u64 now)
+{
+	return life_of(id, now) != LIFE_NONE;
+}
+
+/* One word, so that no reader joins two */
+static __always_inline struct found found_in(const struct dnsfw_flow *flow)
+{
+	struct found found;
+	__u64 word;
+
+	word = *(const volatile __u64 *)&flow->pad_found;
+	__builtin_memcpy(&found, &word, sizeof(found));
+	return found;
+}
+
+static __always_inline void
+note_found(struct dnsfw_flow *flow, __u32 now_generation)
+{
+	struct found found = { now_generation, bpf_jiffies64() };
+	__u64 word;
+
+	__builtin_memcpy(&word, &found, sizeof(word));
+	*(volatile __u64 *)&flow->pad_found = word;
 }
 
 static __always_inline __u64 idle_limit(__u8 proto, __u8 state)
@@ -123,28 +159,47 @@ note_egress(struct dnsfw_flow *flow, const struct packet *p)
 		flow->state = DNSFW_FLOW_OPEN;	/* our stack has the peer's ACK */
 }
 
-static __always_inline bool
+/* A rule that lived in this generation does so until the next */
+static __always_inline enum life
+life_of_flow(struct dnsfw_flow *flow, const struct packet *p)
+{
+	enum life life = LIFE_LASTS;
+
+	if (!p->generation || found_in(flow).generation != p->generation)
+		life = life_of(flow->rule, p->now);
+	if (life == LIFE_LASTS && p->generation)
+		note_found(flow, p->generation);
+	return life;
+}
+
+static __always_inline enum life
 passes_by_flow(struct dnsfw_flow *flow, const struct packet *p,
 	       const struct sender *s)
 {
-	return is_live(flow, p) && passes_syn(flow, p) &&
-	       (!s->known || flow->role == s->role) && is_alive(flow->rule, p->now);
+	if (!is_live(flow, p) || !passes_syn(flow, p) ||
+	    (s->known && flow->role != s->role))
+		return LIFE_NONE;
+	return life_of_flow(flow, p);
 }
 
-/* The flow that lets @p pass, or nothing */
+/* The flow that lets @p pass, or nothing. @lasts: until the next generation */
 static __always_inline struct dnsfw_flow *
-find_flow(const struct packet *p, const struct sender *s)
+find_flow(const struct packet *p, const struct sender *s, __u8 *lasts)
 {
 	struct dnsfw_flow_key key;
 	struct dnsfw_flow *flow;
+	enum life life;
 
 	sender_key(&key, p, s);
 	flow = map_get(dnsfw_flows, &key);
-	if (flow && passes_by_flow(flow, p, s)) {
-		note_egress(flow, p);
-		return flow;
-	}
-	return 0;
+	if (!flow)
+		return 0;
+	life = passes_by_flow(flow, p, s);
+	if (!life)
+		return 0;
+	*lasts = life == LIFE_LASTS && p->generation;
+	note_egress(flow, p);
+	return flow;
 }
 
 /* Forwarded: the answer leaves by another interface, also as egress. Its role
@@ -205,6 +260,7 @@ find_inbound(const struct packet *p, const struct sender *s,
 	if (is_syn(p))
 		return false;
 	egress_key(&key, p);
+	key.pad = nothing_of(p->generation);
 	flow = map_get(dnsfw_flows_in, &key);
 	if (!flow || !is_live(flow, p) || !same_side(flow, p) ||
 	    !took(flow, p, s, role))

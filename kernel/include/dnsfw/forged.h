@@ -5,16 +5,6 @@
 
 #include "sender.h"
 
-static __always_inline bool
-is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
-{
-	__u64 x[2], y[2];
-
-	__builtin_memcpy(x, a, sizeof(x));
-	__builtin_memcpy(y, b, sizeof(y));
-	return x[0] == y[0] && x[1] == y[1];
-}
-
 /* IPV6_FREEBIND lets anybody send from any address, so far as lo: the kernel
  * would answer (an error that quotes the datagram, an echo) to whoever is
  * named as the source. A transparent proxy's TCP replies begin nothing.

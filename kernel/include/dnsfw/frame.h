@@ -6,6 +6,7 @@
 #define DNSFW_FRAME_H
 
 #include "decide.h"
+#include "kept.h"
 
 enum {
 	TC_NEXT = -1,		/* TC_ACT_UNSPEC, TCX_NEXT */
@@ -50,6 +51,8 @@ STAGE int dnsfw_leave(struct __sk_buff *skb, const struct packet *p)
 		return TC_DROP;
 	find_frame_sender(skb, p, &s);
 	pass = judge(p, &s, &d, DNSFW_HOOK_TC_EGRESS);
+	if (d.lasts)
+		dnsfw_hold(skb, p, &s, &d);
 	if (d.reason == DNSFW_LISTENER)
 		skb->mark = s.role;
 	return pass ? TC_NEXT : TC_DROP;

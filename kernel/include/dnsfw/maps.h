@@ -123,6 +123,7 @@
 
 #include "abi.h"
 #include "abi_dns.h"
+#include "abi_flow.h"
 #include "abi_suffix.h"
 
 #ifndef DNSFW_BCC
@@ -135,6 +136,7 @@ OPTION(dnsfw_has_netns_cookie);
 /* what a policy says; written by the daemon, read by every hook */
 MAP_ARRAY(dnsfw_roles, struct dnsfw_role, DNSFW_MAX_ROLES);
 MAP_HASH(dnsfw_rules, __u32, struct dnsfw_rule, DNSFW_MAX_RULES);
+MAP_ARRAY(dnsfw_generation, __u32, 1);
 MAP_ARRAY(dnsfw_portsets, struct dnsfw_portset, DNSFW_MAX_PORTSETS);
 MAP_LPM(dnsfw_fixed, struct dnsfw_fixed_key, struct dnsfw_fixed,
 	DNSFW_MAX_FIXED);
@@ -211,6 +213,13 @@ enum {
 };
 
 MAP_PERCPU(dnsfw_buckets, struct bucket, BUCKET_COUNT);
+
+enum {
+	HEARD_COUNT = 256,
+};
+
+/* What came in by a device and is noted, a CPU: half of a hash, a jiffy */
+MAP_PERCPU(dnsfw_heard, __u64, HEARD_COUNT);
 
 /* What each role may ask on this CPU while dnsfw is behind */
 MAP_PERCPU(dnsfw_shares, struct bucket, DNSFW_MAX_ROLES);

@@ -71,6 +71,7 @@ struct packet {
 	__u32 frag_id;
 	__u32 ifindex;		/* where it leaves; 0: not known yet */
 	__u32 bytes;		/* from the IP header on */
+	__u32 generation;	/* of the tables, read before them */
 	__u16 link;		/* ethertype, if upkeep of a link */
 	__u16 sport;
 	__u16 dport;		/* 0 where the protocol has none */
@@ -86,7 +87,7 @@ struct packet {
 	__u8 malformed;		/* dnsfw_reason */
 	__u8 receiver;		/* over lo, for a role that may reach its own */
 	__u8 asks;		/* a guest's query to us */
-	__u8 pad[2];
+	__u8 pad[6];
 };
 _Static_assert(sizeof(struct packet) % 8 == 0, "forget() goes by words");
 
@@ -194,6 +195,16 @@ static __always_inline bool is_unspecified(const struct dnsfw_addr *addr)
 	return !high && !low && (!middle || middle == host32(0xffff));
 }
 
+static __always_inline bool
+is_same(const struct dnsfw_addr *a, const struct dnsfw_addr *b)
+{
+	__u64 x[2], y[2];
+
+	__builtin_memcpy(x, a, sizeof(x));
+	__builtin_memcpy(y, b, sizeof(y));
+	return x[0] == y[0] && x[1] == y[1];
+}
+
 static __always_inline bool is_syn(const struct packet *p)
 {
 	return p->proto == PROTO_TCP && (p->flags & TCP_SYN) &&
@@ -210,6 +221,27 @@ static __always_inline const struct dnsfw_settings *settings(void)
 	__u32 zero = 0;
 
 	return map_get(dnsfw_settings, &zero);
+}
+
+/* Raised by the daemon past each change that may shut what was open; 0 before
+ * the first
+ */
+static __always_inline __u32 generation(void)
+{
+	const __u32 *now;
+	__u32 zero = 0;
+
+	now = map_get(dnsfw_generation, &zero);
+	return now ? *(const volatile __u32 *)now : 0;
+}
+
+/* 0, which a CPU cannot know before it knows @number: what is looked up by it is
+ * read after @number, whatever order the machine prefers
+ */
+static __always_inline __u32 nothing_of(__u32 number)
+{
+	asm volatile("%0 &= 0" : "+r"(number));
+	return number;
 }
 
 #endif

@@ -122,6 +122,7 @@ read_packet(struct __sk_buff *skb, struct packet *p, const int from, bool local)
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	p->now = now;
+	p->generation = generation();
 	p->netns = netns_of(skb, local);
 	p->ifindex = skb->ifindex;
 	if (from == FROM_ETHER)

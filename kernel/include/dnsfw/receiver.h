@@ -56,7 +56,7 @@ is_own_receiver(struct bpf_sock *sk, const struct sender *s)
 	if (socket_get(dnsfw_own, sk))
 		return true;
 	made = socket_get(dnsfw_socks, sk);
-	return (made ? made->role : DNSFW_ROLE_HOST) == s->role;
+	return (made && made->role ? made->role : DNSFW_ROLE_HOST) == s->role;
 }
 
 static __always_inline __u8

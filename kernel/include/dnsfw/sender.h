@@ -63,7 +63,7 @@ static __always_inline bool keeps_locals(__u64 netns)
 static __always_inline void use_record(struct sender *s,
 				       const struct dnsfw_sock *made)
 {
-	if (!made)
+	if (!made || !made->role)
 		return;
 	s->role = made->role;
 	s->takes = made->role;
@@ -98,7 +98,7 @@ record_of(struct __sk_buff *skb, struct bpf_sock *sk)
 	const struct dnsfw_sock *made;
 
 	made = socket_get(dnsfw_socks, sk);
-	if (made || !(uses() & DNSFW_USES_CGROUPS))
+	if ((made && made->role) || !(uses() & DNSFW_USES_CGROUPS))
 		return made;
 	return label(sk, role_of_skb_cgroup(skb));
 }

@@ -39,6 +39,26 @@ def test_a_record_keeps_all_but_the_role() -> None:
     assert made == before._replace(role=WEB)
 
 
+def test_a_record_without_a_role_is_none() -> None:
+    """A device's hook made it, to keep something there: who made the socket it does not say."""
+    nobody = abi.Sock(abi.RoleId.NONE, 0, bytes(16), 0)
+    with socket.socket() as sock, Process(os.getpid()) as us:
+        made = record_of(us, sock, WEB, nobody.pack())
+
+        assert (made.role, made.pid) == (WEB, os.getpid())
+        assert made.netns
+
+
+def test_what_the_hooks_keep_of_the_old_role_goes() -> None:
+    before = abi.Sock(1, 77, b"maker".ljust(16, b"\0"), 5)
+    raw = before.pack()[:32] + bytes(range(abi.Sock.SIZE - 32))
+    with socket.socket() as sock, Process(os.getpid()) as us:
+        made = record_of(us, sock, WEB, raw)
+
+    assert made.pack() == before._replace(role=WEB).pack()
+    assert made.pack()[32:] == bytes(abi.Sock.SIZE - 32)
+
+
 def test_a_socket_without_a_record_gets_one() -> None:
     with socket.socket() as sock, Process(os.getpid()) as us:
         made = record_of(us, sock, WEB, None)

@@ -206,9 +206,12 @@ def test_a_flow_is_cut_from_the_table_it_is_in() -> None:
     s = sink(maps)
     assert {f.inbound for f in s.flows()} == {False, True}
 
+    before = dict(maps["dnsfw_generation"].data)
+
     s.cut([flow(inbound=True), flow(inbound=True)])
 
     assert [f.inbound for f in s.flows()] == [False]
+    assert maps["dnsfw_generation"].data != before  # what hooks keep of it ends, too
 
 
 def test_counters_are_told_by_reason() -> None:

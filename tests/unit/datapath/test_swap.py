@@ -72,6 +72,10 @@ class Logged:
         return self.table.items()
 
 
+def generation(log: Log) -> int:
+    return int.from_bytes(log.maps["dnsfw_generation"].data[number_key(0)], "little")
+
+
 def plan(*rules: int, fixed: int = 1, roles: tuple[RoleId, ...] = (HOST,)) -> Plan:
     return Plan(
         tuple(RolePlan(role, Verdict.DENY) for role in roles),
@@ -109,9 +113,46 @@ def test_the_new_rules_stand_before_the_flip_and_the_old_ones_go_after_it() -> N
         ("write", "rules"),
         ("write", "roles"),
         ("delete", "rules"),
+        ("write", "generation"),
         ("barrier", ""),
         ("delete", "fixed"),
     ]
+
+
+def test_what_was_judged_before_does_not_count_past_a_change() -> None:
+    """Hooks keep verdicts of a generation; it is raised when the change is whole."""
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    seen = [generation(log)]
+
+    policy.apply(plan(301), lambda: seen.append(generation(log)))
+    seen.append(generation(log))
+    log.said.clear()
+    policy.lockdown(Lockdown.ON)
+    assert log.steps() == [("write", "roles"), ("write", "generation")]
+    seen.append(generation(log))
+    log.maps["dnsfw_rules"].delete(number_key(301))
+    policy.verify()
+    seen.append(generation(log))
+    policy.verify()
+    seen.append(generation(log))
+    log.policy()
+    seen.append(generation(log))
+
+    first = seen[0]
+    assert first > 0
+    assert seen == [first, first, first + 1, first + 2, first + 3, first + 3, first + 4]
+
+
+def test_the_first_generation_follows_the_last_one() -> None:
+    """0 is nobody's: hooks that nobody has told a generation keep nothing."""
+    log = Log()
+    log.maps["dnsfw_generation"].update(number_key(0), number_key(0xFFFFFFFF))
+
+    log.policy()
+
+    assert generation(log) == 1
 
 
 def test_between_the_flip_and_the_end_of_the_old_rules_grants_can_move() -> None:
@@ -202,7 +243,9 @@ def test_row_47_a_role_or_rule_that_somebody_wrote_is_put_right() -> None:
     log.maps["dnsfw_rules"].delete(number_key(300))
 
     assert policy.verify() == ("dnsfw_roles", "dnsfw_rules")
-    assert {name: dict(table.data) for name, table in log.maps.items()} == before
+    after = {name: dict(table.data) for name, table in log.maps.items()}
+    assert after.pop("dnsfw_generation") != before.pop("dnsfw_generation")
+    assert after == before
     assert policy.verify() == ()
 
 

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The packets that most are: TCP and UDP under an IP header without options,
+ * whole, with ports and lengths as they should be. Whatever differs is left to
+ * parse.h, which reads anything; what is read here would be read there alike.
+ */
+#ifndef DNSFW_PLAIN_H
+#define DNSFW_PLAIN_H
+
+#include "headers.h"
+
+enum {
+	PLAIN_BYTES = 40,	/* IPv4 and TCP; IPv6 alone */
+	LINK_BYTES = 14,
+};
+
+/* The other end, and our port: of what leaves, or of what comes in */
+struct plain {
+	struct dnsfw_addr there;
+	__u32 ports;		/* ours, theirs: as on the wire */
+	__u8 proto;
+	__u8 family;
+	__u8 closes;		/* FIN or RST */
+	__u8 pad;
+};
+
+union plain_head {
+	struct {
+		struct ip4_header ip;
+		struct tcp_header tcp;
+	} v4;
+	struct ip6_header v6;
+};
+_Static_assert(sizeof(union plain_head) == PLAIN_BYTES, "one load");
+
+/* @bytes: from the header on, as IP says. A SYN begins something. */
+static __always_inline bool
+read_plain_tcp(const struct tcp_header *h, __u32 bytes, struct plain *q)
+{
+	__u32 head = (h->words >> 4) * 4;
+
+	q->closes = h->flags & (TCP_FIN | TCP_RST);
+	return head >= sizeof(*h) && head <= bytes && !(h->flags & TCP_SYN);
+}
+
+static __always_inline bool
+read_plain4(const union plain_head *h, __u32 room, struct plain *q, bool leaves)
+{
+	__u32 bytes = host16(h->v4.ip.bytes);
+
+	if (h->v4.ip.version_words != 0x45 || bytes < PLAIN_BYTES ||
+	    bytes > room || (h->v4.ip.frag & host16(0x3fff)))
+		return false;
+	q->family = 4;
+	q->proto = h->v4.ip.proto;
+	map_ip4(&q->there, leaves ? h->v4.ip.dst : h->v4.ip.src);
+	__builtin_memcpy(&q->ports, &h->v4.tcp, sizeof(q->ports));
+	if (q->proto == PROTO_TCP)
+		return read_plain_tcp(&h->v4.tcp, bytes - sizeof(h->v4.ip), q);
+	return q->proto == PROTO_UDP;
+}
+
+static __always_inline bool
+read_plain6(struct __sk_buff *skb, __u32 at, const union plain_head *h,
+	    __u32 room, struct plain *q, bool leaves)
+{
+	__u32 bytes = host16(h->v6.payload);
+	struct tcp_header tcp;
+
+	if (bytes < sizeof(tcp) || bytes + PLAIN_BYTES > room ||
+	    is_mapped(&h->v6.dst) || is_mapped(&h->v6.src) ||
+	    bpf_skb_load_bytes(skb, at + PLAIN_BYTES, &tcp, sizeof(tcp)) < 0)
+		return false;
+	q->family = 6;
+	q->proto = h->v6.next;
+	q->there = leaves ? h->v6.dst : h->v6.src;
+	__builtin_memcpy(&q->ports, &tcp, sizeof(q->ports));
+	if (q->proto == PROTO_TCP)
+		return read_plain_tcp(&tcp, bytes, q);
+	return q->proto == PROTO_UDP;
+}
+
+/* @from and @leaves are constants. False: look closer. */
+static __always_inline bool
+read_plain(struct __sk_buff *skb, const int from, struct plain *q,
+	   const bool leaves)
+{
+	const __u32 at = from ? LINK_BYTES : 0;
+	union plain_head h;
+	__u16 type;
+	bool plain;
+
+	if (bpf_skb_load_bytes(skb, at, &h, sizeof(h)) < 0)
+		return false;
+	q->closes = 0;
+	if (h.v4.ip.version_words >> 4 == 4)
+		plain = read_plain4(&h, skb->len - at, q, leaves);
+	else if (h.v4.ip.version_words >> 4 == 6)
+		plain = read_plain6(skb, at, &h, skb->len - at, q, leaves);
+	else
+		return false;
+	if (!plain)
+		return false;
+	if (!leaves)
+		q->ports = q->ports << 16 | q->ports >> 16;
+	if (!from)
+		return true;
+	return !skb->vlan_present &&
+	       bpf_skb_load_bytes(skb, 12, &type, sizeof(type)) == 0 &&
+	       type == host16(q->family == 4 ? TYPE_IP4 : TYPE_IP6);
+}
+
+#endif
