@@ -215,7 +215,7 @@ def fd_of(sock: socket.socket) -> bytes:
     return sock.fileno().to_bytes(4, "little")
 
 
-def test_row_122_a_socket_that_gets_another_role_is_judged_as_that_one_at_once(
+def test_a_socket_that_gets_another_role_is_judged_as_that_one_at_once(
     stage: Stage, sock: socket.socket
 ) -> None:
     stage.site.wall.policy(others=[RolePlan(WEB, DENY)])
@@ -304,7 +304,7 @@ def test_row_08_a_socket_that_connects_elsewhere_takes_nothing_along(
             assert not stage.passes(sock)
 
 
-def test_row_112_half_of_one_with_half_of_another_opens_nothing(stage: Stage) -> None:
+def test_half_of_one_with_half_of_another_opens_nothing(stage: Stage) -> None:
     """Two CPUs write one record, and a third reads it: each mixture of their words."""
     stage.site.wall.grant(PEER4, ("5000/udp", ALLOW, RULE, LATER))
     stage.site.wall.grant(SHUT4, ("5001/udp", ALLOW, RULE, LATER))
