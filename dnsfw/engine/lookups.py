@@ -17,7 +17,7 @@ from dnsfw.engine.pending import MAX_JUNK, Pending, Table, Try, Waiter
 from dnsfw.engine.stragglers import Stragglers, blame, read_for
 from dnsfw.engine.upstreams import Upstreams
 from dnsfw.errors import WireError
-from dnsfw.model import Name, Nanos
+from dnsfw.model import SECOND, Name, Nanos
 from dnsfw.wire.message import AD, CD, MAX_UDP, RD, Ede, Query, Rcode, Response
 from dnsfw.wire.parts import HEADER, write_opt
 from dnsfw.wire.reply import write_query
@@ -31,6 +31,8 @@ _ASKED, _ASKED_AD = (
     HEADER.pack(0, flags, 1, 0, 0, 1)[_ID_BITS // 8 :] for flags in (RD, RD | AD)
 )
 _OPT = write_opt(0, False, MAX_UDP)
+_ARCOUNT = 11  # its low octet, in a query of ours: is there an OPT record?
+_BARE_FOR = 600 * SECOND  # an old upstream is taken for old, until it is asked with EDNS again
 _new = tuple.__new__  # of a named tuple, without the call in between
 
 
@@ -81,6 +83,7 @@ class Lookups:
         self.table = Table(limits)
         self.trusted: frozenset[int] = frozenset()  # upstreams whose AD bit is believed
         self.streams: frozenset[int] = frozenset()  # never asked over UDP
+        self._bare: dict[int, Nanos] = {}  # upstreams that know no EDNS, believed until then
         self.stragglers = Stragglers(self.upstreams)
         self.junk = 0
         self.asked = 0
@@ -122,12 +125,13 @@ class Lookups:
     @property
     def usual(self) -> bool:
         """Whether the first upstream is the one to ask, by a datagram, and no other beside it."""
-        return self.upstreams.calm and len(self.upstreams) > 0 and 0 not in self.streams
+        upstreams = self.upstreams
+        return upstreams.calm and len(upstreams) > 0 and not (0 in self.streams or 0 in self._bare)
 
     @property
     def patience(self) -> int:
         """How long the first upstream may take before somebody else is asked."""
-        if len(self.upstreams) == 1:
+        if len(self.upstreams) <= 1:
             return TRY_PATIENCE
         return min(self.upstreams.hedge_after(0), TRY_PATIENCE)
 
@@ -168,7 +172,11 @@ class Lookups:
         if response is None:
             return self._junk(pending, one, now)
         if response.tc and one.ask.transport is Transport.UDP:
-            return Step(self._go_on_over_tcp(pending, one, now))  # nothing of the cut copy is used
+            # Nothing of the cut copy is used.
+            return Step(self._go_on_over(Transport.TCP, pending, one, now))
+        if _chokes(response, one.ask):
+            self._bare[one.ask.upstream] = Nanos(now + _BARE_FOR)
+            return Step(self._go_on_over(one.ask.transport, pending, one, now))
         if response.tc or response.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
             return self._broken(pending, one, _why(response), now)
         try:
@@ -299,30 +307,44 @@ class Lookups:
             do=key.do,
             cd=bool(key.flags & CD),
             ad=upstream in self.trusted,
+            size=0 if self._is_bare(upstream, now) else MAX_UDP,
         )
         deadline = Nanos(now + CLIENT_PATIENCE)
         ask = Ask(AskId(self._next_ask), upstream, transport, wire, deadline)
         old = self.table.asked(pending, ask, now, until)
         return [*(Forget(one) for one in old), ask]
 
-    def _go_on_over_tcp(self, pending: Pending, one: Try, now: Nanos) -> list[Effect]:
+    def _go_on_over(
+        self, transport: Transport, pending: Pending, one: Try, now: Nanos
+    ) -> list[Effect]:
+        """Ask the same upstream once more, in another way."""
         self.table.drop(pending, one.ask.ask)
-        until = pending.next_try = Nanos(now + TCP_PATIENCE)
-        asked = self._ask(pending, one.ask.upstream, Transport.TCP, now, until)
+        patience = TCP_PATIENCE if transport is Transport.TCP else TRY_PATIENCE
+        until = pending.next_try = Nanos(now + patience)
+        asked = self._ask(pending, one.ask.upstream, transport, now, until)
         self.table.schedule(pending)
         return [Forget(one.ask.ask), *asked]
+
+    def _is_bare(self, upstream: int, now: Nanos) -> bool:
+        if (until := self._bare.get(upstream)) is None:
+            return False
+        if now >= until:
+            del self._bare[upstream]  # it may have been replaced: ask it as the others
+        return now < until
 
     def _junk(self, pending: Pending, one: Try, now: Nanos) -> Step:
         self.junk += 1
         one.junk += 1
         if one.junk < MAX_JUNK or one.ask.transport is Transport.TCP:
             return Step()
-        return Step(self._go_on_over_tcp(pending, one, now))
+        return Step(self._go_on_over(Transport.TCP, pending, one, now))
 
     def _broken(self, pending: Pending, one: Try, ede: Ede, now: Nanos) -> Step:
         """This upstream cannot: ask the next, or give up when there is none."""
         self.table.drop(pending, one.ask.ask)
         pending.broken.add(one.ask.upstream)
+        if not one.ask.wire[_ARCOUNT]:
+            self._bare.pop(one.ask.upstream, None)  # it is not for want of EDNS
         pending.ede = ede
         step = Step([Forget(one.ask.ask), *self._try(pending, now)])
         if pending.tries:
@@ -333,6 +355,15 @@ class Lookups:
 
     def _blame(self, pending: Pending, one: Try, why: str, now: Nanos) -> Iterable[Effect]:
         return blame(self.upstreams, one, pending.key.role, pending.name, why, now)
+
+
+def _chokes(response: Response, ask: Ask) -> bool:
+    """It says that it does not understand, and an OPT record is all that may be new to it
+    (RFC 6891, section 7). Who knows EDNS puts one into that answer too.
+    """
+    if response.rcode not in (Rcode.FORMERR, Rcode.NOTIMP) or response.edns is not None:
+        return False
+    return bool(ask.wire[_ARCOUNT])
 
 
 def _why(response: Response) -> Ede:

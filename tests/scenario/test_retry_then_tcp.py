@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dnsfw.engine.effects import Ask, Close, Forget, OpenThenReply, Reply, Transport
 from tests.scenario.conftest import ALLOW_EXAMPLE, Begin
-from tests.support.play import Play, rr
+from tests.support.play import Play, Scene, rr
+
+ARCOUNT = 11  # in a query of ours: its low octet
 
 
 def test_row_93_a_cut_answer_is_asked_again_over_tcp_and_nothing_of_it_is_used(play: Play) -> None:
@@ -67,6 +69,45 @@ def test_row_107_silence_is_servfail_before_the_client_gives_up(play: Play) -> N
 
     scene.expects(Ask, Ask, Ask, Reply)
     assert (scene.reply.rcode, scene.reply.ede) == ("SERVFAIL", 22)
+
+
+def test_an_upstream_older_than_edns_is_asked_without_it(play: Play) -> None:
+    """RFC 6891, section 7: FORMERR or NOTIMP without an OPT record of its own."""
+    ask = play.query("www.example.com").expects(Ask).ask
+
+    again = refuses_edns(play, ask).expects(Ask).ask
+
+    assert (again.upstream, again.transport) == (ask.upstream, ask.transport)
+    assert (ask.wire[ARCOUNT], again.wire[ARCOUNT]) == (1, 0)
+    play.says(again, rr("www.example.com", "A", "192.0.2.7")).expects(OpenThenReply)
+    next_one = play.query("api.example.com").expects(Ask).ask
+    assert next_one.wire[ARCOUNT] == 0  # known now
+    play.says(next_one, rr("api.example.com", "A", "192.0.2.8")).expects(OpenThenReply)
+    play.after(seconds=700).expects(Close)
+    assert play.query("later.example.com").expects(Ask).ask.wire[ARCOUNT] == 1  # it may be new
+
+
+def test_formerr_without_edns_too_is_an_answer_to_give_up_at(play: Play) -> None:
+    ask = play.query("www.example.com").expects(Ask).ask
+    again = refuses_edns(play, ask).expects(Ask).ask
+
+    scene = refuses_edns(play, again).expects(Reply)
+
+    assert scene.reply.rcode == "SERVFAIL"
+    assert play.query("api.example.com").expects(Ask).ask.wire[ARCOUNT] == 1  # no proof of age
+
+
+def test_formerr_of_one_that_knows_edns_is_not_asked_again(play: Play) -> None:
+    ask = play.query("www.example.com").expects(Ask).ask
+
+    assert play.says(ask, rcode=1).expects(Reply).reply.rcode == "SERVFAIL"
+
+
+def refuses_edns(play: Play, ask: Ask, rcode: int = 1) -> Scene:
+    """FORMERR as a server of 1998 says it: the header and the question."""
+    question = ask.wire[12:][: len(ask.wire[12:]) - (11 if ask.wire[ARCOUNT] else 0)]
+    flags = (0x8180 | rcode).to_bytes(2, "big")
+    return play.upstream(ask, ask.wire[:2] + flags + b"\0\1\0\0\0\0\0\0" + question)
 
 
 def test_no_route_is_servfail_with_network_error(play: Play) -> None:
