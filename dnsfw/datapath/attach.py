@@ -46,6 +46,7 @@ class WallConfig:
     degraded: bool = False  # stand with some hooks missing, and say so
     tcx: bool | None = None  # None: where the kernel has it
     answers: bool = False  # repeated questions are answered by programs: on lo, at guests' links
+    elsewhere: bool = False  # ... but on no lo of this namespace
     xdp: tuple[str, ...] = ()  # ... and on these devices before anything else sees them
 
 
@@ -231,7 +232,7 @@ class Wall:
             if device.loopback:
                 if self._config.cgroup is None:  # else the cgroup's hooks see all that it carries
                     wanted[device.index] = (device, Duty.LOOPBACK)
-                elif self.answering:
+                elif self.answering and not self._config.elsewhere:
                     wanted[device.index] = (device, Duty.ANSWERER)
                 continue
             ours = device.name in interfaces or device.index in uplinks

@@ -11,14 +11,25 @@ from pathlib import Path
 
 from dnsfw.datapath import bpf, links, pins
 from dnsfw.datapath.bpf import Program
-from dnsfw.datapath.syscall import BpfError, Closing
+from dnsfw.datapath.links import link_create
+from dnsfw.datapath.process import Process
+from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 
-__all__ = ["PREFIX", "Attach", "answer_there", "leave_others"]
+__all__ = ["PREFIX", "Attach", "answer_there", "leave_others", "on_lo_of"]
 
+_LO = 1  # its number in every namespace
 PREFIX = "lo_"  # and the namespace's number, as /proc shows it
 
 # Puts a program (a descriptor) on lo there, and gives the link.
 Attach = Callable[[int], int]
+
+
+def on_lo_of(pid: int, program: int) -> int:
+    """The link of a program (a descriptor) on lo of this process's namespace, behind whatever
+    else runs there. Gone, DatapathError.
+    """
+    with Process(pid) as process, process.network():
+        return link_create(program, _LO, AttachType.TCX_EGRESS)
 
 
 def answer_there(directory: Path, netns: int, program: Program, attach: Attach) -> None:

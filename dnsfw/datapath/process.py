@@ -18,7 +18,7 @@ from types import TracebackType
 from dnsfw.datapath.own import netns_cookie
 from dnsfw.errors import ConfigError, DatapathError
 
-__all__ = ["Gone", "Process", "homes", "inhabited", "netns_here"]
+__all__ = ["Gone", "Process", "homes", "inhabited", "netns_here", "netns_of"]
 
 _PIDFD_GETFD = 438  # one number on every architecture; Linux 5.6
 _CLONE_NEWNET = 0x40000000
@@ -180,6 +180,11 @@ def homes(cookies: frozenset[int]) -> dict[int, int]:
             if cookie in cookies:
                 found[cookie] = process.pid
     return found
+
+
+def netns_of(pid: int) -> int:
+    """The number of a process's network namespace."""
+    return (_PROC / str(pid) / "ns" / "net").stat().st_ino
 
 
 def netns_here() -> int:

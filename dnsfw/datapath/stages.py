@@ -29,7 +29,8 @@ STAGES: Mapping[Stage, str] = {
 
 def set_stages(table: Table, programs: Mapping[str, Program], *, on: bool) -> None:
     """From now on they are called, or none is. One that was not loaded is left out."""
-    for stage, name in reversed(STAGES.items()) if on else STAGES.items():
+    stages = tuple(STAGES.items())
+    for stage, name in reversed(stages) if on else stages:
         program = programs.get(name)
         if on and program is not None:
             table.update(number_key(stage), number_key(program.fd))

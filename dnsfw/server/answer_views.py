@@ -12,7 +12,7 @@ from dnsfw.server.answers import Book
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.refusing import Refusing
 
-__all__ = ["answers_view", "by_role"]
+__all__ = ["answers_view", "by_kernel", "by_role"]
 
 # What an element takes of the kernel's memory, with what belongs to it: slabs of powers of two.
 _BYTES = {Size.SMALL: 512, Size.BIG: 2048, Size.LONG: 2048}
@@ -55,6 +55,15 @@ def answers_view(
         "evicted": book.evicted,
         "too_large": book.unfit,
         "failed": book.failed,
+    }
+
+
+def by_kernel(kernel: Kernel) -> dict[str, int]:
+    """How much never reached us."""
+    falls = {} if kernel.answers is None else kernel.answers.counters()
+    return {
+        "answered": falls.get(Fall.ANSWERED, 0),
+        "refused": falls.get(Fall.REFUSED, 0),
     }
 
 

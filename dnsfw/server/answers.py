@@ -23,7 +23,7 @@ from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.effects import Effect, Publish
 from dnsfw.engine.offers import asked_name
 from dnsfw.errors import DatapathError
-from dnsfw.model import SECOND, Nanos
+from dnsfw.model import SECOND, Name, Nanos
 from dnsfw.wire.message import CD, RD
 
 __all__ = ["Book"]
@@ -74,6 +74,8 @@ class Book:
         """`renew` and `lost` are the engine's. Without `rng` nothing is spread in time."""
         self.table = table
         self.published = self.renewed = self.evicted = self.unfit = self.failed = 0
+        # How often the kernel refused a name by itself, when its line goes; who counts sets it.
+        self.repeated: Callable[[Name, int], None] | None = None
         self._renew = renew
         self._lost = lost
         self._rng = rng
@@ -150,6 +152,11 @@ class Book:
         for size, keys in gone.items():
             if keys:
                 self._stale[size].append(keys)
+
+    def tell_repeated(self) -> None:
+        """At the end: of all that is there still."""
+        for key, line in self._lines.items():
+            self._tell(key, line)
 
     # --- time ---
 
@@ -281,6 +288,11 @@ class Book:
     def _forget(self, key: AnswerKey) -> None:
         if (line := self._lines.pop(key, None)) is not None:
             del self._by_use[line.size][key]
+            self._tell(key, line)
+
+    def _tell(self, key: AnswerKey, line: _Line) -> None:
+        if self.repeated is not None and line.refusal and (hits := self.table.hits(key)):
+            self.repeated(key.name, hits)
 
 
 def _answer(item: Publish) -> Answer:

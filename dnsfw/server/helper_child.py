@@ -24,12 +24,11 @@ from dnsfw.datapath.abi import Limit
 from dnsfw.datapath.abi import RoleId as RoleIds
 from dnsfw.datapath.backend import MAPS
 from dnsfw.datapath.bpf import MapType
+from dnsfw.datapath.elsewhere import on_lo_of
 from dnsfw.datapath.enroll import Tree
 from dnsfw.datapath.executables import XATTR, Executable, ExecWatch
-from dnsfw.datapath.links import link_create
 from dnsfw.datapath.process import Gone, Process, homes, inhabited
 from dnsfw.datapath.relabel import HeldSocket, end_socket
-from dnsfw.datapath.syscall import AttachType
 from dnsfw.errors import ConfigError, DatapathError, DnsfwError
 from dnsfw.model import HOST, RoleId
 from dnsfw.server.helper_roles import Moved, RoleMaker
@@ -37,7 +36,6 @@ from dnsfw.server.helper_wire import Reply, code, receive, send
 
 __all__ = ["HelperChild"]
 
-_LO = 1  # its number in every namespace
 _MOST_SOCKETS = 32  # made by one request
 _MOST_PIDS = 4096  # relabelled by one request
 _MOST_EXECUTABLES = 1024
@@ -159,10 +157,8 @@ class HelperChild:
         return {}, made
 
     def _answer(self, request: Request, fds: Sequence[int]) -> Answer:
-        """Behind whatever else runs on lo there."""
         (program,) = fds
-        with Process(int(request["pid"])) as process, process.network():
-            return {}, [link_create(program, _LO, AttachType.TCX_EGRESS)]
+        return {}, [on_lo_of(int(request["pid"]), program)]
 
     def _homes(self, request: Request, fds: Sequence[int]) -> Answer:
         return {"homes": list(homes(frozenset(map(int, request["cookies"]))).items())}, []

@@ -85,7 +85,7 @@ class Observed:
         self._held: Counter[str] = Counter()  # rows by command
         self._askers: dict[tuple[str, str, str], str] = {}  # role, name, reason: who asked last
 
-    def note(self, note: Note, asker: Asker | None = None) -> None:
+    def note(self, note: Note, asker: Asker | None = None, times: int = 1) -> None:
         """A name that was refused, or an address that was taken out of its answer."""
         if note.kind not in _NOTED:
             return
@@ -99,6 +99,7 @@ class Observed:
         if not asker.command:  # only the first of many queries is looked at
             key = self._known(key)
         row = self._row(key, note.verdict, note.rule, asker.pid)
+        row.count += times - 1
         row.named = row.sent = True
         if asker.command:
             self._remember(key)

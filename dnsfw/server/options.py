@@ -44,6 +44,7 @@ class Options:
     pin_dir: Path | None = None  # $DNSFW_PIN_DIR, else below the BPF file system
     without: frozenset[str] = frozenset()  # programs that this wall will not need
     answers: bool = True  # the kernel may answer by itself, where the policy lets it
+    elsewhere: bool = False  # ... in other network namespaces alone, and only what was published
 
 
 def listen_on(options: Options, dns: DnsSettings) -> tuple[Endpoint, ...]:

@@ -8,6 +8,7 @@ The report (`--report`), JSON or YAML with the same keys:
     command, exit             the command's words, and its exit status
     started, ended            seconds since 1970
     packets                   {allowed, denied, audited, unseen}: unseen ones had no event
+    kernel_answers            {answered, refused}: what the kernel said again, of --net private
     rows_left_out             observations for which there was no room
     observed                  rows: role, verdict, name, addresses, port, protocol, reason,
                               rule, count, first, last, pid, command, sent (`dnsfw learn`
@@ -52,6 +53,7 @@ class Outcome:
     left_out: int = 0
     packets: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()  # tampering, trouble with the host
+    kernel_answers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def audit(self) -> bool:
@@ -165,6 +167,7 @@ def report_text(outcome: Outcome, form: str) -> str:
         "started": int(outcome.started),
         "ended": int(outcome.ended),
         "packets": dict(outcome.packets),
+        "kernel_answers": dict(outcome.kernel_answers),
         "rows_left_out": outcome.left_out,
         "remarks": [safe(remark) for remark in outcome.remarks],
         "observed": [dict(row) for row in outcome.rows],

@@ -15,21 +15,26 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from dnsfw.datapath import abi, attach, cgroup
 from dnsfw.datapath.backend import DEVICE_PROGRAMS
+from dnsfw.datapath.elsewhere import on_lo_of
 from dnsfw.datapath.private_net import PrivateNet
+from dnsfw.datapath.process import netns_of
 from dnsfw.datapath.seccomp import program
 from dnsfw.datapath.tree import Tree
 from dnsfw.engine.effects import Note
-from dnsfw.errors import ConfigError
-from dnsfw.model import Mode, Rank, Subject, SubjectKind, Verdict
+from dnsfw.engine.notes import refused
+from dnsfw.errors import ConfigError, DnsfwError
+from dnsfw.model import Mode, Name, Rank, Subject, SubjectKind, Verdict
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.upstream import Upstream
 from dnsfw.server import capabilities
+from dnsfw.server.answer_views import by_kernel
 from dnsfw.server.capabilities import Cap
 from dnsfw.server.clock import boot_now
 from dnsfw.server.escape import safe
@@ -160,9 +165,16 @@ class Runner:
 
         wanted = Options(
             cgroup=str(self._tree.path), pin_dir=self._pin_dir, backend=self._options.backend,
-            without=_NO_DEVICES if self._net is None else _ONLY_GUESTS, answers=False,
+            without=_NO_DEVICES if self._net is None else _ONLY_GUESTS,
+            # On its own lo; the host's is not ours. And every name that is refused must come
+            # by us once, or it could not stand in the summary.
+            answers=self._net is not None, elsewhere=True,
         )  # fmt: skip
         self.kernel = self._open_kernel(wanted, self._policy, fill)
+        if self._net is not None:
+            there, attach = netns_of(self._child.pid), partial(on_lo_of, self._child.pid)
+            with suppress(DnsfwError):  # else every question comes to us
+                self.kernel.answer_in(there, attach)
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service
@@ -180,6 +192,8 @@ class Runner:
         self.reporter.listeners.append(self)
         if (events := kernel.events) is not None:
             loop.add_reader(events.fileno(), self.reporter.drain, events)
+        if service.book is not None:
+            service.book.repeated = self._refused_again
         await service.start()
         kernel.probe()
 
@@ -233,6 +247,12 @@ class Runner:
     def event(self, event: abi.Event) -> None:
         self.observed.event(event)
 
+    def _refused_again(self, name: Name, times: int) -> None:
+        """By the kernel; the first times came by us."""
+        judged = self._policy.roles[RUN].judge(name)
+        if not judged.answered:
+            self.observed.note(refused(RUN, name, judged.reason, judged.rule), times=times)
+
     def _note(self, note: Note) -> None:
         if hasattr(self, "reporter"):
             self.reporter.note(note)
@@ -252,6 +272,8 @@ class Runner:
         if (events := self.kernel.events) is not None:
             for _ in range(_DRAINS):
                 self.reporter.drain(events)
+        if self.service.book is not None:
+            self.service.book.tell_repeated()
         counters = self.kernel.sink.counters().values()
         role = self._policy.roles[RUN]
         return Outcome(
@@ -271,6 +293,7 @@ class Runner:
                 "unseen": sum(c.sampled_out for c in counters),
             },
             remarks=tuple(self.remarks),
+            kernel_answers=by_kernel(self.kernel),
         )
 
     def _stop_reading(self, loop: asyncio.AbstractEventLoop) -> None:

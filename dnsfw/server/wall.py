@@ -97,6 +97,7 @@ def _config(options: Options, policy: Policy) -> WallConfig:
         only_netns=whole_host and not policy.containers,
         degraded=options.degraded or policy.degraded,
         answers=options.answers and policy.dns.kernel_answers,
+        elsewhere=options.elsewhere,
         xdp=policy.dns.xdp if options.answers and policy.dns.kernel_answers else (),
     )
 
@@ -173,8 +174,9 @@ class KernelWall:
             dns = map_dns(wall.maps["dnsfw_dns"])
             self.answers = AnswerTable(wall.maps, dns)
             if (suffixes := wall.maps.get("dnsfw_suffixes")) is not None:
-                self.refusals = RefusalTable(suffixes, self.answers, dns, _filler())
                 self.asked = AskedEvents(wall.maps["dnsfw_refused"].fd)
+                if not config.elsewhere:
+                    self.refusals = RefusalTable(suffixes, self.answers, dns, _filler())
         self._wall = wall
         self._config = config
         self._own = OwnSockets(wall.maps)

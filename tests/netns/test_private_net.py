@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dnsfw.datapath.links import prog_query
+from dnsfw.datapath.syscall import AttachType
 from tests.support.internet import HOST4
 from tests.support.netlab import Capture, wait_until
 from tests.support.running_command import Runs
-from tests.support.world import World
+from tests.support.world import World, policy_of
 
 pytestmark = [
     pytest.mark.needs_root, pytest.mark.needs_bpf, pytest.mark.needs_netns,
@@ -24,6 +27,7 @@ WWW = "www.example.com"
 PRIVATE = ("--net", "private")
 FETCH = f"curl -sS --max-time 5 http://{WWW}/"
 NEVER = "203.0.113.9"
+LO = 1
 
 # A whole UDP datagram in a frame, past every queue: row 17. Only the host's end can see it.
 BYPASS = """
@@ -133,6 +137,78 @@ def test_the_host_itself_and_its_services_are_not_open(runs: Runs) -> None:
     )
 
     assert done.out == ""
+
+
+def carries_nothing(runs: Runs) -> bool:
+    """Whether no program stands on the host's own lo."""
+    with runs.world.host.entered():
+        return not any(prog_query(LO, kind) for kind in (
+            AttachType.TCX_EGRESS, AttachType.TCX_INGRESS
+        ))  # fmt: skip
+
+
+ASKS = """
+import socket, struct, sys
+def ask(name):
+    labels = b"".join(bytes((len(p),)) + p.encode() for p in name.split("."))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(5)
+        s.sendto(struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\\0\\0\\1\\0\\1",
+                 ("192.0.2.53", 53))
+        reply, peer = s.recvfrom(512)
+    return reply[3] & 15, reply[-4:], peer[0]
+for name in sys.argv[1:]:
+    print(len({ask(name) for _ in range(6)}), *ask(name))
+"""
+
+
+def test_what_is_asked_again_is_answered_on_its_own_lo_and_the_hosts_is_not_touched(
+    runs: Runs,
+) -> None:
+    """The kernel says the same as we did, and what it refuses is in the summary all the same."""
+    code = ASKS + "sys.stdout.flush(); sys.stdin.readline()\n"
+    command = [sys.executable, "-c", code, WWW, "other.example.net"]
+    report = runs.lab.scratch / "report.json"
+    run = runs.start(
+        *PRIVATE, "--allow", f"{WWW}:80", "--report", str(report), command=command,
+        stdin=subprocess.PIPE,
+    )  # fmt: skip
+    assert run.stdout is not None and run.stdin is not None
+    said = [run.stdout.readline().split(maxsplit=2) for _ in range(2)]
+
+    assert carries_nothing(runs)
+    assert [pin for pin in runs.bpffs.rglob("lo_*")]
+    run.stdin.write("\n")
+    run.stdin.close()
+    assert run.wait(20) == 0
+
+    assert [words[:2] for words in said] == [["1", "0"], ["1", "3"]]
+    assert repr(bytes((203, 0, 113, 11))) in said[0][2] and "192.0.2.53" in said[1][2]
+    told = json.loads(report.read_text())
+    assert told["kernel_answers"]["answered"] >= 3 and told["kernel_answers"]["refused"] >= 3
+    (row,) = told["observed"]
+    assert (row["name"], row["count"]) == ("other.example.net", 7)
+    assert runs.left_nothing() and carries_nothing(runs)
+
+
+def test_where_the_policy_says_off_every_question_of_a_run_comes_to_us(runs: Runs) -> None:
+    policy = runs.file("policy.yaml", policy_of(
+        [{"allow": f"{WWW}:80"}], dns={"kernel_answers": "off"}
+    ))  # fmt: skip
+
+    done = runs.python(ASKS, WWW, options=(*PRIVATE, "--policy", str(policy)))
+
+    assert done.out.split()[:2] == ["1", "0"], done.err
+    assert done.report["kernel_answers"] == {"answered": 0, "refused": 0}
+
+
+def test_a_run_on_the_hosts_own_network_leaves_its_lo_alone(runs: Runs) -> None:
+    run = runs.start("--allow", f"{WWW}:80", command=["sh", "-c", "echo ready; exec sleep 60"])
+    assert run.stdout is not None and run.stdout.readline() == "ready\n"
+
+    assert carries_nothing(runs)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(20) == 143
 
 
 def test_nobody_comes_in(runs: Runs) -> None:

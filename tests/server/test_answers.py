@@ -14,7 +14,7 @@ from dnsfw.model import HOST, SECOND, Nanos, Reason, RuleId, Verdict
 from dnsfw.server.answers import Book
 from dnsfw.wire.codes import IN
 from dnsfw.wire.message import RD, A, Rcode, Record
-from dnsfw.wire.name import from_text
+from dnsfw.wire.name import from_text, to_text
 from dnsfw.wire.reply import Template, write_query
 from tests.support.memory_answers import MemoryAnswers, answer_maps
 
@@ -237,6 +237,23 @@ def test_a_refusal_stays_while_it_is_asked_for_and_is_never_asked_upstream(stand
     stand.pass_time(200)
 
     assert not stand.asked and stand.lost and not stand.gives("evil.net")
+
+
+def test_who_counts_refusals_hears_of_those_that_the_kernel_gave_each_once() -> None:
+    stand = Stand()
+    told: list[tuple[str, int]] = []
+    stand.book.repeated = lambda name, times: told.append((to_text(name), times))
+    stand.publish("refused.example", refusal=True)
+    stand.publish("www.example")
+    for name in ("refused.example", "refused.example", "www.example"):
+        assert stand.gives(name)
+
+    stand.publish("refused.example", refusal=True)  # in its own place
+    stand.publish("www.example")
+    assert stand.gives("refused.example")
+    stand.book.tell_repeated()
+
+    assert told == [("refused.example", 2), ("refused.example", 1)]
 
 
 def test_the_next_process_takes_the_book_over_and_goes_on_renewing(stand: Stand) -> None:

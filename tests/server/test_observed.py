@@ -61,6 +61,16 @@ def test_equal_refusals_are_one_row_with_a_count_and_two_times() -> None:
     }  # fmt: skip
 
 
+def test_a_name_that_was_refused_several_times_at_once_is_counted_so() -> None:
+    desk = Desk()
+    refused = notes.refused(HOST, WWW, Reason.NAME_DEFAULT, None)
+    desk.observed.note(refused, Asker(7, "curl"))
+    desk.observed.note(refused, times=5)
+
+    (row,) = desk.rows
+    assert (row["count"], row["command"]) == (6, "curl")
+
+
 def test_addresses_of_one_name_are_one_row() -> None:
     desk = Desk()
     for last in range(1, 10):

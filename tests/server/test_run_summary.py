@@ -109,7 +109,7 @@ def test_the_report_carries_mode_status_and_counts() -> None:
 
     assert list(report) == [
         "report", "mode", "policy", "default", "command", "exit", "started", "ended", "packets",
-        "rows_left_out", "remarks", "observed",
+        "kernel_answers", "rows_left_out", "remarks", "observed",
     ]  # fmt: skip
     assert (report["mode"], report["exit"], report["packets"]["denied"]) == ("audit", 6, 2)
 
