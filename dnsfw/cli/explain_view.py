@@ -128,6 +128,8 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         yield f"  told   {often}: {refused['reason']}, first {first}, last {last}"
         if refused["asker"]:
             yield f"         last to {refused['asker']}"
+    if row.get("kernel"):
+        yield from _kernel(row["kernel"])
     if row["flows"]:
         yield f"  flows  {row['flows']} under way"
     if (count := row.get("counters")) and count["packets"]:
@@ -135,6 +137,19 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         allowed, denied = count["packets"]["allowed"], count["packets"]["denied"]
         sent = f"packets {allowed} allowed, {denied} denied"
         yield f"  role   {row['role']} in all: {asked}; {sent}"
+
+
+def _kernel(row: dict[str, Any]) -> Iterator[str]:
+    """Whether it is answered without the daemon."""
+    for held in row["held"][:_SHOWN]:
+        flags = "".join(f", {flag.upper()}" for flag in ("do", "cd") if held[flag])
+        word = "refuses" if held["refusal"] else "answers"
+        left = "" if held["refusal"] else f"{duration(held['seconds'])} left, "
+        yield f"  kernel {word} {held['type']}{flags}: {left}{counts(held['hits'], 'hit')}"
+    if row["unasked"]:
+        yield "  kernel refuses it unasked, by its table of suffixes"
+    if row["why"]:
+        yield f"  kernel not there: {row['why']}"
 
 
 def _word(verdict: str) -> str:

@@ -18,7 +18,7 @@ from itertools import islice
 from random import Random
 
 from dnsfw.datapath.abi import DnsLimit
-from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable, Size, size_of
+from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable, Published, Size, size_of
 from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.effects import Effect, Publish
 from dnsfw.engine.offers import asked_name
@@ -104,6 +104,12 @@ class Book:
 
     def _stale_of(self, size: Size) -> int:
         return sum(map(len, self._stale[size])) if self._stale[size] else 0
+
+    def held(self, key: AnswerKey) -> Published | None:
+        """What the kernel gives to this question now."""
+        if (line := self._lines.get(key)) is None or (hits := self.table.hits(key)) is None:
+            return None
+        return Published(key, line.size, hits, line.until, line.refusal, True)
 
     # --- the engine says ---
 

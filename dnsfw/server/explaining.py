@@ -28,6 +28,7 @@ from dnsfw.policy.asked import Asked, parse_asked
 from dnsfw.policy.explained import rule_row, rule_told
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import KNOWN
+from dnsfw.server.explaining_kernel import kernel_row
 from dnsfw.server.history import History, Learnt, Refusals, Seen
 from dnsfw.server.history_disk import KeptRefusals
 from dnsfw.server.remembering import Remembering
@@ -156,6 +157,7 @@ def _now(daemon: Daemon, role: RolePolicy, asked: Asked, qtype: str) -> dict[str
         "grants": rows[:_MOST],
         "flows": flows[role.role],
         "counters": _counters(daemon, role.name),
+        "kernel": None if asked.is_addr else kernel_row(daemon, role, Name(asked.to)),
     }
 
 

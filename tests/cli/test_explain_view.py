@@ -77,3 +77,30 @@ def test_what_an_earlier_daemon_opened_is_over_only_if_nothing_of_it_is_open() -
 
     assert "  learnt x.com -> 192.0.2.7" in list(explained_lines(row))
     assert "  learnt x.com -> 192.0.2.7, over by now" in list(explained_lines(row | {"grants": []}))
+
+
+def test_what_the_kernel_has_is_a_line_each() -> None:
+    held = [
+        {"type": "A", "do": False, "cd": False, "refusal": False, "seconds": 212, "hits": 35},
+        {"type": "AAAA", "do": True, "cd": True, "refusal": True, "seconds": None, "hits": 1},
+    ]
+    row = {
+        "destination": "x.com", "verdict": "allow", "reason": "name-default", "rule": None,
+        "runner_up": None, "shares": [], "notes": [], "live": True, "stale": False,
+        "policy": "p.yaml", "grants": [], "learnt": [], "refused": None, "flows": 0,
+    }  # fmt: skip
+
+    def said(kernel: object) -> list[str]:
+        return [line for line in explained_lines(row | {"kernel": kernel}) if "kernel" in line]
+
+    assert said({"held": held, "unasked": False, "why": ""}) == [
+        "  kernel answers A: 3m32s left, 35 hits",
+        "  kernel refuses AAAA, DO, CD: 1 hit",
+    ]
+    assert said({"held": [], "unasked": True, "why": ""}) == [
+        "  kernel refuses it unasked, by its table of suffixes"
+    ]
+    assert said({"held": [], "unasked": False, "why": "lockdown is on"}) == [
+        "  kernel not there: lockdown is on"
+    ]
+    assert said(None) == []

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,11 @@ def hot(world: World, name: str = WWW, kind: str = "A") -> None:
     for _ in range(4):
         world.dig(name, kind)
     assert sum(counted(world).values()) > before, world.daemons[0].show("status")["kernel_answers"]
+
+
+def explained(world: World, name: str) -> Any:
+    """What `explain` says of the kernel."""
+    return world.daemons[0].ask("explain", destination=name)["kernel"]
 
 
 def test_the_third_ask_is_answered_by_the_kernel_and_says_the_same(world: World) -> None:
@@ -262,6 +268,9 @@ def test_names_that_were_never_asked_for_are_refused_by_the_kernel(world: World)
         assert "status: NXDOMAIN" in world.dig(f"r{n}.nobody.example")
     assert counted(world)["refused"] == before + 7
     assert world.addresses(WWW) == ["203.0.113.11"]
+    assert explained(world, "r0.nobody.example")["unasked"]
+    hot(world)
+    assert [row["type"] for row in explained(world, WWW)["held"]] == ["A"]
 
     assert (
         daemon.reload(policy_of([{"allow": ["*.example.com", "*.evil.example"]}])).returncode == 0

@@ -141,9 +141,9 @@ class Daemon:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def ask(self, do: str) -> dict[str, Any]:
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """A verb of the control socket, without a process for it."""
-        return Client(self.environment["DNSFW_RUN_DIR"]).ask(do)
+        return Client(self.environment["DNSFW_RUN_DIR"]).ask(do, **request)
 
     def put(self, policy: str) -> None:
         """A new policy in place; nobody reads it yet."""
