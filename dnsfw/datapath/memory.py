@@ -13,7 +13,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Limit
 from dnsfw.datapath.bpf import BpfError
 from dnsfw.datapath.sink import KernelSink
-from dnsfw.datapath.swap import nothing
+from dnsfw.datapath.swap import Swapped, nothing
 from dnsfw.datapath.tables import decode_portset, number_key, same_prefix
 from dnsfw.model import (
     SECOND,
@@ -104,6 +104,9 @@ class MemorySink:
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         self._sink.apply(plan, between)
+
+    def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
+        return self._sink.begin(plan, between)
 
     def write(self, entries: Sequence[Entry]) -> None:
         self._sink.write(entries)

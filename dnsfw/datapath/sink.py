@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dnsfw.datapath import abi
-from dnsfw.datapath.swap import Generation, PolicyTables, Table, nothing, rcu_barrier
+from dnsfw.datapath.swap import (
+    Generation,
+    PolicyTables,
+    Swapped,
+    Table,
+    nothing,
+    rcu_barrier,
+)
 from dnsfw.datapath.tables import (
     PortSets,
     PortSetsFull,
@@ -42,6 +49,11 @@ class Sink(Protocol):
         `between` is called once, when the new policy judges but the grants of rules that it
         no longer has still count: the moment to rewrite them. DatapathError leaves the old
         policy in force, and `between` uncalled.
+        """
+
+    def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
+        """`apply` but for the wait: what comes back has it, for who must not stand still. A
+        packet that is just being judged may be judged by the old policy until then.
         """
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -94,11 +106,14 @@ class KernelSink:
         self._generation = Generation(maps["dnsfw_generation"])
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
+        self.begin(plan, between).settle()
+
+    def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
         try:
-            self._policy.apply(plan, between)
+            return self._policy.begin(plan, between)
         except PortSetsFull:  # before the flip: `between` was not called
             self._collect()
-            self._policy.apply(plan, between)
+            return self._policy.begin(plan, between)
 
     def write(self, entries: Sequence[Entry]) -> None:
         if len(entries) >= _MANY and self._write_at_once(entries):

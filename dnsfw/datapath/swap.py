@@ -10,6 +10,7 @@ import ctypes
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.datapath import abi
@@ -45,6 +46,22 @@ class Table(Protocol):
     def update_many(self, elements: Sequence[tuple[bytes, bytes]], /) -> None: ...
     def delete(self, key: bytes, /) -> bool: ...
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """A policy that judges, while programs that began before may still read the one before it.
+
+    `wait` until they are gone, in any thread; then `finish`, where the tables are written.
+    """
+
+    wait: Callable[[], None]
+    finish: Callable[[], None]
+
+    def settle(self) -> None:
+        """Both, here and now."""
+        self.wait()
+        self.finish()
 
 
 def nothing() -> None:
@@ -99,6 +116,7 @@ class PolicyTables:
         self._roles = {RoleId(number): role for number, role in roles if role.configured}
         self._rules = {RuleId(_number(k)): _number(v) for k, v in self._rule_map.items()}
         self._fixed = {key for key, _ in self._fixed_map.items()}
+        self._begun: Swapped | None = None  # whose old tables are still there
         self._drop_dead_tables()
 
     @property
@@ -112,12 +130,19 @@ class PolicyTables:
         self._generation.renew()
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
-        """DatapathError leaves the old policy in force, and nothing of the new one.
+        """`begin` and the rest of it: when this returns, the old policy judges no packet."""
+        self.begin(plan, between).settle()
+
+    def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
+        """The new policy judges when this returns; a program that began before may not know.
+        DatapathError leaves the old policy in force, and nothing of the new one.
 
         `between` runs when the new policy judges and the old rules still count: whoever
         moves grants from an old rule to a new one does it there, and no address that both
         policies allow is shut for a moment.
         """
+        if self._begun is not None:  # its tables are where these will be built
+            self._begun.settle()
         plan = with_probe(plan)
         roles = self._build_aside(plan)
         for number, role in roles.items():
@@ -132,9 +157,14 @@ class PolicyTables:
             self._rule_map.delete(number_key(rule))
         self._rules = _alive(plan)
         self._generation.renew()
-        # A program that read the old table's number may still be looking there.
-        self._barrier()
-        self._drop_dead_tables()
+        swapped = self._begun = Swapped(self._barrier, lambda: self._finish(swapped))
+        return swapped
+
+    def _finish(self, swapped: Swapped) -> None:
+        """A program that read the old table's number looked there until now."""
+        if swapped is self._begun:
+            self._drop_dead_tables()
+            self._begun = None
 
     def verify(self) -> tuple[str, ...]:
         """Writes again what somebody else changed of the roles and rules.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from dnsfw.datapath import abi, devices
 from dnsfw.datapath.sink import Sink
-from dnsfw.datapath.swap import nothing
+from dnsfw.datapath.swap import Swapped, nothing
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Addr, Entry, Flow, Lockdown, Plan, Rank, Reason, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
@@ -29,6 +29,10 @@ class NoTables:
 
     def apply(self, plan: Plan, between: Callable[[], None] = nothing) -> None:
         between()
+
+    def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
+        between()
+        return Swapped(nothing, nothing)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Nothing is shut, so nothing needs to be opened."""

@@ -6,8 +6,9 @@ closed and every flow cut before the reload returns.
 
 Its lists are compiled in a process of their own, for a million names take seconds and answers
 must not wait; the rest in a thread. Its own tests must pass. The swap itself is one step of
-the loop: no query is answered between the kernel's new tables and the engine's. Then every
-flow is judged, a few at a time, before it returns.
+the loop: no query is answered between the kernel's new tables and the engine's. Programs that
+still read the old tables are waited for in a thread; then every flow is judged, a few at a time,
+before it returns.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dnsfw.datapath.swap import Swapped
 from dnsfw.engine.effects import Withdraw
 from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.policy.copies import Copies
@@ -155,47 +157,51 @@ class Reloader:
         there may be a hundred thousand. Says what else the operator should know.
         """
         old = self.policy
-        told = self._swap(policy)
         try:
+            told = await self._swap(policy)
             await walk_flows(self._kernel, self._performer, self._now)
         except DnsfwError:
             with contextlib.suppress(DnsfwError):
-                self._swap(old)
+                self._names.take(old)
+                self._put(old).settle()
+                self._hand_over(old)
+                self.policy = old
             raise
         await self.relabelled()
         return told
 
-    def _swap(self, policy: Policy) -> tuple[str, ...]:
-        """All of it, or the old one again. Says what else the operator should know."""
-        old = self.policy
+    async def _swap(self, policy: Policy) -> tuple[str, ...]:
+        """Says what else the operator should know. On an error the new one may judge."""
         self._names.take(policy)
-        try:
-            told = self._put(policy)
-        except DnsfwError:
-            with contextlib.suppress(DnsfwError):
-                self._put(old)
-            raise
+        swapped = self._put(policy)
         self.policy = policy
-        return told
+        await asyncio.to_thread(swapped.wait)  # a grace period: answers go on
+        swapped.finish()
+        return self._hand_over(policy)
 
-    def _put(self, policy: Policy) -> tuple[str, ...]:
-        """The kernel's tables flip, the grants move to the new rules, the old rules die; then
-        subjects get their roles.
+    def _put(self, policy: Policy) -> Swapped:
+        """The kernel's tables flip, the grants move to the new rules, the old rules die.
 
         In this order an address that both policies allow is open all the time, and one that
-        the new policy refuses is shut before this returns.
+        the new policy refuses is shut when this returns, but for a packet that is just being
+        judged: whoever waits for what is returned has seen the last of these.
         """
         engine, now, perform = self._performer.engine, self._now(), self._performer.perform
         kernel = self._kernel
-        perform([Withdraw()])  # before anything is judged anew; `apply` waits for those who read
+        perform([Withdraw()])  # before anything is judged anew; who still reads is waited for
         if self._refusing is not None:
             self._refusing.stop()
-        kernel.sink.apply(policy.plan(), lambda: perform(engine.swap_policy(policy, now)))
+        swap_engine = lambda: perform(engine.swap_policy(policy, now))  # noqa: E731
+        swapped = kernel.sink.begin(policy.plan(), swap_engine)
         kernel.answer(policy.dns)
         if self._refusing is not None:
             self._refusing.take(policy)
-        told = kernel.assign(policy.subjects)
-        ended = kernel.settle_role_change(policy)
+        return swapped
+
+    def _hand_over(self, policy: Policy) -> tuple[str, ...]:
+        """Subjects get their roles, and lose what these refuse."""
+        told = self._kernel.assign(policy.subjects)
+        ended = self._kernel.settle_role_change(policy)
         return (*told, *ended)
 
 

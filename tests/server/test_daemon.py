@@ -227,7 +227,7 @@ async def test_down_answers_when_all_is_gone(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         _, last = await run.control("down")
 
-        assert last == {"ok": True}
+        assert last["ok"] and not run.run_dir.exists()
         assert not run.kernel.standing
         await run.ended()
 

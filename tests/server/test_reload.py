@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from dnslib import RCODE
 
 from dnsfw.datapath.tables import number_key
 from dnsfw.errors import DatapathError
@@ -25,7 +28,7 @@ async def test_what_the_kernel_refuses_leaves_the_old_policy(
         def refuse(plan: object, between: object) -> None:
             raise DatapathError("no room for rules")
 
-        monkeypatch.setattr(run.kernel.sink, "apply", refuse)
+        monkeypatch.setattr(run.kernel.sink, "begin", refuse)
         run.policy.write_text(ALLOW_EXAMPLE.replace("example.com", "example.net"))
         _, last = await run.control("reload")
 
@@ -63,7 +66,7 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
     async with running(tmp_path) as run:
         order: list[str] = []
         engine = run.daemon.service.engine
-        for owner, name in ((run.kernel.sink, "apply"), (engine, "swap_policy")):
+        for owner, name in ((run.kernel.sink, "begin"), (engine, "swap_policy")):
             real = getattr(owner, name)
 
             def spy(*args: object, real: object = real, name: str = name) -> object:
@@ -73,7 +76,37 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
             monkeypatch.setattr(owner, name, spy)
         await run.control("reload")
 
-        assert order == ["apply", "swap_policy"]
+        assert order == ["begin", "swap_policy"]
+
+
+async def test_who_asks_is_answered_by_the_new_policy_while_the_kernel_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with NanoDns(ttl=60) as dns, running(tmp_path, [dns.endpoint]) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        waited, go, order = threading.Event(), threading.Event(), list[str]()
+
+        def barrier() -> None:
+            waited.set()
+            assert go.wait(10)
+            order.append("waited")
+
+        monkeypatch.setattr(run.kernel.sink._sink._policy, "_barrier", barrier)
+        assign = run.kernel.assign
+        monkeypatch.setattr(
+            run.kernel, "assign", lambda subjects: order.append("assign") or assign(subjects)
+        )
+        run.policy.write_text("version: 1\ndefault: deny\nrules: [{allow: 'new.example'}]\n")
+        reload = asyncio.ensure_future(run.control("reload"))
+        await asyncio.to_thread(waited.wait, 10)
+
+        refused = await run.query("www.example.com")
+        assert refused.header.rcode == RCODE.NXDOMAIN
+        assert not reload.done() and order == [], "it returns when the old one judges nothing"
+
+        go.set()
+        _, last = await reload
+        assert last["ok"] and order == ["waited", "assign"]
 
 
 async def test_an_address_that_both_policies_allow_is_open_all_through_the_reload(
@@ -171,7 +204,7 @@ async def test_the_kernel_knows_a_role_before_anybody_has_it(
     async with running(tmp_path) as run:
         order: list[str] = []
         for owner, name in (
-            (run.kernel.sink, "apply"),
+            (run.kernel.sink, "begin"),
             (run.kernel, "assign"),
             (run.kernel, "settle_role_change"),
         ):
@@ -186,7 +219,7 @@ async def test_the_kernel_knows_a_role_before_anybody_has_it(
         _, last = await run.control("reload")
 
         assert last["ok"]
-        assert order == ["apply", "assign", "settle_role_change"]
+        assert order == ["begin", "assign", "settle_role_change"]
 
 
 async def test_what_a_change_of_hands_ends_is_said(tmp_path: Path) -> None:

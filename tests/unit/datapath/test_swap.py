@@ -155,6 +155,41 @@ def test_the_first_generation_follows_the_last_one() -> None:
     assert generation(log) == 1
 
 
+def test_what_has_begun_judges_and_the_old_tables_stay_until_nobody_reads_them() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    before = live_table(log)
+    log.said.clear()
+
+    swapped = policy.begin(plan(301))
+    assert live_table(log) != before
+    assert ("delete", "fixed") not in log.steps() and ("barrier", "") not in log.steps()
+
+    swapped.wait()
+    assert log.steps()[-1] == ("barrier", "")
+    swapped.finish()
+    assert log.steps()[-1] == ("delete", "fixed")
+
+
+def test_a_swap_that_comes_before_the_last_one_is_finished_finishes_it_first() -> None:
+    """It builds where the old tables are."""
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    first = policy.begin(plan(301, fixed=3))
+    log.said.clear()
+
+    second = policy.begin(plan(302))
+    assert log.steps()[:2] == [("barrier", ""), ("delete", "fixed")]
+    there = set(log.maps["dnsfw_fixed"].data)
+    first.finish()
+    assert set(log.maps["dnsfw_fixed"].data) == there, "the second was not waited for"
+
+    second.settle()
+    assert set(log.maps["dnsfw_fixed"].data) < there
+
+
 def test_between_the_flip_and_the_end_of_the_old_rules_grants_can_move() -> None:
     log = Log()
     policy = log.policy()
