@@ -194,6 +194,7 @@ class DnsLimit(IntEnum):
     MAX_NAME = 255
     SHORT_NAME = 64
     LONG_NAME = 256
+    QUESTION_WORDS = 33
     SMALL_DATA = 296
     BIG_DATA = 1216
     SMALL_TTLS = 16
@@ -846,7 +847,7 @@ class Counter(_CounterFields):
         return cls(v[0], v[1], v[2], v[3])
 
 
-class _NameKeyFields(NamedTuple):
+class _QuestionFields(NamedTuple):
     role: int
     qtype: int
     flags: int
@@ -854,29 +855,7 @@ class _NameKeyFields(NamedTuple):
     name: bytes
 
 
-class NameKey(_NameKeyFields):
-    __slots__ = ()
-    SIZE: ClassVar[int] = 72
-    LAYOUT: ClassVar[Struct] = Struct("<IHBB64s")
-
-    def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.role, self.qtype, self.flags, self.length, self.name)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> NameKey:
-        v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4])
-
-
-class _LongKeyFields(NamedTuple):
-    role: int
-    qtype: int
-    flags: int
-    length: int
-    name: bytes
-
-
-class LongKey(_LongKeyFields):
+class Question(_QuestionFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 264
     LAYOUT: ClassVar[Struct] = Struct("<IHBB256s")
@@ -885,12 +864,16 @@ class LongKey(_LongKeyFields):
         return self.LAYOUT.pack(self.role, self.qtype, self.flags, self.length, self.name)
 
     @classmethod
-    def unpack(cls, data: bytes) -> LongKey:
+    def unpack(cls, data: bytes) -> Question:
         v = cls.LAYOUT.unpack(data)
         return cls(v[0], v[1], v[2], v[3], v[4])
 
 
 class _AnswerHeadFields(NamedTuple):
+    role: int
+    qtype: int
+    key_flags: int
+    length: int
     seal: int
     hits: int
     until: int
@@ -909,56 +892,79 @@ class _AnswerHeadFields(NamedTuple):
 
 class AnswerHead(_AnswerHeadFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 56
-    LAYOUT: ClassVar[Struct] = Struct("<QI4xQQIHHHHHHBBB5x")
+    SIZE: ClassVar[int] = 64
+    LAYOUT: ClassVar[Struct] = Struct("<IHBBQI4xQQIHHHHHHBBB5x")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.seal, self.hits, self.until, self.born, self.epoch, self.flags, self.bare_flags, self.answers, self.authority, self.tail, self.opt, self.ttls, self.ad, self.refusal)
+        return self.LAYOUT.pack(self.role, self.qtype, self.key_flags, self.length, self.seal, self.hits, self.until, self.born, self.epoch, self.flags, self.bare_flags, self.answers, self.authority, self.tail, self.opt, self.ttls, self.ad, self.refusal)
 
     @classmethod
     def unpack(cls, data: bytes) -> AnswerHead:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], v[17])
 
 
 class _AnswerFields(NamedTuple):
     head: tuple[object, ...]
+    name: bytes
     ttl_at: tuple[int, ...]
     data: bytes
 
 
 class Answer(_AnswerFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 384
-    LAYOUT: ClassVar[Struct] = Struct("<QIIQQIHHHHHHBBB5sHHHHHHHHHHHHHHHH296s")
+    SIZE: ClassVar[int] = 456
+    LAYOUT: ClassVar[Struct] = Struct("<IHBBQIIQQIHHHHHHBBB5s64sHHHHHHHHHHHHHHHH296s")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(*self.head, *self.ttl_at, self.data)
+        return self.LAYOUT.pack(*self.head, self.name, *self.ttl_at, self.data)
 
     @classmethod
     def unpack(cls, data: bytes) -> Answer:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0:16], v[16:32], v[32])
+        return cls(v[0:20], v[20], v[21:37], v[37])
 
 
 class _AnswerBigFields(NamedTuple):
     head: tuple[object, ...]
+    name: bytes
     ttl_at: tuple[int, ...]
     data: bytes
 
 
 class AnswerBig(_AnswerBigFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 1424
-    LAYOUT: ClassVar[Struct] = Struct("<QIIQQIHHHHHHBBB5sHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH1216s")
+    SIZE: ClassVar[int] = 1496
+    LAYOUT: ClassVar[Struct] = Struct("<IHBBQIIQQIHHHHHHBBB5s64sHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH1216s")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(*self.head, *self.ttl_at, self.data)
+        return self.LAYOUT.pack(*self.head, self.name, *self.ttl_at, self.data)
 
     @classmethod
     def unpack(cls, data: bytes) -> AnswerBig:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0:16], v[16:92], v[92])
+        return cls(v[0:20], v[20], v[21:97], v[97])
+
+
+class _AnswerLongFields(NamedTuple):
+    head: tuple[object, ...]
+    name: bytes
+    ttl_at: tuple[int, ...]
+    data: bytes
+
+
+class AnswerLong(_AnswerLongFields):
+    __slots__ = ()
+    SIZE: ClassVar[int] = 1688
+    LAYOUT: ClassVar[Struct] = Struct("<IHBBQIIQQIHHHHHHBBB5s256sHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH1216s")
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(*self.head, self.name, *self.ttl_at, self.data)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AnswerLong:
+        v = cls.LAYOUT.unpack(data)
+        return cls(v[0:20], v[20], v[21:97], v[97])
 
 
 class _DnsFields(NamedTuple):
@@ -967,20 +973,21 @@ class _DnsFields(NamedTuple):
     refusals: int
     seal_seed: int
     suffix: int
+    factors: tuple[int, ...]
 
 
 class Dns(_DnsFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 24
-    LAYOUT: ClassVar[Struct] = Struct("<IBB2xQI4x")
+    SIZE: ClassVar[int] = 288
+    LAYOUT: ClassVar[Struct] = Struct("<IBB2xQI4xQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.epoch, self.answers, self.refusals, self.seal_seed, self.suffix)
+        return self.LAYOUT.pack(self.epoch, self.answers, self.refusals, self.seal_seed, self.suffix, *self.factors)
 
     @classmethod
     def unpack(cls, data: bytes) -> Dns:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5:38])
 
 
 class _RoleAnswersFields(NamedTuple):

@@ -17,15 +17,7 @@ from operator import mul
 from struct import Struct
 from typing import NamedTuple
 
-from dnsfw.datapath.abi import (
-    AnswerBig,
-    AnswerHead,
-    DnsLimit,
-    Fall,
-    KeyFlag,
-    LongKey,
-    RoleAnswers,
-)
+from dnsfw.datapath.abi import AnswerBig, AnswerHead, DnsLimit, Fall, KeyFlag, RoleAnswers
 from dnsfw.datapath.bpf import Map
 from dnsfw.datapath.swap import Table
 from dnsfw.datapath.tables import is_full, number_key
@@ -36,13 +28,12 @@ __all__ = ["Answer", "AnswerKey", "AnswerTable", "Published", "Size", "fits", "m
 
 _MASK = (1 << 64) - 1
 _STEP = 2 * 0x9E3779B97F4A7C15  # DNSFW_SEAL_STEP, even: every factor is odd
-_SEALED_FROM = 16  # in the head: what stands before is the seal itself and the hits
-_HEAD_KEY = Struct("<IHBB")
-_SEAL = Struct("<Q")
-_HITS_AT = 8
+_HEAD_KEY = Struct("<IHBB")  # of a question, and of the entry that has its answer
+_WORD = Struct("<Q")
+_SEAL_AT, _HITS_AT, _SEALED_FROM = 8, 16, 24  # in the head
 _MOST_OPT = 255  # OPT_MASK of answers.h
-_DNS_EPOCH, _DNS_ANSWERS, _DNS_REFUSALS, _DNS_SEED = 0, 4, 5, 8
-_MOST_WORDS = (LongKey.SIZE + AnswerBig.SIZE) // 8
+_DNS_EPOCH, _DNS_ANSWERS, _DNS_REFUSALS, _DNS_SEED, _DNS_FACTORS = 0, 4, 5, 8, 24
+_MOST_WORDS = AnswerBig.SIZE // 8
 _ROLES = 256
 
 
@@ -94,26 +85,23 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A size class: how a name is keyed, and how much a reply may hold."""
+    """A size class: how much a reply may hold."""
 
     table: str
-    name: int
     data: int
     ttls: int
-    row: Struct  # of what follows the head
+    row: Struct  # of what follows the head: name, offsets, data
 
 
-_SMALL = _Kind(
-    "dnsfw_answers", DnsLimit.SHORT_NAME, DnsLimit.SMALL_DATA, DnsLimit.SMALL_TTLS,
-    Struct(f"<{2 * DnsLimit.SMALL_TTLS}s{int(DnsLimit.SMALL_DATA)}s"),
+def _kind(table: str, name: int, ttls: int, data: int) -> _Kind:
+    return _Kind(table, data, ttls, Struct(f"<{name:d}s{2 * ttls}s{data:d}s"))
+
+
+_SMALL = _kind(
+    "dnsfw_answers", DnsLimit.SHORT_NAME, DnsLimit.SMALL_TTLS, DnsLimit.SMALL_DATA
 )  # fmt: skip
-_BIG_ROW = Struct(f"<{2 * DnsLimit.BIG_TTLS}s{int(DnsLimit.BIG_DATA)}s")
-_BIG = _Kind(
-    "dnsfw_answers_big", DnsLimit.SHORT_NAME, DnsLimit.BIG_DATA, DnsLimit.BIG_TTLS, _BIG_ROW
-)
-_LONG = _Kind(
-    "dnsfw_answers_long", DnsLimit.LONG_NAME, DnsLimit.BIG_DATA, DnsLimit.BIG_TTLS, _BIG_ROW
-)
+_BIG = _kind("dnsfw_answers_big", DnsLimit.SHORT_NAME, DnsLimit.BIG_TTLS, DnsLimit.BIG_DATA)
+_LONG = _kind("dnsfw_answers_long", DnsLimit.LONG_NAME, DnsLimit.BIG_TTLS, DnsLimit.BIG_DATA)
 _KINDS = (_SMALL, _BIG, _LONG)
 
 
@@ -154,8 +142,11 @@ class AnswerTable:
         self._answers = ctypes.c_uint8.from_buffer(dns, _DNS_ANSWERS)
         self._refusals = ctypes.c_uint8.from_buffer(dns, _DNS_REFUSALS)
         seed = ctypes.c_uint64.from_buffer(dns, _DNS_SEED)
+        hashed = (ctypes.c_uint64 * int(DnsLimit.QUESTION_WORDS)).from_buffer(dns, _DNS_FACTORS)
         if not seed.value:
+            hashed[:] = [secrets.randbits(64) | 1 for _ in hashed]
             seed.value = secrets.randbits(64) | 1
+        self._hashed = tuple(hashed)
         factors = accumulate(repeat(_STEP, _MOST_WORDS - 1), initial=seed.value)
         self._factors = tuple(factor & _MASK for factor in factors)
 
@@ -206,8 +197,10 @@ class AnswerTable:
 
     def hits(self, key: AnswerKey) -> int | None:
         """How often the kernel gave it since it was published; None if it is not there."""
+        raw = self.hash(key)
         for kind in _kinds_of(key):
-            if (row := self._tables[kind.table].lookup(_key(key, kind))) is not None:
+            row = self._tables[kind.table].lookup(raw)
+            if row is not None and _read_key(row) == key:
                 return int.from_bytes(row[_HITS_AT : _HITS_AT + 4], "little")
         return None
 
@@ -215,9 +208,9 @@ class AnswerTable:
         """Everything in the tables: what an earlier process left, too."""
         epoch = self.epoch
         for kind in _KINDS:
-            for raw, row in self._tables[kind.table].items():
+            for _, row in self._tables[kind.table].items():
                 head = AnswerHead.unpack(row[: AnswerHead.SIZE])
-                key = _read_key(raw)
+                key = _read_key(row)
                 if not key.role:  # a template of refusals.py
                     continue
                 live, until = head.epoch == epoch, Nanos(head.until)
@@ -228,12 +221,12 @@ class AnswerTable:
         """Withdraw, and free the room."""
         self.withdraw()
         for table in self._tables.values():
-            for raw in [raw for raw, _ in table.items() if _read_key(raw).role]:
+            for raw in [raw for raw, row in table.items() if _read_key(row).role]:
                 table.delete(raw)
 
     def templates(self) -> list[AnswerKey]:
         """The replies that are no answers to a question of anybody (`refusals`)."""
-        keys = (_read_key(raw) for raw, _ in self._tables[_SMALL.table].items())
+        keys = (_read_key(row) for _, row in self._tables[_SMALL.table].items())
         return [key for key in keys if not key.role]
 
     def counters(self) -> dict[Fall, int]:
@@ -255,28 +248,30 @@ class AnswerTable:
 
     def encode(self, key: AnswerKey, answer: Answer, kind: _Kind) -> tuple[bytes, bytes]:
         """Key and value as the kernel has them."""
-        raw = _key(key, kind)
+        raw = self.hash(key)
         offsets = b"".join(at.to_bytes(2, "little") for at in answer.ttl_at)
         data = answer.tail + answer.opt
         head = AnswerHead(
-            0, 0, answer.until, answer.born, self.epoch, answer.flags, answer.bare_flags,
-            answer.answers, answer.authority, len(answer.tail), len(answer.opt),
-            len(answer.ttl_at), answer.ad, answer.refusal,
+            key.role, key.qtype, _flags(key), len(key.name), 0, 0, answer.until, answer.born,
+            self.epoch, answer.flags, answer.bare_flags, answer.answers, answer.authority,
+            len(answer.tail), len(answer.opt), len(answer.ttl_at), answer.ad, answer.refusal,
         ).pack()  # fmt: skip
-        sealed = (raw, head[_SEALED_FROM:], _padded(offsets), _padded(data))
-        seal = self.seal(b"".join(sealed))
-        return raw, _SEAL.pack(seal) + head[_SEAL.size :] + kind.row.pack(offsets, data)
+        sealed = head[_SEALED_FROM:] + _padded(offsets) + _padded(data)
+        # what tells a whole entry from one that changed while it was read
+        seal = _WORD.unpack(raw)[0] + _sum_of(sealed, self._factors) & _MASK
+        head = head[:_SEAL_AT] + _WORD.pack(seal) + head[_SEAL_AT + _WORD.size :]
+        return raw, head + kind.row.pack(key.name, offsets, data)
 
-    def seal(self, words: bytes) -> int:
-        """What tells a whole entry from one that changed while it was read."""
-        mixed = (word ^ word >> 32 for word in _words(words))
-        return int(sum(map(mul, mixed, self._factors)) & _MASK)
+    def hash(self, key: AnswerKey) -> bytes:
+        """Under what the entry of a question lies."""
+        head = _HEAD_KEY.pack(key.role, key.qtype, _flags(key), len(key.name))
+        return _WORD.pack(_sum_of(head + _padded(key.name), self._hashed) & _MASK)
 
     def _forget(self, key: AnswerKey, but: _Kind | None) -> bool:
-        found = False
+        found, raw = False, self.hash(key)
         for kind in _kinds_of(key):
             if kind is not but:
-                found |= self._tables[kind.table].delete(_key(key, kind))
+                found |= self._tables[kind.table].delete(raw)
         return found
 
 
@@ -296,17 +291,19 @@ def _kind_of(key: AnswerKey, answer: Answer) -> _Kind | None:
     return None
 
 
-def _key(key: AnswerKey, kind: _Kind) -> bytes:
-    flags = (KeyFlag.KEY_DO if key.do else 0) | (KeyFlag.KEY_CD if key.cd else 0)
-    head = _HEAD_KEY.pack(key.role, key.qtype, flags, len(key.name))
-    return head + key.name.ljust(kind.name, b"\0")
+def _flags(key: AnswerKey) -> int:
+    return (KeyFlag.KEY_DO if key.do else 0) | (KeyFlag.KEY_CD if key.cd else 0)
 
 
-def _read_key(raw: bytes) -> AnswerKey:
-    role, qtype, flags, length = _HEAD_KEY.unpack_from(raw)
-    name = Name(raw[_HEAD_KEY.size : _HEAD_KEY.size + length])
+def _read_key(row: bytes) -> AnswerKey:
+    role, qtype, flags, length = _HEAD_KEY.unpack_from(row)
+    name = Name(row[AnswerHead.SIZE : AnswerHead.SIZE + length])
     do, cd = bool(flags & KeyFlag.KEY_DO), bool(flags & KeyFlag.KEY_CD)
     return AnswerKey(RoleId(role), name, qtype, do, cd)
+
+
+def _sum_of(data: bytes, factors: Iterable[int]) -> int:
+    return sum(map(mul, (word ^ word >> 32 for word in _words(data)), factors))
 
 
 def _padded(data: bytes) -> bytes:

@@ -9,10 +9,12 @@ import struct
 
 import pytest
 
+from dnsfw.datapath import answers
 from dnsfw.datapath.abi import Fall
+from dnsfw.datapath.answers import AnswerKey
 from dnsfw.datapath.backend import Loaded
 from dnsfw.datapath.stages import set_stages
-from dnsfw.model import HOST, SECOND, Inbound, Lockdown, Name, RoleId, RolePlan
+from dnsfw.model import HOST, SECOND, Inbound, Lockdown, Name, Nanos, RoleId, RolePlan
 from dnsfw.wire.codes import AD, CD, IN, RD
 from dnsfw.wire.name import from_text
 from dnsfw.wire.query import peek
@@ -31,6 +33,7 @@ from tests.support.kernel_answers import (
     Kitchen,
     Told,
     Way,
+    answer_of,
     as_wire,
     name_of,
     ones_sum,
@@ -381,6 +384,27 @@ def test_hits_are_counted_for_who_renews_and_evicts(kitchen: Kitchen, way: Way) 
 
     assert [kitchen.table.hits(key) for key in keys] == [1, 2, 3]
     assert kitchen.table.role_counters()[WEB].answered == 6
+
+
+def test_a_hash_alone_serves_nobody(kitchen: Kitchen, way: Way) -> None:
+    """An entry that lies where another question's would, with a seal that fits there."""
+    told = addresses()
+    now = boottime()
+    rows = {qtype: AnswerKey(WEB, WIRE, qtype) for qtype in (1, 28)}
+    mine, other = (kitchen.table.hash(key) for key in rows.values())
+    answer = answer_of(told, Nanos(now), Nanos(now + 60 * SECOND))
+    for key in (rows[28], rows[1]._replace(name=Name(WIRE[:-1] + b"\1"))):
+        raw, value = kitchen.table.encode(key, answer, answers._SMALL)
+        seal = int.from_bytes(value[8:16], "little") - int.from_bytes(raw, "little")
+        seal = seal + int.from_bytes(mine, "little") & (1 << 64) - 1
+        value = value[:8] + seal.to_bytes(8, "little") + value[16:]
+        kitchen.wall.table("dnsfw_answers").update(mine, value)
+
+        assert kitchen.ask(way, question(NAME)) is None
+    assert kitchen.falls() == {Fall.MISS: 2}
+    kitchen.publish(told, NAME)
+    assert kitchen.ask(way, question(NAME)) is not None
+    assert kitchen.ask(way, question(NAME, 28)) is None, other
 
 
 def test_a_deleted_answer_is_a_miss(kitchen: Kitchen, way: Way) -> None:

@@ -152,6 +152,7 @@ def test_no_reply_is_a_mix_of_two(
 
 
 PACKETS = 3_000_000  # a second
+RUNS = 6  # until a reader was disturbed
 
 
 def test_what_takes_a_freed_element_is_never_told_for_it(
@@ -178,16 +179,19 @@ def test_what_takes_a_freed_element_is_never_told_for_it(
         with netns.entered():
             wall.run("dnsfw_answer_lo", frame, device=1, mark=HOST, repeat=PACKETS)
 
-    with ThreadPoolExecutor(1) as pool:
-        ran = pool.submit(run)
-        while not ran.done():
-            table.update_many(turns)
-        ran.result()
-
-    after = kitchen.table.counters()
-    moved = {fall: after[fall] - before[fall] for fall in after if after[fall] != before[fall]}
-    assert sum(moved.values()) == PACKETS
-    assert set(moved) <= {Fall.EXPIRED, Fall.MISS, Fall.CHANGED}, moved
+    moved: dict[Fall, int] = {}
+    for runs in range(1, RUNS + 1):
+        with ThreadPoolExecutor(1) as pool:
+            ran = pool.submit(run)
+            while not ran.done():
+                table.update_many(turns)
+            ran.result()
+        after = kitchen.table.counters()
+        moved = {fall: after[fall] - before[fall] for fall in after if after[fall] != before[fall]}
+        assert sum(moved.values()) == PACKETS * runs
+        assert set(moved) <= {Fall.EXPIRED, Fall.MISS, Fall.CHANGED}, moved
+        if moved.get(Fall.CHANGED):
+            break
     assert moved.get(Fall.CHANGED, 0) > 0, "no reader was ever disturbed: the test shows nothing"
 
 

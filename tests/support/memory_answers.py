@@ -8,11 +8,11 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.abi import DnsLimit, Fall, Limit
 from dnsfw.datapath.answers import AnswerKey, AnswerTable, Size
 from dnsfw.datapath.memory import MemoryMap
-from dnsfw.model import SECOND, Nanos, RoleId
+from dnsfw.model import SECOND, Name, Nanos, RoleId
 from dnsfw.wire.message import CD
 from dnsfw.wire.query import peek
 
-_HITS = slice(8, 12)
+_HITS = slice(16, 20)
 
 
 def answer_maps(room: int = 1 << 16) -> dict[str, MemoryMap]:
@@ -41,14 +41,11 @@ class MemoryAnswers:
         asked = peek(wire)
         if asked is None or not asked.flags & 0x100 or not self.dns[4]:
             return None
-        name, qtype = asked.key[:-4], int.from_bytes(asked.key[-4:-2], "big")
-        flags = asked.do | bool(asked.flags & CD) << 1
-        head = abi.NameKey.LAYOUT.pack if len(name) <= DnsLimit.SHORT_NAME else None
-        sizes = (Size.SMALL, Size.BIG) if head else (Size.LONG,)
-        for size in sizes:
-            width = DnsLimit.SHORT_NAME if head else DnsLimit.LONG_NAME
-            raw = role.to_bytes(4, "little") + qtype.to_bytes(2, "little")
-            raw += bytes((flags, len(name))) + name.ljust(width, b"\0")
+        name, qtype = Name(asked.key[:-4]), int.from_bytes(asked.key[-4:-2], "big")
+        key = AnswerKey(role, name, qtype, asked.do, bool(asked.flags & CD))
+        raw = self.table().hash(key)
+        short = len(name) <= DnsLimit.SHORT_NAME
+        for size in (Size.SMALL, Size.BIG) if short else (Size.LONG,):
             row = self.maps[size.value].data.get(raw)
             if row is not None:
                 return self._give(size, raw, row, wire, now)
@@ -62,6 +59,7 @@ class MemoryAnswers:
         assert asked is not None
         places = DnsLimit.SMALL_TTLS if size is Size.SMALL else DnsLimit.BIG_TTLS
         at = abi.AnswerHead.SIZE
+        at += DnsLimit.LONG_NAME if size is Size.LONG else DnsLimit.SHORT_NAME
         offsets = [
             int.from_bytes(row[at + 2 * i : at + 2 * i + 2], "little") for i in range(head.ttls)
         ]
@@ -75,7 +73,7 @@ class MemoryAnswers:
         counts = (1, head.answers, head.authority, 1 if opt else 0)
         self.given += 1
         hits = (head.hits + 1).to_bytes(4, "little")
-        self.maps[size.value].data[raw] = row[:8] + hits + row[12:]
+        self.maps[size.value].data[raw] = row[: _HITS.start] + hits + row[_HITS.stop :]
         said = wire[:2] + flags.to_bytes(2, "big") + b"".join(n.to_bytes(2, "big") for n in counts)
         return said + asked.question + bytes(data[: head.tail]) + opt
 

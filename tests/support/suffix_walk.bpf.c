@@ -3,7 +3,7 @@
 #include "suffix.h"
 
 struct request {
-	struct dnsfw_long_key key;
+	struct dnsfw_question key;
 	__u64 found;		/* of find_refusal() */
 	__u32 number;
 	__u32 pad;
@@ -24,7 +24,7 @@ int dnsfw_walk(struct __sk_buff *skb)
 }
 
 /* Many questions in one run: as a flood of names that are not in any cache */
-MAP_ARRAY(dnsfw_flood, struct dnsfw_long_key, 65536);
+MAP_ARRAY(dnsfw_flood, struct dnsfw_question, 65536);
 
 struct flood {
 	__u32 number;
@@ -34,7 +34,7 @@ struct flood {
 static long ask_one(__u32 index, void *context)
 {
 	struct flood *flood = context;
-	struct dnsfw_long_key *key;
+	struct dnsfw_question *key;
 
 	key = bpf_map_lookup_elem(&dnsfw_flood, &index);
 	if (key && find_refusal(key, flood->number))

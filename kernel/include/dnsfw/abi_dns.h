@@ -10,8 +10,9 @@
 
 enum dnsfw_dns_limit {
 	DNSFW_MAX_NAME = 255,		/* RFC 1035, 3.1 */
-	DNSFW_SHORT_NAME = 64,		/* as far as the small keys go */
+	DNSFW_SHORT_NAME = 64,		/* as far as most names go */
 	DNSFW_LONG_NAME = 256,
+	DNSFW_QUESTION_WORDS = 33,	/* of eight octets */
 	/* an element and its overhead are 512 and 2048 bytes of slab */
 	DNSFW_SMALL_DATA = 296,
 	DNSFW_BIG_DATA = 1216,
@@ -72,39 +73,39 @@ enum dnsfw_key_flag {
 	DNSFW_KEY_CD = 2,
 };
 
-/* answers, answers_big: hash. A template of refusals has role 0, length 0, its
- * kind as qtype, and for a name a dnsfw_refusal_key (abi_suffix.h). It belongs
- * to its generation, not to an epoch.
+/* Who asks what. A template of refusals has role 0, its kind as qtype, and for a
+ * name a dnsfw_refusal_key (abi_suffix.h). It belongs to its generation, not to
+ * an epoch.
  */
-struct dnsfw_name_key {
+struct dnsfw_question {
 	__u32 role;
 	__u16 qtype;
 	__u8 flags;		/* dnsfw_key_flag */
 	__u8 length;
-	__u8 name[DNSFW_SHORT_NAME];	/* zero after its root */
-};
-_Static_assert(sizeof(struct dnsfw_name_key) == 72, "dnsfw_name_key is ABI");
-
-/* answers_long: hash; the same for names of more than 64 bytes */
-struct dnsfw_long_key {
-	__u32 role;
-	__u16 qtype;
-	__u8 flags;
-	__u8 length;
 	__u8 name[DNSFW_LONG_NAME];
 };
-_Static_assert(sizeof(struct dnsfw_long_key) == 264, "dnsfw_long_key is ABI");
+_Static_assert(sizeof(struct dnsfw_question) == 264, "dnsfw_question is ABI");
+_Static_assert(264 == 8 * DNSFW_QUESTION_WORDS, "whole");
 
-/* An element of a hash is reused for another key under its readers, so a copy
- * counts when its seal is right: the sum, modulo 2^64, of the words of the key
- * (without what lies past 64 or 256 bytes of name), of the head from `until`
- * on, of the TTL offsets that are used and of the data. Each word w counts as
- * w ^ w >> 32 (else top bits would cancel out), times its own factor: seed,
- * seed + 2 step, seed + 4 step, ...
+/* answers, answers_big, answers_long (of names of more than 64 bytes): hash, by
+ * the question's own hash: the sum, modulo 2^64, of its words up to the name's
+ * end, which zeros fill up. Each word w counts as w ^ w >> 32 (else top bits
+ * would cancel out), times its own factor, a secret of this host: nobody finds
+ * two questions that drive each other out. An entry holds the whole question,
+ * and is served to no other.
+ *
+ * An element of a hash is reused for another key under its readers, so a copy
+ * counts when its seal is right: the question's hash, and added to it in the
+ * same way the words of the head from `until` on, of the TTL offsets that are
+ * used and of the data, with the factors seed, seed + 2 step, seed + 4 step, ...
  */
 #define DNSFW_SEAL_STEP 0x9e3779b97f4a7c15ULL
 
 struct dnsfw_answer_head {
+	__u32 role;		/* dnsfw_question, but for the name */
+	__u16 qtype;
+	__u8 key_flags;
+	__u8 length;
 	__u64 seal;
 	__u32 hits;		/* counted by the kernel */
 	__u32 pad;
@@ -122,23 +123,34 @@ struct dnsfw_answer_head {
 	__u8 refusal;
 	__u8 pad_end[5];
 };
-_Static_assert(sizeof(struct dnsfw_answer_head) == 56,
+_Static_assert(sizeof(struct dnsfw_answer_head) == 64,
 	       "dnsfw_answer_head is ABI");
 
 struct dnsfw_answer {
 	struct dnsfw_answer_head head;
+	__u8 name[DNSFW_SHORT_NAME];
 	__u16 ttl_at[DNSFW_SMALL_TTLS];	/* offsets in data */
 	__u8 data[DNSFW_SMALL_DATA];
 };
-_Static_assert(sizeof(struct dnsfw_answer) == 384, "dnsfw_answer is ABI");
+_Static_assert(sizeof(struct dnsfw_answer) == 456, "dnsfw_answer is ABI");
 
 struct dnsfw_answer_big {
 	struct dnsfw_answer_head head;
+	__u8 name[DNSFW_SHORT_NAME];
 	__u16 ttl_at[DNSFW_BIG_TTLS];
 	__u8 data[DNSFW_BIG_DATA];
 };
-_Static_assert(sizeof(struct dnsfw_answer_big) == 1424,
+_Static_assert(sizeof(struct dnsfw_answer_big) == 1496,
 	       "dnsfw_answer_big is ABI");
+
+struct dnsfw_answer_long {
+	struct dnsfw_answer_head head;
+	__u8 name[DNSFW_LONG_NAME];
+	__u16 ttl_at[DNSFW_BIG_TTLS];
+	__u8 data[DNSFW_BIG_DATA];
+};
+_Static_assert(sizeof(struct dnsfw_answer_long) == 1688,
+	       "dnsfw_answer_long is ABI");
 
 /* dns: array of one, mapped by the daemon. One store to `epoch` takes every
  * answer away.
@@ -151,8 +163,9 @@ struct dnsfw_dns {
 	__u64 seal_seed;	/* odd */
 	__u32 suffix;		/* table of `suffixes` in force, + 1; 0: none */
 	__u8 pad_end[4];
+	__u64 factors[DNSFW_QUESTION_WORDS];	/* of a question's hash: odd */
 };
-_Static_assert(sizeof(struct dnsfw_dns) == 24, "dnsfw_dns is ABI");
+_Static_assert(sizeof(struct dnsfw_dns) == 288, "dnsfw_dns is ABI");
 
 /* role_answers: per-CPU array by role */
 struct dnsfw_role_answers {

@@ -16,21 +16,52 @@ enum {
 	NOT_OURS = DNSFW_FALL_COUNT,
 };
 
+/* One word more under the seal */
+#define seal_word(sum, factor, word)					\
+	do {								\
+		(sum) += mix(word) * (factor);				\
+		(factor) += 2 * DNSFW_SEAL_STEP;			\
+	} while (0)
+
+/* The whole of it: a hash alone proves nothing. @room is a constant. */
+static __always_inline bool
+is_asked(const struct desk *d, const struct query *q,
+	 const struct dnsfw_answer_head *head, const __u8 *name,
+	 const __u32 room)
+{
+	const word64 *a = (const word64 *)name, *b = (word64 *)d->key.name;
+	__u64 differs = at64(head) ^ at64(&d->key), bytes = q->name, i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < room / 8; i++) {
+		plain(i);
+		if (i * 8 >= bytes)
+			break;
+		differs |= a[i] ^ b[i];
+	}
+	return !differs;
+}
+
+enum {
+	SEAL_WORD = 1,		/* of the head, */
+	FIRST_SEALED_WORD = 3,	/* `until` */
+};
+
 /* A copy of an entry, made on the desk, that no writer disturbed: data goes
  * behind the question. @most and @room are constants of the table.
  */
 static __always_inline enum dnsfw_fall
-copy_answer(struct desk *d, const struct query *q,
+copy_answer(struct desk *d, const struct query *q, __u64 seed,
 	    const struct dnsfw_answer_head *head, const __u16 *ttl_at,
 	    const __u8 *data, const __u32 most, const __u32 room)
 {
 	__u64 end = within(q->end, QUESTION_END_MASK), ttls, bytes, i;
 	const word64 *from = (const word64 *)head;
-	__u64 sum = q->seal, factor = q->factor, seal = from[0], word;
+	__u64 sum = q->hash, factor = seed, seal = from[SEAL_WORD], word;
 	word64 *to = (word64 *)&d->head;
 
 #pragma unroll
-	for (i = 2; i < sizeof(*head) / 8; i++) {
+	for (i = FIRST_SEALED_WORD; i < sizeof(*head) / 8; i++) {
 		word = from[i];
 		to[i] = word;
 		seal_word(sum, factor, word);
@@ -63,53 +94,56 @@ copy_answer(struct desk *d, const struct query *q,
 }
 
 static __always_inline enum dnsfw_fall
-find_long(struct desk *d, const struct query *q)
+find_small(struct desk *d, const struct query *q, __u64 seed)
+{
+	struct dnsfw_answer *small;
+
+	small = map_get(dnsfw_answers, &q->hash);
+	if (!small || !is_asked(d, q, &small->head, small->name,
+				DNSFW_SHORT_NAME))
+		return DNSFW_FALL_MISS;
+	small->head.hits++;
+	return copy_answer(d, q, seed, &small->head, small->ttl_at,
+			   small->data, DNSFW_SMALL_TTLS, DNSFW_SMALL_DATA);
+}
+
+static __always_inline enum dnsfw_fall
+find_big(struct desk *d, const struct query *q, __u64 seed)
 {
 	struct dnsfw_answer_big *big;
 
-	big = map_get(dnsfw_answers_long, &d->key);
-	if (!big)
+	big = map_get(dnsfw_answers_big, &q->hash);
+	if (!big || !is_asked(d, q, &big->head, big->name, DNSFW_SHORT_NAME))
 		return DNSFW_FALL_MISS;
 	big->head.hits++;
-	return copy_answer(d, q, &big->head, big->ttl_at, big->data,
+	return copy_answer(d, q, seed, &big->head, big->ttl_at, big->data,
 			   DNSFW_BIG_TTLS, DNSFW_BIG_DATA);
 }
 
-/* A short name's; most entries are small */
 static __always_inline enum dnsfw_fall
-find_short(struct desk *d, const struct query *q)
+find_long(struct desk *d, const struct query *q, __u64 seed)
 {
-	struct dnsfw_name_key *key = (struct dnsfw_name_key *)&d->key;
-	struct dnsfw_answer_big *big;
-	struct dnsfw_answer *small;
+	struct dnsfw_answer_long *big;
 
-	small = map_get(dnsfw_answers, key);
-	if (small) {
-		small->head.hits++;
-		return copy_answer(d, q, &small->head, small->ttl_at,
-				   small->data, DNSFW_SMALL_TTLS,
-				   DNSFW_SMALL_DATA);
-	}
-	big = map_get(dnsfw_answers_big, key);
-	if (!big)
+	big = map_get(dnsfw_answers_long, &q->hash);
+	if (!big || !is_asked(d, q, &big->head, big->name, DNSFW_LONG_NAME))
 		return DNSFW_FALL_MISS;
 	big->head.hits++;
-	return copy_answer(d, q, &big->head, big->ttl_at, big->data,
+	return copy_answer(d, q, seed, &big->head, big->ttl_at, big->data,
 			   DNSFW_BIG_TTLS, DNSFW_BIG_DATA);
 }
 
-/* It belongs to its table of refusals, and to no epoch */
+/* Most entries are small */
 static __always_inline enum dnsfw_fall
-find_template(struct desk *d, const struct query *q)
+find_entry(struct desk *d, const struct query *q, __u64 seed)
 {
-	struct dnsfw_name_key *key = (struct dnsfw_name_key *)&d->key;
-	struct dnsfw_answer *small;
+	enum dnsfw_fall found;
 
-	small = map_get(dnsfw_answers, key);
-	if (!small)
-		return DNSFW_FALL_MISS;
-	return copy_answer(d, q, &small->head, small->ttl_at, small->data,
-			   DNSFW_SMALL_TTLS, DNSFW_SMALL_DATA);
+	if (q->name > DNSFW_SHORT_NAME)
+		return find_long(d, q, seed);
+	found = find_small(d, q, seed);
+	keep(d);
+	return found == DNSFW_FALL_MISS ? find_big(d, q, seed) : found;
 }
 
 static __always_inline enum dnsfw_fall
@@ -118,8 +152,7 @@ find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 {
 	enum dnsfw_fall found;
 
-	found = q->name <= DNSFW_SHORT_NAME ? find_short(d, q) :
-					      find_long(d, q);
+	found = find_entry(d, q, dns->seal_seed);
 	keep(d);
 	if (!found && has_ended(d->head.until, now))
 		found = DNSFW_FALL_EXPIRED;
@@ -127,7 +160,10 @@ find_answer(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 		found = DNSFW_FALL_EPOCH;
 	if (!found)
 		return DNSFW_ANSWERED;
-	return refuse_by_suffix(d, q, dns, now) ? find_template(d, q) : found;
+	if (!refuse_by_suffix(d, q, dns, now))
+		return found;
+	/* a template belongs to its table of refusals, and to no epoch */
+	return find_small(d, q, dns->seal_seed);
 }
 
 /* The TTLs of @seconds later, none below 0 */
@@ -467,7 +503,7 @@ STAGE int dnsfw_answer_query(struct desk *d)
 	fall = may_ask(q->role);
 	if (fall)
 		return fall;
-	fall = read_query(d, q, dns->seal_seed);
+	fall = read_query(d, q, dns);
 	if (fall)
 		return fall;
 	now = about_now(d);

@@ -50,8 +50,7 @@ struct query {
 	__u64 netns;
 	struct dnsfw_addr src;
 	struct dnsfw_addr dst;
-	__u64 seal;		/* of the key, so far */
-	__u64 factor;
+	__u64 hash;		/* of the question */
 	__u32 role;
 	__u16 dns;		/* where in the frame the message begins */
 	__u16 end;		/* of the question */
@@ -77,7 +76,7 @@ struct desk {
 	struct query query;
 	__u64 tick;		/* of the kernel's, in which the clock was read */
 	__u64 clock;
-	struct dnsfw_long_key key;	/* begins like dnsfw_name_key */
+	struct dnsfw_question key;	/* past its name may lie anything */
 	struct dnsfw_answer_head head;
 	__u16 ttl_at[DNSFW_BIG_TTLS];
 };
@@ -279,59 +278,36 @@ static __always_inline __u64 fold(__u64 word)
 	return word | ((~word & (from_a ^ past_z) & (0x80 * ones)) >> 2);
 }
 
-/* One word more under the seal; abi_dns.h says how */
-#define seal_word(sum, factor, word)					\
-	do {								\
-		(sum) += ((word) ^ ((word) >> 32)) * (factor);		\
-		(factor) += 2 * DNSFW_SEAL_STEP;			\
-	} while (0)
-
-/* The name, folded, into the key, zero to its end; then the key is sealed.
- * @room, a constant, is 64 or 256.
- */
-static __always_inline void
-fold_name(struct desk *d, struct query *q, __u64 name_at, __u64 pair_at,
-	  const __u32 room)
+/* abi_dns.h says how a question is hashed, and an entry sealed */
+static __always_inline __u64 mix(__u64 word)
 {
-	__u64 sum = 0, factor = q->factor, word;
+	return word ^ word >> 32;
+}
+
+/* The name, folded, into the key, whose hash it completes */
+static __always_inline void
+fold_name(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
+	  __u64 name_at, __u64 pair_at)
+{
+	__u64 sum = mix(at64(&d->key)) * dns->factors[0], bytes = q->name;
 	word64 *key = (word64 *)d->key.name;
-	__u64 i;
+	__u64 word, i;
 	__u32 pair;
 
 	/* what follows the name makes place for zeros while it is copied */
 	pair = at32(d->frame + pair_at);
-	if (room == DNSFW_SHORT_NAME) {
-#pragma unroll
-		for (i = 0; i < DNSFW_SHORT_NAME / 8; i++)
-			at64(d->frame + pair_at + i * 8) = 0;
-	} else {
+	at64(d->frame + pair_at) = 0;
 #pragma clang loop unroll(disable)
-		for (i = 0; i < (DNSFW_LONG_NAME - DNSFW_SHORT_NAME) / 8; i++) {
-			plain(i);
-			at64(d->frame + pair_at + i * 8) = 0;
-		}
-	}
-	word = at64(&d->key);
-	seal_word(sum, factor, word);
-	if (room == DNSFW_SHORT_NAME) {
-#pragma unroll
-		for (i = 0; i < DNSFW_SHORT_NAME / 8; i++) {
-			word = fold(at64(d->frame + name_at + i * 8));
-			key[i] = word;
-			seal_word(sum, factor, word);
-		}
-	} else {
-#pragma clang loop unroll(disable)
-		for (i = 0; i < DNSFW_LONG_NAME / 8; i++) {
-			plain(i);
-			word = fold(at64(d->frame + name_at + i * 8));
-			key[i] = word;
-			seal_word(sum, factor, word);
-		}
+	for (i = 0; i < DNSFW_LONG_NAME / 8; i++) {
+		plain(i);
+		if (i * 8 >= bytes)
+			break;
+		word = fold(at64(d->frame + name_at + i * 8));
+		key[i] = word;
+		sum += mix(word) * dns->factors[i + 1];
 	}
 	at32(d->frame + pair_at) = pair;
-	q->seal = sum;
-	q->factor = factor;
+	q->hash = sum;
 	keep(d);
 }
 
@@ -360,7 +336,7 @@ read_opt(const struct desk *d, struct query *q, __u64 at)
  * is.
  */
 static __always_inline enum dnsfw_fall
-read_query(struct desk *d, struct query *q, __u64 seed)
+read_query(struct desk *d, struct query *q, const struct dnsfw_dns *settings)
 {
 	const __u8 *head;
 	__u64 dns, name, pair_at, name_at;
@@ -394,7 +370,6 @@ read_query(struct desk *d, struct query *q, __u64 seed)
 		return DNSFW_FALL_CLASS;
 	q->qtype = host16(at16(d->frame + pair_at));
 	q->name = name;
-	q->factor = seed;
 	d->key.role = q->role;
 	d->key.qtype = q->qtype;
 	keep(d);
@@ -402,10 +377,7 @@ read_query(struct desk *d, struct query *q, __u64 seed)
 		       (q->flags & DNS_CD ? DNSFW_KEY_CD : 0);
 	d->key.length = name;
 	keep(d);
-	if (name <= DNSFW_SHORT_NAME)
-		fold_name(d, q, name_at, pair_at, DNSFW_SHORT_NAME);
-	else
-		fold_name(d, q, name_at, pair_at, DNSFW_LONG_NAME);
+	fold_name(d, q, settings, name_at, pair_at);
 	return DNSFW_ANSWERED;
 }
 

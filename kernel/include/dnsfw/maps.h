@@ -176,11 +176,10 @@ MAP_LRU(dnsfw_asked, __u64, __u8, DNSFW_MAX_ASKERS);
 
 /* answers that the kernel gives; written by the daemon */
 MAP_SHARED(dnsfw_dns, struct dnsfw_dns, 1);
-MAP_HASH(dnsfw_answers, struct dnsfw_name_key, struct dnsfw_answer,
-	 DNSFW_MAX_ANSWERS);
-MAP_HASH(dnsfw_answers_big, struct dnsfw_name_key, struct dnsfw_answer_big,
+MAP_HASH(dnsfw_answers, __u64, struct dnsfw_answer, DNSFW_MAX_ANSWERS);
+MAP_HASH(dnsfw_answers_big, __u64, struct dnsfw_answer_big,
 	 DNSFW_MAX_ANSWERS_BIG);
-MAP_HASH(dnsfw_answers_long, struct dnsfw_long_key, struct dnsfw_answer_big,
+MAP_HASH(dnsfw_answers_long, __u64, struct dnsfw_answer_long,
 	 DNSFW_MAX_ANSWERS_LONG);
 MAP_OF_ARRAYS(dnsfw_suffixes, dnsfw_suffix_table, struct dnsfw_bucket,
 	      DNSFW_SUFFIX_TABLES);

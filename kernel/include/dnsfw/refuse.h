@@ -43,14 +43,13 @@ tell_refused(const struct desk *d, const struct query *q, __u64 found,
 	ring_submit(dnsfw_refused, e);
 }
 
-/* True: the desk's key is that of a template now, and sealed */
+/* True: the desk's key is that of a template now */
 static __always_inline bool
 refuse_by_suffix(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 		 __u64 now)
 {
-	__u64 sum = 0, factor = dns->seal_seed, found;
 	__u64 *words = (__u64 *)&d->key;
-	__u32 i;
+	__u64 found;
 
 	found = find_refusal(&d->key, dns->suffix);
 	if (!found)
@@ -61,14 +60,9 @@ refuse_by_suffix(struct desk *d, struct query *q, const struct dnsfw_dns *dns,
 	d->key.flags = 0;
 	d->key.length = TEMPLATE_NAME;
 	words[1] = (found & 0xffff) << 32 | found >> 32;
-#pragma unroll
-	for (i = 2; i < sizeof(struct dnsfw_name_key) / 8; i++)
-		words[i] = 0;
-#pragma unroll
-	for (i = 0; i < sizeof(struct dnsfw_name_key) / 8; i++)
-		seal_word(sum, factor, words[i]);
-	q->seal = sum;
-	q->factor = factor;
+	q->name = TEMPLATE_NAME;
+	q->hash = mix(words[0]) * dns->factors[0] +
+		  mix(words[1]) * dns->factors[1];
 	return true;
 }
 #else

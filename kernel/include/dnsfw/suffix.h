@@ -205,7 +205,7 @@ static long step(__u32 index, void *walk)
 /* A dnsfw_outcome, or the number of a template */
 static __always_inline __u32
 walk_suffixes(void *table, const struct dnsfw_suffix_head *head,
-	      const struct dnsfw_long_key *key)
+	      const struct dnsfw_question *key)
 {
 	struct walk w = { .table = table, .head = head, .name = key->name };
 	struct dnsfw_meaning *meaning;
@@ -232,7 +232,7 @@ walk_suffixes(void *table, const struct dnsfw_suffix_head *head,
  * outcome; 0 where Python decides. The key is that of a question, folded; past
  * the name may lie anything. @number is dnsfw_dns.suffix.
  */
-STAGE __u64 find_refusal(struct dnsfw_long_key *key, __u32 number)
+STAGE __u64 find_refusal(struct dnsfw_question *key, __u32 number)
 {
 	const struct dnsfw_suffix_head *head;
 	__u32 which = number - 1, outcome;

@@ -6,7 +6,7 @@ import pytest
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import DnsLimit, Fall, Limit
-from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable, fits
+from dnsfw.datapath.answers import _SMALL, Answer, AnswerKey, AnswerTable, fits
 from dnsfw.datapath.memory import MemoryMap
 from dnsfw.datapath.tables import number_key
 from dnsfw.model import Name, Nanos, RoleId
@@ -119,7 +119,7 @@ def test_the_next_process_knows_what_this_one_published(
 
     assert second.on and second.epoch == 1
     assert [row.live for row in second.entries()] == [True]
-    assert second.seal(bytes(range(72))) == first.seal(bytes(range(72)))
+    assert second.encode(KEY, answer(), _SMALL) == first.encode(KEY, answer(), _SMALL)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,44 @@ def test_a_key_reads_as_it_was_written(table: AnswerTable, key: AnswerKey) -> No
 def test_a_seal_tells_any_two_words_apart(table: AnswerTable) -> None:
     """The top bit of any word counts, or half of an answer could be another's."""
     words = bytes(80)
-    seals = {table.seal(words)}
+    seals = {seal_of(table, words)}
     for at in range(0, 80, 8):
         for bit in (1, 1 << 63):
             changed = words[:at] + bit.to_bytes(8, "little") + words[at + 8 :]
-            seals.add(table.seal(changed))
+            seals.add(seal_of(table, changed))
 
     assert len(seals) == 21
+
+
+def seal_of(table: AnswerTable, tail: bytes) -> bytes:
+    return table.encode(KEY, answer(tail, ()), _SMALL)[1][8:16]
+
+
+def test_no_two_questions_lie_in_one_place(table: AnswerTable) -> None:
+    """Nor do such as differ in top bits, or by sums that would cancel out."""
+    names = [from_text(text) for text in ("aaaaaaa.bbbbbbb.ccccccc.x", "baaaaaa.`bbbbbb.ccccccc.x",
+                                          "baaaaaa.abbbbbb.dcccccc.x", "aaaaaaa.bbbbbbb.ccccccc")]
+    names += [Name(bytes(at) + b"\x80" + bytes(63 - at)) for at in range(64)]
+    keys = [KEY._replace(role=RoleId(role), qtype=qtype, name=name, do=do, cd=cd)
+            for role in (16, 17) for qtype in (1, 28) for name in names
+            for do in (False, True) for cd in (False, True)]  # fmt: skip
+
+    assert len({table.hash(key) for key in keys}) == len(keys)
+
+
+def test_another_installation_has_other_places(made: dict[str, MemoryMap]) -> None:
+    assert AnswerTable(made, bytearray(4096)).hash(KEY) != AnswerTable(
+        made, bytearray(4096)
+    ).hash(KEY)
+
+
+def test_an_entry_of_another_question_in_the_same_place_has_its_own_hits(
+    made: dict[str, MemoryMap], table: AnswerTable
+) -> None:
+    other = KEY._replace(qtype=28)
+    made["dnsfw_answers"].data[table.hash(KEY)] = table.encode(other, answer(), _SMALL)[1]
+
+    assert table.hits(KEY) is None
 
 
 def test_counters_add_up_over_the_cpus(made: dict[str, MemoryMap], table: AnswerTable) -> None:
