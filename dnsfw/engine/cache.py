@@ -11,20 +11,23 @@ together, and who has the most makes room: junk pushes out nobody else's answers
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Container
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from dnsfw.engine.effects import Note
-from dnsfw.engine.facts import Facts, Plain
+from dnsfw.engine.facts import Facts, Plain, plain_cost, whole_facts
 from dnsfw.engine.failures import Failures
 from dnsfw.engine.kept import Kept
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.replies import Replies
 from dnsfw.model import SECOND, Nanos, RoleId
 from dnsfw.wire.message import CD, RD, Asked, Ede, Query
+from dnsfw.wire.plain import ROWS
 from dnsfw.wire.reply import Template
 
 _SLACK = 64  # a TTL may be told by this part shorter than it is: 4 s of 5 minutes
+_TTL_AT = 6  # in a record behind a pointer, type and class
 _LARGEST_SHARE = 16  # one answer may fill this part of a cache; bigger ones are not kept
 
 
@@ -67,17 +70,17 @@ class _Store(Generic[Value]):
         return sum(part.cost for part in self._parts.values())
 
     def get(self, key: CacheKey, now: Nanos) -> Value | None:
-        part = self._parts.get(key.role)
+        part = self._parts.get(key[0])
         return None if part is None else part.get(key, now)
 
     def pop(self, key: CacheKey) -> None:
-        if (part := self._parts.get(key.role)) is not None:
+        if (part := self._parts.get(key[0])) is not None:
             part.pop(key)
 
     def put(self, key: CacheKey, value: Value, until: Nanos, cost: int, now: Nanos) -> None:
-        part = self._parts.get(key.role)
+        part = self._parts.get(key[0])
         if part is None:
-            part = self._parts[key.role] = Kept(self.size)
+            part = self._parts[key[0]] = Kept(self.size)
         part.put(key, value, until, cost, now)
         if len(self._parts) > 1 and self.used > self.size:
             self._make_room(now)
@@ -105,7 +108,7 @@ class Cache:
         found = self._positive.get(key, now)
         if found is None:
             return self._negative.get(key, now)
-        return found.facts() if isinstance(found, Plain) else found
+        return found if isinstance(found, Facts) else whole_facts(found)
 
     def knows(self, key: CacheKey, now: Nanos) -> bool:
         """Whether there is something about this question, a failure too."""
@@ -115,7 +118,17 @@ class Cache:
             or self._failures.find(key, now) is not None
         )
 
-    def put(self, key: CacheKey, facts: Facts | Plain, now: Nanos) -> None:
+    def put_plain(self, key: CacheKey, plain: Plain, now: Nanos) -> None:
+        """As `put`."""
+        self._failures.forget(key)
+        self._negative.pop(key)
+        until, store = Nanos(plain[4] + plain[3] * SECOND), self._positive
+        if (cost := plain_cost(plain)) <= store.size // _LARGEST_SHARE:
+            store.put(key, plain, until, cost, now)
+        else:
+            store.pop(key)
+
+    def put(self, key: CacheKey, facts: Facts, now: Nanos) -> None:
         self._failures.forget(key)
         negative = facts.negative
         (self._positive if negative else self._negative).pop(key)
@@ -157,38 +170,62 @@ class Ready(NamedTuple):
     offer: bool = False  # the kernel may give it too, and was not told so yet
 
 
+def ready_of(plain: Plain) -> Ready:
+    """A reply of records that all have the TTL they are told with."""
+    _, qtype, body, ttl, born, ad = plain
+    size = ROWS[qtype].size
+    ttls = tuple([(at, ttl) for at in range(_TTL_AT, len(body), size)])
+    template = Template.of_addresses(body, len(ttls), ttls, ad=ad)
+    return Ready(template, born, Nanos(born + ttl * SECOND), (), True)
+
+
 class Front:
-    """A plain dict with a limit: the oldest of the role with the most goes first. `get` is
+    """A plain dict with a limit: the oldest of the role with the most goes first. `find` is
     the dict's own, for speed.
     """
 
-    __slots__ = ("_items", "_limit", "_order", "cleared", "get", "replies")
+    __slots__ = ("_items", "_limit", "_order", "cleared", "find", "replies")
 
     def __init__(self, limit: int) -> None:
-        self._items: dict[tuple[RoleId, bytes, bool, int], Ready] = {}
-        self._order: dict[RoleId, dict[CacheKey, None]] = {}
+        self._items: dict[tuple[RoleId, bytes, bool, int], Ready | Plain] = {}
+        self._order: dict[RoleId, OrderedDict[CacheKey, None]] = {}
         self._limit = limit
         self.replies = Replies(limit)  # what was made of these, and goes with them
         self.cleared = False  # since somebody set it to False: the kernel's copies must go too
-        self.get = self._items.get
+        self.find = self._items.get  # `ripe` makes a `Ready` of what is found
 
     def __len__(self) -> int:
         return len(self._items)
 
     def offered(self, key: CacheKey, *, again: bool = False) -> None:
         """The kernel was told of this one; `again`: it has forgotten it."""
-        if (ready := self._items.get(key)) is not None:
+        if (ready := self.get(key)) is not None:
             self._items[key] = ready._replace(offer=again)
 
-    def put(self, key: CacheKey, value: Ready) -> None:
-        mine = self._order.setdefault(key.role, {})
-        mine.pop(key, None)
-        if key not in self._items and len(self._items) >= self._limit:
-            most = max(self._order.values(), key=len)
-            oldest = next(iter(most))
-            del most[oldest], self._items[oldest]
-        mine[key] = None
-        self._items[key] = value
+    def get(self, key: tuple[RoleId, bytes, bool, int]) -> Ready | None:
+        found = self._items.get(key)
+        return None if found is None else self.ripe(key, found)
+
+    def ripe(self, key: tuple[RoleId, bytes, bool, int], found: Ready | Plain) -> Ready:
+        """What was found, ready to be told again: most answers never are."""
+        if isinstance(found, Ready):
+            return found
+        made = self._items[key] = ready_of(found)
+        return made
+
+    def put(self, key: CacheKey, value: Ready | Plain) -> None:
+        items, mine = self._items, self._order.get(key[0])
+        if mine is None:
+            mine = self._order[key[0]] = OrderedDict()
+        if key in items:
+            mine.move_to_end(key)
+        else:
+            if len(items) >= self._limit:
+                most = mine if len(self._order) == 1 else max(self._order.values(), key=len)
+                oldest, _ = most.popitem(last=False)
+                del items[oldest]
+            mine[key] = None
+        items[key] = value
 
     def repeat(self, wire: bytes, asked: Asked, role: RoleId, ready: Ready, now: Nanos) -> None:
         """Have copies of this query answered without reading them. Told a little shorter than

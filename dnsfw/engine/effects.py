@@ -122,8 +122,7 @@ class Forget(NamedTuple):
     ask: AskId
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Something an operator may want to know; never needed for correctness."""
 
     kind: str  # refused | filtered | shared | table-full | upstream-failed | ...

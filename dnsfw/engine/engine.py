@@ -77,8 +77,9 @@ class Engine(Changes):
         self._keeper = Keeper(self._lookups, self._cache, limits, rng)
         fronts = self._front, self._refuser.front
         self._fresh = Fresh(
-            self._lookups, self._cache, self._ledger, self._gate, self._settler, self._front
-        )
+            self._lookups, self._cache, self._ledger, self._gate, self._settler, self._front,
+            self._refuser,
+        )  # fmt: skip
         self._offers = Offers(fronts, self._lookups, limits, able=publishes, copied=copies)
         self._counts = dict.fromkeys(
             ("queries", "hits", "malformed", "local", "coalesced", "failed"), 0
@@ -123,8 +124,8 @@ class Engine(Changes):
     ) -> list[Effect] | None:
         """A reply that is ready, or None. `wire`: copies of it need no reading for a while."""
         key = (client.role, asked.key, asked.do, asked.flags & KEY_FLAGS)
-        ready = self._front.get(key)
-        if ready is not None and now < ready.until:
+        found = self._front.find(key)
+        if found is not None and now < (ready := self._front.ripe(key, found)).until:
             self._counts["hits"] += 1
             limit = None if client.transport is Transport.UDP else OVER_TCP
             age = seconds_since(ready.born, now)
@@ -134,7 +135,8 @@ class Engine(Changes):
             if ready.offer and self._offers.on:
                 return [reply, *ready.notes, self._offers.make(CacheKey(*key), ready)]
             return [reply, *ready.notes] if ready.notes else [reply]
-        if (ready := self._refuser.front.get(key)) is not None:
+        if (refused := self._refuser.front.get(key)) is not None:
+            ready = refused
             self._refuser.count += 1
             reply = Reply(client, render(ready.template, asked, client))
             if ready.offer and self._offers.on:

@@ -7,7 +7,6 @@ it, are facts. Everything else in the message is somebody's wish.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from struct import Struct
 from typing import NamedTuple
 
 from dnsfw.engine.limits import CHAIN_MAX, NEGATIVE_MAX_TTL
@@ -17,7 +16,7 @@ from dnsfw.wire import rdata
 from dnsfw.wire.codes import IN
 from dnsfw.wire.message import CNAME, DNAME, NSEC, RRSIG, SOA, Rcode, Record, Response
 from dnsfw.wire.name import is_below, read_name
-from dnsfw.wire.plain import HEAD
+from dnsfw.wire.plain import HEAD, ROWS
 
 _NSEC3 = 50
 _DENIALS = frozenset({SOA, NSEC, _NSEC3, RRSIG})
@@ -58,40 +57,26 @@ class Facts(NamedTuple):
         return cost
 
 
-class Plain(NamedTuple):
-    """Facts that are nothing but addresses of the very name that was asked for, as they came:
-    most answers are asked for once, and then nobody wants them in another form.
-    """
+# Facts that are nothing but addresses of the very name that was asked for: name, type, records
+# as they came, TTL, birth, AD. Most answers are asked for once, so most are never wanted in
+# another form; and a tuple of plain values is nothing that the garbage collector looks at.
+Plain = tuple[Name, int, bytes, int, Nanos, bool]
 
-    name: Name
-    qtype: int
-    body: bytes  # records as on the wire, each of the same size
-    rows: Struct
-    ttl: int
-    born: Nanos
-    ad: bool
 
-    @property
-    def negative(self) -> bool:
-        return False
+def plain_cost(plain: Plain) -> int:
+    """As `Facts.cost`."""
+    name, qtype, body, _, _, _ = plain
+    size = ROWS[qtype].size
+    return _COST + len(body) // size * (_RECORD_COST + len(name) + size - HEAD)
 
-    @property
-    def expires(self) -> Nanos:
-        return Nanos(self.born + self.ttl * SECOND)
 
-    @property
-    def cost(self) -> int:
-        """As `Facts.cost`."""
-        size = self.rows.size
-        count = len(self.body) // size
-        return _COST + count * (_RECORD_COST + len(self.name) + size - HEAD)
-
-    def facts(self) -> Facts:
-        name, qtype, body, rows, ttl, born, ad = self
-        records = tuple(
-            [Record(name, qtype, IN, ttl, rdata) for _, ttl, _, rdata in rows.iter_unpack(body)]
-        )
-        return Facts(name, qtype, Rcode.NOERROR, (name,), (), records, (), (), ttl, born, ad)
+def whole_facts(plain: Plain) -> Facts:
+    """The same, as everybody else has them."""
+    name, qtype, body, ttl, born, ad = plain
+    records = tuple(
+        [Record(name, qtype, IN, ttl, a) for _, ttl, _, a in ROWS[qtype].iter_unpack(body)]
+    )
+    return Facts(name, qtype, Rcode.NOERROR, (name,), (), records, (), (), ttl, born, ad)
 
 
 def read_facts(response: Response, name: Name, qtype: int, do: bool, now: Nanos) -> Facts:

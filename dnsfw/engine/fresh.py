@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front, Ready
+from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
 from dnsfw.engine.effects import (
     Ask,
     AskId,
@@ -29,7 +29,7 @@ from dnsfw.engine.effects import (
     Reply,
     Transport,
 )
-from dnsfw.engine.facts import Plain
+from dnsfw.engine.facts import whole_facts
 from dnsfw.engine.filter import Site
 from dnsfw.engine.gate import Gate, types_of
 from dnsfw.engine.ledger import Ledger
@@ -38,6 +38,7 @@ from dnsfw.engine.lookups import Lookups
 from dnsfw.engine.ordinary import meaning
 from dnsfw.engine.pending import Waiter
 from dnsfw.engine.ranges import borders, is_isatap
+from dnsfw.engine.refuser import Refuser
 from dnsfw.engine.settle import Settler
 from dnsfw.engine.slots import Piece, opens_alone
 from dnsfw.model import SECOND, Addr, Entry, Mode, Name, Nanos, RoleId
@@ -49,7 +50,7 @@ from dnsfw.wire.codes import ANY, PTR, RD, Rcode
 from dnsfw.wire.parts import PAIR
 from dnsfw.wire.plain import Addresses, read_addresses
 from dnsfw.wire.query import Peek, whole
-from dnsfw.wire.reply import Template
+from dnsfw.wire.reply import write_addresses
 
 __all__ = ["Fresh"]
 
@@ -57,7 +58,6 @@ _MOST_PLANS = 1024  # a policy has few judgements; a list may have one for each 
 _MOST_PREFIXES = 4096  # of a role's address rules; beyond it all of its answers go the long way
 _APART = 50_000_000  # a question may be late by so much less than the one before it
 _SPECIAL_TYPES = frozenset(kind.to_bytes(2, "big") for kind in (ANY, PTR))
-_TTL_AT = 6  # in a record, behind the pointer, type and class
 _MAPPED = bytes(10) + b"\xff\xff"
 _UDP = Transport.UDP
 _new = tuple.__new__  # of a named tuple, without the call in between
@@ -104,7 +104,7 @@ class Fresh:
 
     def __init__(
         self, lookups: Lookups, cache: Cache, ledger: Ledger, gate: Gate, settler: Settler,
-        front: Front,
+        front: Front, refuser: Refuser,
     ) -> None:  # fmt: skip
         self.on = True
         self._lookups = lookups
@@ -113,6 +113,7 @@ class Fresh:
         self._gate = gate
         self._settler = settler
         self._front = front
+        self._refuser = refuser
         self._roles: dict[RoleId, _Role] = {}
         self._policy: Policy | None = None
         self._site: Site | None = None  # that `_roles` are made for
@@ -141,15 +142,17 @@ class Fresh:
             return None
         name = Name(question[: -PAIR.size])
         judgement = role.policy.judge(name)
-        if not judgement[1]:
-            return None
-        plan = role.plans.get(id(judgement)) or self._plan(role, judgement)
-        if not plan.usable or special(name):
-            return None
         kind = question[-PAIR.size : -2]
-        if kind in _SPECIAL_TYPES or (plan.types is not None and kind not in plan.types):
+        if special(name) or kind in _SPECIAL_TYPES:
             return None
-        key = _new(CacheKey, (client[1], question, False, RD))
+        if not judgement[1]:
+            number = int.from_bytes(kind, "big")
+            return self._refuser.fresh(asked, client, name, number, judgement)
+        plan = role.plans.get(id(judgement)) or self._plan(role, judgement)
+        if not plan.usable or (plan.types is not None and kind not in plan.types):
+            return None
+        # Not `CacheKey` itself, which the garbage collector would look at as long as it is kept.
+        key = cast(CacheKey, (client[1], question, False, RD))
         late = Nanos(now + self._lookups.patience)
         if not self._is_new(key, now) or not self._in_order(late):
             return None
@@ -206,28 +209,27 @@ class Fresh:
         self._forget(ask, question)
         lookups = self._lookups
         lookups.upstreams.worked(effect.upstream, since, now)
-        name, ad = Name(key.key[: -PAIR.size]), found.ad and effect.upstream in lookups.trusted
-        kind = int.from_bytes(key.key[-PAIR.size : -2], "big")
-        plain = _new(Plain, (name, kind, found.body, found.rows, found.ttl, now, ad))
-        self._cache.put(key, plain, now)
+        name, ad = Name(key[1][: -PAIR.size]), found.ad and effect.upstream in lookups.trusted
+        kind = int.from_bytes(key[1][-PAIR.size : -2], "big")
+        self._cache.put_plain(key, (name, kind, found.body, found.ttl, now, ad), now)
         if plan.guard is not None and name != plan.exact:
-            self._gate.guards.answered(key.role, plan.guard, name, Rcode.NOERROR)
+            self._gate.guards.answered(key[0], plan.guard, name, Rcode.NOERROR)
         gone = _new(Forget, (ask,))
         piece, entries = plan.piece, list[Entry]()
         ttl = min(found.ttl, plan.longest)
         until = Nanos(now + (max(ttl, plan.least) + plan.grace) * SECOND)
         if piece is None or not self._ledger.hold_alone(
-            key.role, name, addrs, piece, until, entries
+            key[0], name, addrs, piece, until, entries
         ):
             waiters = (Waiter(client, whole(asked), effect.deadline),)
-            rules, facts = role.policy, plain.facts()
-            return [gone, *(self._settler.settle(key, facts, rules, waiters, now) or ())]
-        template = _template(found, ttl, ad)
-        ready = _new(Ready, (template, now, Nanos(now + ttl * SECOND), (), True))
-        self._front.put(key, ready)
-        rule, role_id = piece.rule, key.role
+            facts = whole_facts((name, kind, found.body, found.ttl, now, ad))
+            settled = self._settler.settle(CacheKey(*key), facts, role.policy, waiters, now)
+            return [gone, *(settled or ())]
+        body = found.body if found.most <= ttl else _shortened(found, ttl)
+        self._front.put(key, (name, kind, body, ttl, now, ad))
+        rule, role_id = piece.rule, key[0]
         holders = tuple([_new(Holder, (role_id, addr, name, rule, until, ())) for addr in addrs])
-        reply = _new(Reply, (client, template.render(asked)))
+        reply = _new(Reply, (client, write_addresses(asked, body, len(addrs), ad=ad)))
         return [gone, _new(OpenThenReply, (tuple(entries), holders, (reply,), ()))]
 
     def _ordinary(self, found: Addresses, role: _Role) -> list[Addr] | None:
@@ -256,7 +258,7 @@ class Fresh:
         if question is not None:
             key, client, asked, effect, since, late, _, _ = question
             self._forget(ask, question)
-            self._lookups.resume(key, client, whole(asked), effect, since, late)
+            self._lookups.resume(CacheKey(*key), client, whole(asked), effect, since, late)
 
     def resume_key(self, key: CacheKey) -> None:
         """The same for a question that somebody else asks too."""
@@ -327,10 +329,7 @@ def _plan(policy: RolePolicy, judgement: Judgement) -> _Plan:
     )
 
 
-def _template(found: Addresses, ttl: int, ad: bool) -> Template:
-    """The reply to everybody who asks: each address with the least TTL."""
-    body, rows, count = found.body, found.rows, len(found.found)
-    if found.most > ttl:
-        body = b"".join([rows.pack(h, min(t, ttl), n, a) for h, t, n, a in rows.iter_unpack(body)])
-    ttls = tuple([(at, ttl) for at in range(_TTL_AT, len(body), rows.size)])
-    return Template.of_addresses(body, count, ttls, ad=ad)
+def _shortened(found: Addresses, ttl: int) -> bytes:
+    """The records, none of them with more than this TTL."""
+    pack, rows = found.rows.pack, found.rows.iter_unpack(found.body)
+    return b"".join([pack(head, min(old, ttl), size, addr) for head, old, size, addr in rows])

@@ -1,15 +1,16 @@
 """A table of things that end: bounded by what they cost, the least used go first.
 
-Two dictionary steps for each use, and one heap for all ends, because every cold look-up
+Two dictionary steps for each use, and a wheel for all ends, because every cold look-up
 writes here.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
-from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
+from dnsfw.engine.wheel import Wheel
 from dnsfw.model import Nanos
 
 __all__ = ["Kept"]
@@ -26,21 +27,22 @@ class Kept(Generic[Key, Value]):
     def __init__(self, size: int) -> None:
         self.cost = 0
         self._size = size
-        self._held: dict[Key, tuple[Value, Nanos, int]] = {}  # in order of use
-        self._ends: list[tuple[Nanos, int, Key]] = []  # some of them of what is gone
+        # In order of use. A plain dict finds its first item ever later, the more went before it.
+        self._held: OrderedDict[Key, tuple[Value, Nanos, int]] = OrderedDict()
+        self._ends: Wheel[Key] = Wheel()  # some of them of what is gone
 
     def __len__(self) -> int:
         return len(self._held)
 
     def get(self, key: Key, now: Nanos) -> Value | None:
         """What is held, which thereby is the one used last."""
-        found = self._held.pop(key, None)
+        found = self._held.get(key)
         if found is None:
             return None
         if now >= found[1]:
-            self.cost -= found[2]
+            self.pop(key)
             return None
-        self._held[key] = found
+        self._held.move_to_end(key)
         return found[0]
 
     def pop(self, key: Key) -> None:
@@ -61,19 +63,17 @@ class Kept(Generic[Key, Value]):
                 self.drop()
         self._held[key] = (value, until, cost)
         self.cost += cost
-        heappush(self._ends, (until, id(key), key))
+        self._ends.put(key, until)
         if len(self._ends) > 2 * len(self._held) + 64:
-            self._ends = [(held[1], id(k), k) for k, held in self._held.items()]
-            heapify(self._ends)
+            self._ends.only((held[1], k) for k, held in self._held.items())
 
     def expire(self, now: Nanos) -> None:
         """Let go of what has ended."""
-        while self._ends and self._ends[0][0] <= now:
-            key = heappop(self._ends)[2]
+        for _, key in self._ends.take(now, len(self._ends)):
             held = self._held.get(key)
             if held is not None and held[1] <= now:
                 self.pop(key)
 
     def drop(self) -> None:
         """Let go of the least used. Something must be held."""
-        self.pop(next(iter(self._held)))
+        self.cost -= self._held.popitem(last=False)[1][2]

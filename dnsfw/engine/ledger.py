@@ -28,11 +28,14 @@ from dnsfw.engine.places import (
     NameIndex,
     Outcome,
     Place,
+    grant_of,
     report_sharing,
+    whole,
     write,
 )
 from dnsfw.engine.rule_room import RuleRoom, caps_of
-from dnsfw.engine.slots import Piece, barred, opens_alone, slots_for
+from dnsfw.engine.slots import Piece, Pieces, barred, opens_alone, slots_for
+from dnsfw.engine.wheel import Wheel
 from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, Verdict
 from dnsfw.policy.policy import Policy
 
@@ -50,9 +53,11 @@ class Ledger(LedgerChanges):
         self.rule_room = RuleRoom(limits.addresses_per_rule)
         self._limits = limits
         self._places: dict[Key, Place] = {}
+        self._pieces = Pieces()
         self._lone: dict[Key, Lone] = {}  # those that need no more; none is in both
         self._index = NameIndex(limits.names)
         self._due: list[tuple[Nanos, RoleId, Addr]] = []
+        self._ends: Wheel[Key] = Wheel()  # of the lone ones, which the kernel ends on its own
         self._ghosts = Ghosts(limits.ghosts)
 
     def __len__(self) -> int:
@@ -72,7 +77,8 @@ class Ledger(LedgerChanges):
         """What is held there, in the form that has room for more."""
         place = self._places.get(key)
         if place is None and (lone := self._lone.pop(key, None)) is not None:
-            place = self._places[key] = lone.whole()
+            place = self._places[key] = whole(lone, self._pieces)
+            heappush(self._due, (place.check, *key))
         return place
 
     def _knows(self, key: Key) -> bool:
@@ -92,26 +98,26 @@ class Ledger(LedgerChanges):
         """Put a name on addresses that nobody else holds, by one piece that `opens_alone`. False,
         and nothing has happened, where there is more to it, or no room. No address comes twice.
         """
-        lone, places, new = self._lone, self._places, 0
+        lone, places, number, new = self._lone, self._places, self._pieces.number(piece), 0
         for addr in addrs:
             held = lone.get((role, addr))
             if held is None:
                 if (role, addr) in places:
                     return False
                 new += 1
-            elif held[2] != name or held[0] != piece:
+            elif held[2] != name or held[0] != number:
                 return False
         if new and not self._has_room(role, name, piece, new):
             return False
         for addr in addrs:
             held = lone.get((role, addr))
             if held is None:
-                self._enter(role, name, addr, piece, until, entries)
+                self._enter(role, name, addr, piece, number, until, entries)
                 continue
-            _, before, _, _, check = held
-            lone[role, addr] = later = Lone(piece, max(until, before), name, before, check)
+            before = held[1]
+            lone[role, addr] = later = (number, max(until, before), name, before, held[4])
             if until > before:
-                entries.append(Entry(role, addr, (later.grant,)))
+                entries.append(Entry(role, addr, (grant_of(later, self._pieces),)))
         return True
 
     def _has_room(self, role: RoleId, name: Name, piece: Piece, new: int) -> bool:
@@ -197,20 +203,21 @@ class Ledger(LedgerChanges):
         (piece, until), *more = claims
         if more or not opens_alone(piece) or not self._index.room.left(role):
             return False
-        self._enter(role, name, addr, piece, until, out.entries)
+        self._enter(role, name, addr, piece, self._pieces.number(piece), until, out.entries)
         return True
 
     def _enter(
-        self, role: RoleId, name: Name, addr: Addr, piece: Piece, until: Nanos,
+        self, role: RoleId, name: Name, addr: Addr, piece: Piece, number: int, until: Nanos,
         entries: list[Entry],
     ) -> None:  # fmt: skip
-        self._lone[role, addr] = _new(Lone, (piece, until, name, NEVER, until))
+        key = (role, addr)
+        self._lone[key] = (number, until, name, NEVER, until)
         self.room.take(role)
         self._index.link(role, name, addr)
         self.rule_room.enter(role, piece.rule)
         grant = _new(Grant, (until, piece.rule, piece.ports, piece.verdict))
         entries.append(_new(Entry, (role, addr, (grant,))))
-        heappush(self._due, (until, role, addr))
+        self._ends.put(key, until)
 
     def _over_cap(
         self, role: RoleId, place: Place | None, claims: Sequence[Claim], now: Nanos, out: Outcome
@@ -221,7 +228,7 @@ class Ledger(LedgerChanges):
             if piece.verdict is Verdict.DENY or piece.rule in held:
                 continue
             while self.rule_room.full(role, piece.rule):
-                if not self._due or self._due[0][0] > now:
+                if (due := self.next_sweep()) is None or due > now:
                     return True
                 out.entries += self.sweep(now)
         return False
@@ -271,38 +278,39 @@ class Ledger(LedgerChanges):
         is in the past: it looks at a bounded number.
         """
         entries: list[Entry] = []
+        slot_of = self._ends.slot
+        for slot, key in self._ends.take(now, _SWEEP):
+            lone = self._lone.get(key)
+            if lone is not None and slot_of(lone[4]) == slot:
+                self._look(key, lone, now, entries)
         for _ in range(_SWEEP):
             if not self._due or self._due[0][0] > now:
                 break
             check, role, addr = heappop(self._due)
-            if (lone := self._lone.get((role, addr))) is not None:
-                if lone[4] == check:
-                    self._look(role, addr, lone, now, entries)
-                continue
             place = self._places.get((role, addr))
             if place is not None and place.check == check:
                 place.check = NEVER
                 self._settle(place, role, addr, now, entries)
         return entries
 
-    def _look(
-        self, role: RoleId, addr: Addr, lone: Lone, now: Nanos, entries: list[Entry]
-    ) -> None:
+    def _look(self, key: Key, lone: Lone, now: Nanos, entries: list[Entry]) -> None:
         """Let go of it if it has ended; else look again when it does."""
-        piece, until, name, before, _ = lone
+        number, until, name, before, _ = lone
         if until > now:
-            self._lone[role, addr] = Lone(piece, until, name, before, until)
-            heappush(self._due, (until, role, addr))
+            self._lone[key] = (number, until, name, before, until)
+            self._ends.put(key, until)
             return
-        del self._lone[role, addr]
-        self._ghosts.add((role, addr), name, ())
+        del self._lone[key]
+        role, addr = key
+        self._ghosts.add(key, name, ())
         self._index.unlink(role, name, addr)
-        self.rule_room.leave(role, piece.rule)
+        self.rule_room.leave(role, self._pieces.of(number).rule)
         self.room.give(role)
         entries.append(_new(Entry, (role, addr, ())))
 
     def next_sweep(self) -> Nanos | None:
-        return self._due[0][0] if self._due else None
+        first, end = self._due[0][0] if self._due else None, self._ends.next()
+        return first if end is None or (first is not None and first < end) else end
 
     def revert(self, holders: Iterable[Holder], now: Nanos) -> list[Entry]:
         """Undo a write that failed: every deadline is again what it was before it."""
@@ -364,10 +372,11 @@ class Ledger(LedgerChanges):
             return
         place.check = first
         heappush(self._due, (first, role, addr))
-        if len(self._due) > 2 * len(self) + 64:
+        if len(self._due) > 2 * len(self._places) + 64:
             self._due = [(place.check, *key) for key, place in self._places.items()]
-            self._due += [(lone.check, *key) for key, lone in self._lone.items()]
             heapify(self._due)
+        if len(self._ends) > 2 * len(self._lone) + 64:
+            self._ends.only((lone[4], key) for key, lone in self._lone.items())
 
     def _prune(self, role: RoleId, addr: Addr, now: Nanos) -> None:
         """Forget names whose own time is over though others keep the place alive."""
@@ -387,9 +396,3 @@ class Ledger(LedgerChanges):
         """Remember who held an address: flows that it let begin may outlive it."""
         if piece.verdict is Verdict.ALLOW:
             self._ghosts.add((role, addr), name, held.chain)
-
-    # --- people and flows ask ---
-
-    def in_use(self, keys: Iterable[Key]) -> None:
-        """Keep the names of these addresses, though their grants may end: flows go on."""
-        self._ghosts.in_use = frozenset(keys)

@@ -48,8 +48,8 @@ class LedgerChanges(LedgerViews):
         `keep_tail` knows that nothing below its rule can have been closed.
         """
         entries: list[Entry] = []
-        for (role, addr), (piece, until, name, _, _) in list(self._lone.items()):
-            if until > now and tuple(judge(role, addr, name, ())) != (piece,):
+        for (role, addr), (number, until, name, _, _) in list(self._lone.items()):
+            if until > now and tuple(judge(role, addr, name, ())) != (self._pieces.of(number),):
                 self._place((role, addr))  # judged with the others
         for (role, addr), place in list(self._places.items()):
             if place.stays(partial(judge, role, addr), now):

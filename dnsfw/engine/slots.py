@@ -79,6 +79,33 @@ def _covers(big: Grant, small: Grant) -> bool:
     )
 
 
+class Pieces:
+    """Pieces by number. What is held a million times says a number: an integer is nothing that
+    the garbage collector looks at, again and again, and finds in use.
+    """
+
+    __slots__ = ("_numbers", "_pieces", "_same", "of")
+
+    def __init__(self) -> None:
+        self._pieces: list[Piece] = []
+        self._numbers: dict[Piece, int] = {}
+        self._same: dict[int, tuple[Piece, int]] = {}  # by the id of what is kept alive
+        self.of = self._pieces.__getitem__
+
+    def number(self, piece: Piece) -> int:
+        """The number of this piece, and of every one that says the same."""
+        if (same := self._same.get(id(piece))) is not None:
+            return same[1]
+        number = self._numbers.get(piece)
+        if number is None:
+            number = self._numbers[piece] = len(self._pieces)
+            self._pieces.append(piece)
+        if len(self._same) >= _REMEMBERED:
+            self._same.clear()
+        self._same[id(piece)] = (piece, number)
+        return number
+
+
 def opens_alone(piece: Piece) -> bool:
     """Whether it opens something by itself, whatever else there is not. What the default opens
     has other rules: see `barred`.

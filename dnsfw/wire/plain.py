@@ -12,15 +12,16 @@ from typing import NamedTuple
 from dnsfw.wire.codes import AAAA, AD, IN, OPCODE, OPT, QR, RCODE, TC, A
 from dnsfw.wire.parts import HEADER, PAIR
 
-__all__ = ["HEAD", "OPT_SIZE", "Addresses", "read_addresses"]
+__all__ = ["HEAD", "OPT_SIZE", "ROWS", "Addresses", "read_addresses"]
 
 HEAD = 12  # octets of such a record in front of its address
 OPT_SIZE = 11  # of an OPT record without options
 
 _OWNER = b"\xc0\x0c"  # a pointer to the question: how every server writes it
-_ROWS = {
-    PAIR.pack(A, IN): (_OWNER + PAIR.pack(A, IN), b"\0\4", Struct(">6sI2s4s")),
-    PAIR.pack(AAAA, IN): (_OWNER + PAIR.pack(AAAA, IN), b"\0\20", Struct(">6sI2s16s")),
+ROWS = {A: Struct(">6sI2s4s"), AAAA: Struct(">6sI2s16s")}  # head, TTL, length, address
+_LAYOUTS = {
+    PAIR.pack(kind, IN): (_OWNER + PAIR.pack(kind, IN), size.to_bytes(2, "big"), ROWS[kind])
+    for kind, size in ((A, 4), (AAAA, 16))
 }
 _SHAPE = QR | OPCODE | TC | RCODE
 _OPT_HEAD = b"\0" + OPT.to_bytes(2, "big")
@@ -31,7 +32,7 @@ class Addresses(NamedTuple):
     """The answer section of such an answer."""
 
     body: bytes
-    rows: Struct  # head, TTL, length, address: one record of the body
+    rows: Struct  # one record of it
     found: list[bytes]  # the addresses, each once
     ttl: int  # the least; more than 0
     most: int  # the greatest
@@ -43,7 +44,7 @@ def read_addresses(wire: bytes, asked: bytes) -> Addresses | None:
     None where there is more to it, or it answers something else.
     """
     end = len(asked) - OPT_SIZE
-    layout = _ROWS.get(asked[end - PAIR.size : end])
+    layout = _LAYOUTS.get(asked[end - PAIR.size : end])
     if layout is None or len(wire) <= end or wire[:2] != asked[:2]:
         return None
     _, flags, questions, count, authority, additional = HEADER.unpack_from(wire)

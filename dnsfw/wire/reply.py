@@ -14,7 +14,9 @@ from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
 from dnsfw.wire.record import Record
 from dnsfw.wire.sections import MAX_TTL, TTL_AT, Sections
 
-__all__ = ["Parts", "Template", "soa", "write_error", "write_query", "write_reply"]
+__all__ = [
+    "Parts", "Template", "soa", "write_addresses", "write_error", "write_query", "write_reply",
+]  # fmt: skip
 
 EDE_OPTION = 15  # RFC 8914 §2
 MAX_EDE_TEXT = 160  # octets; with the longest question still below 512
@@ -208,6 +210,20 @@ class Template:
         for at, ttl in self._ttls:
             _TTL.pack_into(body, at, ttl - age if ttl > age else 0)
         return bytes(body)
+
+
+def write_addresses(query: Asked, body: bytes, count: int, *, ad: bool) -> bytes:
+    """What `Template.of_addresses` renders at its birth, for an answer that is told once."""
+    flags, question, opt = query.flags, query.question, b""
+    said = _PLAIN | flags & _ECHOED
+    if query.opt:
+        opt = _OPT_DO if query.do else _OPT
+    if ad and (flags & AD or query.do):
+        said |= AD
+    additional = 1 if opt else 0
+    if HEADER.size + len(question) + len(body) + len(opt) > query.limit:
+        return HEADER.pack(query.id, said | TC, 1, 0, 0, additional) + question + opt
+    return HEADER.pack(query.id, said, 1, count, 0, additional) + question + body + opt
 
 
 def _addresses(

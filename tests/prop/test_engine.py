@@ -396,7 +396,7 @@ def asker(play: Play, ask: Ask) -> RoleId:
     lookups = play.engine._lookups
     pending = lookups.table.by_ask(ask.ask)
     if pending is None and (fresh := play.engine._fresh._by_ask.get(ask.ask)) is not None:
-        return fresh.key.role
+        return fresh.key[0]
     if pending is None:  # it was overtaken; nobody waits for it any more
         return lookups.stragglers._tries[ask.ask][1]
     return pending.key.role

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dnsfw.engine.kept import Kept
-from dnsfw.model import Nanos
+from dnsfw.model import SECOND, Nanos
 
 NOW = Nanos(1_000)
 
 
 def end(after: int) -> Nanos:
-    return Nanos(NOW + after)
+    return Nanos(NOW + after * SECOND)
 
 
 def kept(size: int, *names: str, cost: int = 1) -> Kept[str, str]:
@@ -40,7 +40,7 @@ def test_what_has_ended_makes_room_before_what_lives() -> None:
     table = kept(3, "a", "b")
     table.put("short", "S", end(5), 1, NOW)
 
-    table.put("d", "D", end(100), 1, end(5))
+    table.put("d", "D", end(100), 1, end(6))
 
     assert [table.get(name, end(5)) for name in ("a", "b", "short", "d")] == ["A", "B", None, "D"]
 
