@@ -121,12 +121,14 @@ class TemporaryRules:
 
     async def ask(self, request: Row, uid: int) -> Row:
         """One request of the control socket: begin some, or end them."""
-        wanted = _wanted(request, self._now(), uid)
+        began = self._now()
+        wanted = _wanted(request, began, uid)
         if request.get("end"):
             return {"temporary": await self._end(wanted, request, uid)}
         written = self._reloader.written
         asked = await asyncio.to_thread(lambda: [canonical(written, i, make_rules) for i in wanted])
-        new = {item.key: item for item in asked}
+        late = self._now() - began  # another process reads it: seconds, on a busy host
+        new = {item.key: replace(item, until=Nanos(item.until + late)) for item in asked}
         items = [item for item in self._kept.alive() if item.key not in new] + [*new.values()]
         if len(items) > _MOST:
             raise ConfigError(f"more than {_MOST} temporary rules; write them into the policy")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dnsfw.model import HOST, SECOND, Mode, Nanos, Verdict, addr_from
+from dnsfw.server import temporary
 from dnsfw.server.clock import boot_now
+from dnsfw.server.loading import make_rules
 from dnsfw.server.temporary import Temporaries
 from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
@@ -64,6 +67,26 @@ async def test_an_allow_holds_at_once_and_its_grants_end_with_it(tmp_path: Path)
         assert (row["word"], row["to"], row["role"]) == ("allow", "late.example:443", "host")
         assert 0 < row["seconds"] <= 30
         assert "allow late.example:443, for 30s, by uid" in run.log.text
+
+
+async def test_its_time_begins_when_it_has_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host that takes seconds: a deny for five of them would be over before it held."""
+    clock = Clock()
+
+    def slowly(*asked: Any) -> Any:
+        clock.forward(20)
+        monkeypatch.undo()
+        return make_rules(*asked)
+
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], now=clock) as run:
+        monkeypatch.setattr(temporary, "make_rules", slowly)
+        await ask(run, "deny", "www.example.com", seconds=5)
+
+        assert await rcode(run, "www.example.com") == 3
+        (item,) = run.daemon.kept.items
+        assert item.until > clock() + 3 * SECOND
 
 
 async def test_it_is_gone_on_time(tmp_path: Path) -> None:
