@@ -11,18 +11,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
+import select
+import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import dnsfw
 from dnsfw.datapath import cgroup as cgroups
-from dnsfw.datapath import probe_child
 from dnsfw.datapath.bpf import Map
 from dnsfw.datapath.hooks import HookState
+from dnsfw.datapath.probe_child import answer
 from dnsfw.datapath.sink import Sink
 from dnsfw.errors import DatapathError
 from dnsfw.model import Reason
@@ -122,33 +122,40 @@ def self_test(
 def _run(
     socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
 ) -> dict[str, int]:
-    request = {
-        "cgroup": str(leaf) if leaf else "",
-        "socks": socks,
-        "tries": [*tries, *_PASSES] if leaf else [],
-        "devices": list(devices),
-    }
-    # The same package that we are, wherever it lies; no site-packages are needed, and -P:
-    # root must never run a module that lies in its working directory.
-    home = str(Path(dnsfw.__file__).parent.parent)
+    """In a child that was forked for it: a new interpreter costs more than all the rest."""
+    ours, theirs = os.pipe()
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-S", "-m", probe_child.__name__],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            pass_fds=(socks,),
-            env={**os.environ, "PYTHONPATH": home},
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        pid = os.fork()
+        if pid == 0:
+            answer(theirs, socks, leaf, [*tries, *_PASSES] if leaf else [], devices)
+    except OSError as error:
+        os.close(ours)
         raise DatapathError(f"the self-test did not run: {error}") from error
-    if done.returncode != 0:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise DatapathError(f"the self-test did not run: {last}")
-    codes: dict[str, int] = json.loads(done.stdout)
+    finally:
+        os.close(theirs)
+    try:
+        found = json.loads(_all_of(ours) or "{}")
+    except (TimeoutError, ValueError) as error:
+        os.kill(pid, signal.SIGKILL)
+        raise DatapathError(f"the self-test did not run: {error}") from error
+    finally:
+        os.close(ours)
+        os.waitpid(pid, 0)
+    if "codes" not in found:
+        raise DatapathError(f"the self-test did not run: {found.get('failed', 'it ended')}")
+    codes: dict[str, int] = found["codes"]
     return codes
+
+
+def _all_of(pipe: int) -> bytes:
+    """What the child wrote until it ended. TimeoutError if it does not."""
+    poll, end, data = select.poll(), time.monotonic() + _PATIENCE, b""
+    poll.register(pipe, select.POLLIN)
+    while poll.poll(max(0.0, 1000 * (end - time.monotonic()))):
+        if not (part := os.read(pipe, 1 << 16)):
+            return data
+        data += part
+    raise TimeoutError(f"no answer in {_PATIENCE:g} s")
 
 
 def _tried(name: str, code: int) -> Tried:

@@ -1,7 +1,7 @@
 """The guarded half of the self-test: a process inside the wall that tries to get out.
 
-Run by `probe` as a module of its own, so that it starts with a clean process. It joins
-the cgroup, gives each socket it makes the role PROBE, and says what became of each try.
+It joins the cgroup, gives each socket it makes the role PROBE, and says what became of each
+try. It is forked from the daemon, does nothing else of it, and ends without a word to anybody.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import struct
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dnsfw.datapath import bpf, cgroup, own
 from dnsfw.datapath.tables import PROBE_ALLOWED, PROBE_ALLOWED6, PROBE_PORT
@@ -121,25 +121,37 @@ def attempt(action: Callable[..., None], *args: Any) -> int:
     return 0
 
 
-def main() -> None:
-    """Reads one JSON request from stdin, writes one JSON answer to stdout."""
-    request = json.load(sys.stdin)
-    if request["cgroup"]:
-        cgroup.move(os.getpid(), Path(request["cgroup"]))
-    socks = bpf.map_of(request["socks"])
+def answer(
+    pipe: int, socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+) -> NoReturn:
+    """The child's whole life: what became of each try, or why there was none, as JSON."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the daemon's to act on, and not twice
+        try:
+            said: dict[str, Any] = {"codes": _tried(socks, leaf, tries, devices)}
+        except Exception as error:
+            said = {"failed": f"{type(error).__name__}: {error}"}
+        os.write(pipe, json.dumps(said).encode())
+    finally:
+        os._exit(0)  # nothing of the daemon's is to be flushed or unwound here
+
+
+def _tried(
+    socks: int, leaf: Path | None, tries: Sequence[str], devices: Sequence[str]
+) -> dict[str, int]:
+    if leaf is not None:
+        cgroup.move(os.getpid(), leaf)
+    table = bpf.map_of(socks)
     open_sockets = []
 
     def make(family: int, kind: int, proto: int = 0) -> socket.socket:
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
         open_sockets.append(sock)
-        own.assign_role(socks, sock, PROBE, os.getpid(), own.netns_cookie())
+        own.assign_role(table, sock, PROBE, os.getpid(), own.netns_cookie())
         return sock
 
-    results = {name: attempt(SOCKETS[name], make) for name in request["tries"]}
-    for device in request["devices"]:
+    results = {name: attempt(SOCKETS[name], make) for name in tries}
+    for device in devices:
         results[f"frame {device}"] = attempt(frame, make, device)
-    json.dump(results, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+    return results

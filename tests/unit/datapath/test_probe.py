@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import sys
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -132,20 +133,29 @@ def test_no_frame_is_tried_on_a_link_to_guests(monkeypatch: pytest.MonkeyPatch) 
     assert tried == ["lan0"]
 
 
-def test_a_child_that_cannot_run_is_an_error_with_its_last_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(probe.probe_child, "__name__", "no.such.module")
+def test_a_child_that_cannot_run_is_an_error_with_its_words() -> None:
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
-    with pytest.raises(DatapathError, match="No module named"):
+    with pytest.raises(DatapathError, match="the self-test did not run: BpfError"):
+        probe._run(0, None, [], [])
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_child_that_ends_without_a_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "answer", lambda *_: os._exit(1))
+
+    with pytest.raises(DatapathError, match="the self-test did not run: it ended"):
         probe._run(0, None, [], [])
 
 
-def test_a_child_that_is_no_program_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE", 0.02)
+    monkeypatch.setattr(probe, "answer", lambda *_: signal.pause())
 
-    with pytest.raises(DatapathError, match="did not run"):
+    with pytest.raises(DatapathError, match=r"no answer in 0.02 s"):
         probe._run(0, None, [], [])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_a_hook_that_degraded_left_out_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
