@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsfw.datapath import bpf, devices, elsewhere, hooks, own, pins
+from dnsfw.datapath import adopt, devices, elsewhere, hooks, own, pins
 from dnsfw.datapath.backend import MAPS, Backend, Loaded
 from dnsfw.datapath.bpf import Map, Program
 from dnsfw.datapath.change import Change
@@ -22,7 +21,6 @@ from dnsfw.datapath.listeners import Listeners
 from dnsfw.datapath.locals import Locals
 from dnsfw.datapath.pins import PinDir
 from dnsfw.datapath.stages import set_stages
-from dnsfw.datapath.syscall import BpfError, Closing
 from dnsfw.datapath.tamper import Mender, Repair
 from dnsfw.datapath.xdp import XdpPlace
 from dnsfw.errors import ConfigError, DatapathError
@@ -48,6 +46,7 @@ class WallConfig:
     answers: bool = False  # repeated questions are answered by programs: on lo, at guests' links
     elsewhere: bool = False  # ... but on no lo of this namespace
     xdp: tuple[str, ...] = ()  # ... and on these devices before anything else sees them
+    record: Path | None = None  # where it is noted which programs run: a restart keeps them
 
 
 class Wall:
@@ -87,13 +86,16 @@ class Wall:
             change.undo(pin_dir.release)
             if not pin_dir.adoptable:
                 change.undo(pin_dir.destroy)
-            loaded = _load(config.backend, pin_dir)
+            standing = adopt.standing_of(config.backend, config.record)
+            loaded = adopt.load(config.backend, pin_dir, standing)
             change.undo(loaded.close)
             wall = cls(config, pin_dir, loaded)
             wall._build(prepare, change)
         if wall.adopted:  # no longer wanted: a device or a cgroup of the last run
             hooks.give_back(pin_dir.current, keep=wall._places)
         wall._hold()
+        if standing is not None:
+            standing.remember(pin_dir.current, loaded)
         wall.standing = True
         return wall
 
@@ -175,6 +177,8 @@ class Wall:
             self._hold(())  # a link goes with its last descriptor
             if remove:
                 _demolish(self._pins)
+                if self._config.record is not None:
+                    self._config.record.unlink(missing_ok=True)
         finally:
             self._loaded.close()
             self._pins.release()
@@ -334,33 +338,6 @@ def _demolish(held: PinDir) -> bool:
         pins.clear(directory)
     held.destroy()
     return bool(generations)
-
-
-def _load(backend: Backend, held: PinDir) -> Loaded:
-    """The programs, over the tables of a standing wall if there is one."""
-    with ExitStack() as stack:
-        reuse = {
-            name: stack.enter_context(Closing(_pinned_map(held.current / name, name)))
-            for name in MAPS
-            if held.adoptable and (held.current / name).exists()
-        }
-        return backend.load(reuse)
-
-
-def _pinned_map(path: Path, name: str) -> int:
-    """A descriptor of a table of the standing wall, if it has the layout of this version."""
-    fd = bpf.obj_get(path)
-    try:
-        table, (key, value) = bpf.map_of(fd), MAPS[name]
-        # A per-CPU table has a value for each CPU, the ring buffer has none.
-        if table.key_size == key and table.value_size % (value or 1) == 0:
-            return fd
-    except BpfError:
-        pass  # something else is pinned there
-    os.close(fd)
-    raise DatapathError(
-        f"{path} is not the {name} of this dnsfw; remedy: `dnsfw down`, then start again"
-    )
 
 
 def _device(name: str) -> Device:

@@ -123,6 +123,13 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def without(self) -> Collection[str]:
+        """Programs that are left out."""
+
+    def key(self) -> str:
+        """Equal for what would be loaded alike on this host; empty where nobody can say."""
+
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         """Load everything; tables named in `reuse` are those descriptors instead of new ones.
 

@@ -42,10 +42,15 @@ class BccBackend:
     """Needs BCC, a compiler's worth of memory (120 MB) and half a second."""
 
     name = "bcc"
+    without = frozenset[str]()
 
     def __init__(self, source: Path | None = None) -> None:
         """`source` is the directory of the C files, by default the one that comes with us."""
         self._source = source
+
+    def key(self) -> str:
+        """What a compiler here makes of the source is not known before."""
+        return ""
 
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         """See `Backend.load`; also DatapathError when BCC or the headers are missing."""

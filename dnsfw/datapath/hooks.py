@@ -300,6 +300,8 @@ def take_link(
     if pin.exists():
         with Closing(bpf.obj_get(pin)) as link:
             if (before := links.link_info(link)).target == target:
+                if before.program_id == links.prog_id(program.fd):
+                    return  # it stands as it is to stand
                 old = links.prog_by_id(before.program_id)
                 if old is not None:
                     change.always(os.close, old)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 from dnsfw.datapath import bpf
@@ -50,8 +52,18 @@ class LibbpfBackend:
         `sizes` are elements of tables that hold more, or fewer, than abi.h says.
         """
         self._path = path
-        self._without = frozenset(without)
+        self.without = frozenset(without)
         self._sizes = dict(sizes or {})
+
+    def key(self) -> str:
+        """See `Backend.key`: the object, what is chosen in it, and the kernel."""
+        try:
+            found = blake2b(self._path.read_bytes(), digest_size=16)
+        except OSError:
+            return ""  # `load` says it
+        cookie = netns_cookie_in_skb_hooks()
+        found.update(repr((sorted(self.without), cookie, *os.uname()[2:])).encode())
+        return found.hexdigest()
 
     def load(self, reuse: Mapping[str, int]) -> Loaded:
         """See `Backend.load`."""
@@ -63,11 +75,11 @@ class LibbpfBackend:
             _set_options(lib, obj, {"dnsfw_has_netns_cookie": int(cookie)})
             for name in self._sizes.keys() - reuse.keys():
                 _resize(lib, obj, name, self._sizes[name])
-            _leave_out(lib, obj, self._without)
+            _leave_out(lib, obj, self.without)
             _load(lib, obj, reuse, messages)
             maps = dict(_maps(lib, obj))
-            programs = dict(_programs(lib, obj, self._without))
-        return check(Loaded(maps, programs, cookie), self._without)
+            programs = dict(_programs(lib, obj, self.without))
+        return check(Loaded(maps, programs, cookie), self.without)
 
 
 def load_apart(path: Path, reuse: Mapping[str, int]) -> Loaded:

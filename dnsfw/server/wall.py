@@ -24,6 +24,7 @@ from dnsfw.datapath.refusals import RefusalTable
 from dnsfw.datapath.resolve import Host, Resolver
 from dnsfw.datapath.sink import KernelSink
 from dnsfw.datapath.sockdiag import Connection, connections, destroy
+from dnsfw.datapath.standing import RECORD
 from dnsfw.datapath.subjects import Subjects
 from dnsfw.datapath.suffix_build import Filler
 from dnsfw.errors import ConfigError, DatapathError
@@ -53,6 +54,7 @@ def remove_wall(options: Options) -> bool:
     named = options.pin_dir or os.environ.get("DNSFW_PIN_DIR")
     if not named and mounts.where(mounts.BPFFS) is None:
         return False  # and no reason to mount it
+    (options.run_dir / RECORD).unlink(missing_ok=True)
     return attach.remove(pin_dir(options))
 
 
@@ -98,6 +100,7 @@ def _config(options: Options, policy: Policy) -> WallConfig:
         degraded=options.degraded or policy.degraded,
         answers=options.answers and policy.dns.kernel_answers,
         elsewhere=options.elsewhere,
+        record=None if options.without else options.run_dir / RECORD,
         xdp=policy.dns.xdp if options.answers and policy.dns.kernel_answers else (),
     )
 
