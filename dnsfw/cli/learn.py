@@ -15,7 +15,9 @@ from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.learn import SIBLINGS, read_rows, render
 from dnsfw.policy.learn import learn as learn_from
 
+_NONE = "none"  # of whom nobody knows who he is: there is nothing to learn for anybody
 _HOST = "host"
+_NONE = "none"  # of whom nobody knew who he is: there is nothing to learn for anybody
 _LARGEST_REPORT = 64 << 20
 
 Row = Mapping[str, Any]
@@ -60,10 +62,11 @@ def learn(
         click.echo(text, nl=False)
     else:
         _write(output, text)
-    others = sorted({str(row.get("role")) for row in rows if row not in mine})
+    others = [str(row.get("role")) for row in rows if row not in mine and row.get("role") != _NONE]
     if others:
-        what = counts(len(rows) - len(mine), "observation")
-        click.echo(f"dnsfw: {what} of other roles left out: {', '.join(others)}", err=True)
+        what = counts(len(others), "observation")
+        told = ", ".join(sorted(set(others)))
+        click.echo(f"dnsfw: {what} of other roles left out: {told}", err=True)
 
 
 def _rows(reports: tuple[str, ...], run_dir: str | None) -> tuple[list[Row], str]:

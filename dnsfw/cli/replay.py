@@ -94,6 +94,8 @@ def _judged(read: Logs, judge: Judge) -> tuple[list[_Line], dict[str, int]]:
     strangers: dict[str, int] = {}
     for seen, count in read.seen.values():
         now = judge.judge(seen)
+        if now is None and seen.role == "none":
+            continue  # nobody knew who asked, then and now
         if now is None:
             strangers[seen.role] = strangers.get(seen.role, 0) + 1
         else:

@@ -12,6 +12,7 @@ from dnsfw.model import Mode, Name, Reason, RoleId, RuleId, Verdict, addr_from, 
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.rule import Judgement
 from dnsfw.server.escape import safe
+from dnsfw.server.reporter import role_text
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import CgroupPaths, Who
 from dnsfw.wire.codes import type_text
@@ -56,7 +57,7 @@ def name_row(heard: Heard, veil: Veil) -> dict[str, Any] | None:
     row = {
         "at": round(heard.at, 3),
         "kind": "name",
-        "role": role.name if role is not None else str(heard.role),
+        "role": role.name if role is not None else role_text(heard.role),
         "name": veil.name(to_text(reply.name)),
         "qtype": type_text(reply.qtype),
         "verdict": verdict.name.lower(),

@@ -46,7 +46,8 @@ def test_several_reports_are_one_policy(tmp_path: Path) -> None:
 
 
 def test_rows_of_other_roles_are_left_out_and_named(tmp_path: Path) -> None:
-    file = report(tmp_path, row("a.example.com"), row("b.example.com", role="web"))
+    rows = [row("a.example.com"), row("b.example.com", role="web"), row("c.com", role="none")]
+    file = report(tmp_path, *rows)
 
     done = dnsfw("learn", "--report", file)
     web = dnsfw("learn", "--report", file, "--role", "web")

@@ -91,6 +91,8 @@ def test_nobody_is_in_a_role_that_is_gone() -> None:
 
     assert row is not None
     assert (row["verdict"], row["reason"]) == ("deny", "unknown-asker")
+    unknown = name_row(heard("y.com", [], role=RoleId(0)), CLEAR)
+    assert unknown is not None and unknown["role"] == "none"  # as `watch` says it
 
 
 def test_row_137_under_a_veil_no_name_no_address_and_no_rule_is_told() -> None:
