@@ -62,6 +62,7 @@ class Wall:
         self.answering = config.answers
         self.xdp = frozenset(config.xdp)
         self.unanswered: dict[str, HookState] = {}  # by pin: answers are no promise
+        self._barred: set[str] = set()  # of these, what must not be put there
         self._mender = Mender(pin_dir, loaded)
         self._places: list[Place] = []
         self._missing: dict[str, HookState] = {}  # by pin
@@ -221,7 +222,15 @@ class Wall:
         places: list[Place] = []
         places += hooks.device_places(_readable(device), tcx=self._tcx, duty=duty)
         if self.answering and device.name in self.xdp and device.layer is Layer.FRAME:
-            places.append(XdpPlace("dnsfw_answer_xdp", device, hooks.netns_number()))
+            place = XdpPlace("dnsfw_answer_xdp", device, hooks.netns_number())
+            if note := place.why_not():
+                self._barred.add(place.pin)
+                self.unanswered[place.pin] = place.absent(note)
+            else:
+                if place.pin in self._barred:
+                    self._barred.remove(place.pin)
+                    self.unanswered.pop(place.pin, None)
+                places.append(place)
         return places
 
     def _duties(
@@ -253,6 +262,11 @@ class Wall:
         if there == [p for p in places if p.pin not in self.unanswered]:
             return False
         others = [p for p in self._places if p not in there]
+        kept = {p.pin for p in places}
+        if any(p.pin not in kept for p in there):  # what may not answer here any more
+            self._places = [*others, *(p for p in there if p.pin in kept)]
+            hooks.give_back(self._pins.current, keep=self._places)
+            self._hold()
         self._places = list(others)
         try:
             with Change() as change:

@@ -53,7 +53,9 @@ _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 10, 18, 1
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 5, 10, 18, 1
+_IFLA_LINK_NETNSID = 37  # what is below lies in another namespace
+_VLAN = b"vlan"
 # Ports behind which a guest sits; a bridge's other ports lead out of this host.
 _GUEST_KINDS = frozenset({b"veth", b"tun", b"netkit", b"macvtap"})
 
@@ -142,6 +144,21 @@ def guest_ports() -> dict[str, tuple[str, ...]]:
         bridge = names.get(master, "")
         found[bridge] = (*found.get(bridge, ()), name)
     return found
+
+
+def vlans_of(index: int) -> tuple[str, ...]:
+    """The devices that take tagged frames off this one.
+
+    DatapathError if the kernel's list cannot be read whole.
+    """
+    found = []
+    for body in _dump(_RTM_GETLINK, bytes(_IFINFOMSG_BYTES), "devices"):
+        attributes = _attributes(body, _IFINFOMSG_BYTES)
+        below = int.from_bytes(attributes.get(_IFLA_LINK, b""), sys.byteorder)
+        kind = _attributes(attributes.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")
+        if below == index and kind.rstrip(b"\0") == _VLAN and _IFLA_LINK_NETNSID not in attributes:
+            found.append(attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"))
+    return tuple(found)
 
 
 def _dump(kind: int, head: bytes, what: str) -> Iterator[bytes]:

@@ -18,9 +18,10 @@ from pathlib import Path
 from dnsfw.datapath import links
 from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.change import Change
-from dnsfw.datapath.devices import Device
+from dnsfw.datapath.devices import Device, vlans_of
 from dnsfw.datapath.hooks import HookState, link_note, take_link
 from dnsfw.datapath.syscall import AttachType, BpfError
+from dnsfw.errors import DatapathError
 
 __all__ = ["XdpPlace"]
 
@@ -53,6 +54,21 @@ class XdpPlace:
     @property
     def pin(self) -> str:
         return f"xdp_{self.netns}_{self.device.index}"
+
+    def why_not(self) -> str:
+        """Why it must not stand there. A tag that the card or the stack took off the frame is not
+        shown to it, so it would take who is in a VLAN for who is behind the device.
+        """
+        try:
+            vlans = vlans_of(self.device.index)
+        except DatapathError as error:
+            return str(error)
+        if not vlans:
+            return ""
+        return f"the device carries {', '.join(vlans)}, whose tags XDP does not see; TC answers"
+
+    def absent(self, note: str) -> HookState:
+        return HookState(self.program, self.target, self.how, False, note)
 
     def take(self, program: Program, directory: Path, change: Change) -> None:
         take_link(

@@ -332,6 +332,58 @@ def test_guests_of_a_link_are_answered_there_each_by_its_own_role(world: World, 
     assert "xdp" not in world.host.run(["ip", "link", "show", "dev", a.device]).stdout
 
 
+@pytest.mark.one_way("it is about the kernel's answers alone")
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_row_20_who_is_in_a_vlan_of_an_xdp_device_is_not_who_is_behind_the_device(
+    world: World, when: str
+) -> None:
+    """No program before the stack sees a tag that lies beside the frame."""
+    forwarding(world)
+    a = plug_guest(world, 1)
+    vlan, address = f"{a.device}.7", "10.55.0.1"
+    policy = json.loads(roles_policy(
+        web=role([{"interface": a.device}]),
+        db=role([{"interface": vlan}], [{"allow": "other.example"}]),
+    ))  # fmt: skip
+
+    def add_vlan() -> None:
+        for netns, name, mine in ((world.host, a.device, address), (a.netns, "eth0", "10.55.0.2")):
+            made = netns.run(f"ip link add link {name} name {name}.7 type vlan id 7".split())
+            if made.returncode:
+                pytest.skip(f"no VLANs in this kernel: {made.stderr}")
+            netns.ip(f"addr add {mine}/24 dev {name}.7")
+            netns.ip(f"link set {name}.7 up")
+
+    def asked(server: str) -> str:
+        return a.netns.run(["dig", f"@{server}", "+time=2", "+tries=1", "+nocookie", WWW]).stdout
+
+    if when == "before":
+        add_vlan()
+    world.host.sysctl("net.ipv4.ip_nonlocal_bind", 1)
+    daemon = world.guard(
+        json.dumps({**policy, "dns": {"xdp": [a.device]}}),
+        listen=("127.0.53.53:53", f"{a.gateway}:53", f"{address}:53"),
+    )
+    if when == "meanwhile":
+        for _ in range(4):
+            assert "203.0.113.11" in asked(a.gateway)
+        add_vlan()
+        wait_until(lambda: not xdp_on(world, a.device), 5)
+
+    for _ in range(6):
+        assert "203.0.113.11" in asked(a.gateway)
+        assert "status: NXDOMAIN" in asked(address)
+    shown = daemon.show("status")["kernel_answers"]
+    assert any(f"{a.device} xdp" in line and vlan in line for line in shown["missing"]), shown
+
+    world.host.ip(f"link del {vlan}")
+    wait_until(lambda: xdp_on(world, a.device), 5)
+
+
+def xdp_on(world: World, device: str) -> bool:
+    return "xdp" in world.host.run(["ip", "link", "show", "dev", device]).stdout
+
+
 def test_takeover_and_doors_in_a_container_are_answered_on_its_own_lo(world: World) -> None:
     """The server that was asked still answers, as far as anybody can see."""
     daemon = world.guard(policy_of([{"allow": "*.example.com"}], dns={"takeover": True}))

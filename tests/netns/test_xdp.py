@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsfw.datapath import bpf, devices, hooks, pins
+from dnsfw.datapath import bpf, devices, hooks, pins, xdp
+from dnsfw.datapath.attach import WallConfig
 from dnsfw.datapath.bpf import Program, ProgType
 from dnsfw.datapath.change import Change
 from dnsfw.datapath.xdp import XdpPlace, driver
@@ -84,3 +85,47 @@ def test_who_drives_a_device(yard: Yard) -> None:
     with yard.here.entered():
         assert driver("eth0") == b"veth"
         assert driver("nosuch") == b""
+
+
+def wall_with_xdp(yard: Yard) -> WallConfig:
+    return yard.config(guests=("eth0",), answers=True, xdp=("eth0",), interfaces=())
+
+
+def test_row_20_a_device_that_carries_vlans_has_none(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start, or from when the first one comes until the last one goes."""
+    there: list[str] = []
+    monkeypatch.setattr(xdp, "vlans_of", lambda index: tuple(there))
+
+    with yard.wall(wall_with_xdp(yard)) as wall:
+        assert mode(yard) == "xdpgeneric" and not wall.unanswered
+        there.append("eth0.7")
+        wall.cover((), ("eth0",))
+        assert mode(yard) == ""
+        (note,) = wall.unanswered.values()
+        assert not note.attached and "eth0.7" in note.note
+        assert {hook.program for hook in wall.hooks()} >= {"dnsfw_guest_in", "dnsfw_guest_out"}
+        assert all(hook.attached for hook in wall.hooks())
+
+        wall.cover((), ("eth0",))
+        assert mode(yard) == ""
+        there.clear()
+        wall.cover((), ("eth0",))
+        assert mode(yard) == "xdpgeneric" and not wall.unanswered
+        there.append("eth0.7")
+    with yard.wall(wall_with_xdp(yard)) as wall:
+        assert mode(yard) == "", "one that an earlier process left goes, too"
+        assert wall.unanswered
+
+
+def test_who_cannot_say_which_vlans_there_are_has_none(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(index: int) -> tuple[str, ...]:
+        raise DatapathError("the kernel does not list this host's devices")
+
+    monkeypatch.setattr(xdp, "vlans_of", fails)
+    with yard.wall(wall_with_xdp(yard)) as wall:
+        assert mode(yard) == ""
+        assert "does not list" in next(iter(wall.unanswered.values())).note

@@ -118,5 +118,27 @@ def test_the_ports_of_a_bridge_that_lead_to_guests(monkeypatch: pytest.MonkeyPat
     assert devices.guest_ports() == {"br0": ("veth7", "tap0")}
 
 
+def test_the_vlans_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(name: bytes, kind: bytes, below: int, elsewhere: bool = False) -> bytes:
+        body = struct.pack("=BxHiII", 0, 1, 9, 0, 0) + _attribute(3, name + b"\0")
+        body += _attribute(5, struct.pack("=I", below))
+        if elsewhere:  # what is below has this number in another namespace
+            body += _attribute(37, struct.pack("=i", 0))
+        return body + _attribute(18 | 0x8000, _attribute(1, kind + b"\0"))
+
+    links = [
+        link(b"eth0.7", b"vlan", 2),
+        link(b"eth1.7", b"vlan", 3),
+        link(b"veth5", b"veth", 2),
+        link(b"eth0.8", b"vlan", 2),
+        link(b"eth0.9", b"vlan", 2, elsewhere=True),
+    ]
+    monkeypatch.setattr(devices, "_dump", lambda *_: iter(links))
+
+    assert devices.vlans_of(2) == ("eth0.7", "eth0.8")
+    assert devices.vlans_of(4) == ()
+
+
 def test_this_hosts_own_links_can_be_listed() -> None:
+    assert devices.vlans_of(1) == ()
     assert all(names for names in devices.guest_ports().values())
