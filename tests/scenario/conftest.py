@@ -7,18 +7,25 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dnsfw.engine.limits import Limits
+from tests.support.kernel_play import KernelPlay
 from tests.support.play import Play, begin
 
 Begin = Callable[..., Play]
 
 
-@pytest.fixture
-def stage() -> Iterator[Begin]:
-    """Begins plays; at the end of the test none may have effects that nobody expected."""
+@pytest.fixture(params=["off", "on"])
+def stage(request: pytest.FixtureRequest) -> Iterator[Begin]:
+    """Begins plays; at the end of the test none may have effects that nobody expected. Each is
+    played without the kernel's answers and with them.
+    """
     plays: list[Play] = []
+    on = request.param == "on"
+    kind = KernelPlay if on else Play
 
     def start(policy: str, *, upstreams: int = 1, limits: Limits | None = None) -> Play:
-        plays.append(begin(policy, upstreams=upstreams, limits=limits))
+        plays.append(
+            begin(policy, upstreams=upstreams, limits=limits, publishes=on, kind=kind)
+        )
         return plays[-1]
 
     yield start

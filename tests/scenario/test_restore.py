@@ -28,7 +28,9 @@ def restart(play: Play, holders: list[Holder], policy: str = ALLOW_EXAMPLE) -> S
     """The daemon dies and comes back over the same kernel table."""
     entries = [Entry(role, addr, grants) for (role, addr), grants in play.kernel.entries.items()]
     play.policy = compile_text(policy)
-    play.engine = Engine(play.policy, 1, FixedRng(), Limits())
+    if policy != ALLOW_EXAMPLE:  # Service.fill takes back what another policy had published
+        play.published.clear()
+    play.engine = Engine(play.policy, 1, FixedRng(), Limits(), publishes=play.engine._offers.able)
     play.open_asks.clear()
     return play.does(play.engine.restore(holders, entries, play.now))
 

@@ -57,7 +57,7 @@ from tests.support.fakes import FixedRng, KernelTable
 START = Nanos(1_000_000 * SECOND)
 _EDE = 15
 
-_QUIET = (Note, Forget)  # need no mention in a script
+QUIET = (Note, Forget)  # need no mention in a script
 
 
 def rr(owner: str, rtype: str, data: str | bytes = b"", ttl: int = 300) -> Record:
@@ -153,7 +153,7 @@ class Scene:
     def expects(self, *kinds: type) -> Scene:
         """Exactly these kinds of effects, in this order; quiet ones only where they are named."""
         named = set(kinds)
-        seen = [e for e in self.effects if type(e) in named or not isinstance(e, _QUIET)]
+        seen = [e for e in self.effects if type(e) in named or not isinstance(e, self.play.quiet)]
         found = [type(e) for e in seen]
         assert found == list(kinds), f"expected {_names(kinds)}, got {_names(found)}"
         for effect in self.effects:
@@ -214,6 +214,7 @@ class Play:
     sent: list[Ask] = field(default_factory=list)  # every byte that went upstream
     unexpected: dict[int, Effect] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
+    quiet: tuple[type, ...] = QUIET
     published: dict[CacheKey, Publish] = field(default_factory=dict)  # what the kernel answers
     _kept: list[Effect] = field(default_factory=list)  # ids stay unique while these live
     _next_id: int = 0
@@ -348,7 +349,7 @@ class Play:
             effect = queue.pop(0)
             done.append(effect)
             self._kept.append(effect)
-            if not isinstance(effect, _QUIET):
+            if not isinstance(effect, self.quiet):
                 self.unexpected[id(effect)] = effect
             match effect:
                 case OpenThenReply(entries, _, replies):
@@ -440,13 +441,14 @@ def begin(
     limits: Limits | None = None,
     publishes: bool = False,
     streams: frozenset[int] = frozenset(),
+    kind: type[Play] | None = None,
 ) -> Play:
     """A play under a policy."""
     compiled = compile_text(policy)
     limits = limits or Limits()
     rng = FixedRng()
     engine = Engine(compiled, upstreams, rng, limits, publishes=publishes, streams=streams)
-    return Play(compiled, engine, KernelTable(limits.grants))
+    return (kind or Play)(compiled, engine, KernelTable(limits.grants))
 
 
 def query_of(ask: Ask) -> Query:
