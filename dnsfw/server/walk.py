@@ -12,7 +12,7 @@ from dnsfw.server.performer import Performer
 
 __all__ = ["walk_flows"]
 
-_AT_ONCE = 500  # three milliseconds of the loop
+_AT_ONCE = 128  # a millisecond of the loop
 
 
 async def walk_flows(kernel: Kernel, performer: Performer, now: Now) -> None:
