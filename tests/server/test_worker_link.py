@@ -18,6 +18,7 @@ from dnsfw.errors import DatapathError
 from dnsfw.server import worker_link
 from dnsfw.server.address import Endpoint
 from dnsfw.server.udp import UdpListener
+from dnsfw.server.udp_socket import waiting
 from dnsfw.server.worker_link import Link, command
 from dnsfw.server.worker_memory import Epoch
 from dnsfw.server.worker_words import FORGET, QUERIES, READY, read_queries
@@ -73,6 +74,32 @@ def test_it_is_ready_and_hands_on_what_comes_to_its_socket(
     assert message[:1] == QUERIES
     assert [handed.wire for handed in read_queries(message)] == [b"hello"]
     assert link.page.passed(30) and link.page.handed_on == 1
+
+
+def test_while_the_daemon_has_no_time_queries_wait_in_the_socket_and_none_is_lost(
+    link: Link, listener: UdpListener
+) -> None:
+    assert said(link) == READY
+    sent, reads = 0, True
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(listener.socket.getsockname())
+        while reads:
+            for _ in range(20):
+                client.send(sent.to_bytes(4, "big") + bytes(1000))
+                sent += 1
+            until = time.monotonic() + 0.3
+            while (reads := waiting(listener.socket) > 0) and time.monotonic() < until:
+                time.sleep(0.001)
+            reads = not reads
+            assert sent < 50_000
+
+    heard = []
+    while len(heard) < sent:
+        message = said(link)
+        if message[:1] == QUERIES:
+            heard += [int.from_bytes(one.wire[:4], "big") for one in read_queries(message)]
+
+    assert heard == list(range(sent))
 
 
 def test_it_has_no_rights_and_nothing_of_ours(link: Link, listener: UdpListener) -> None:

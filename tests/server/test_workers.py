@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from dnslib import RCODE, DNSRecord
 
+from dnsfw.errors import DatapathError
 from dnsfw.server.worker_words import pack_query
 from tests.support.nanodns import NanoDns
 from tests.support.running import ALLOW_EXAMPLE, Running, running
@@ -161,6 +162,27 @@ async def test_a_worker_that_is_killed_costs_nobody_an_answer(
         assert pids(run)[0] != first
         await warmed(run)  # and the new one answers
         assert f"pid {first}" in run.log.text and "signal 9" in run.log.text
+
+
+async def test_in_place_of_a_worker_that_cannot_start_the_daemon_answers(
+    tmp_path: Path, dns: NanoDns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with workers(tmp_path, dns) as run:
+        await warmed(run)
+        monkeypatch.setattr("dnsfw.server.workers.Link", _no_process)
+        for pid in pids(run):
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(pids(run)))
+        replies = [await run.query(WWW) for _ in range(40)]
+        await until(lambda: "no more processes" in run.log.text)
+        monkeypatch.undo()
+        await until(lambda: serving(run))  # it goes on trying
+
+    assert all(address(reply) for reply in replies)
+
+
+def _no_process(*_: object, **__: object) -> None:
+    raise DatapathError("no more processes")
 
 
 async def test_all_that_waits_for_a_worker_that_stopped_is_answered_by_the_daemon(
