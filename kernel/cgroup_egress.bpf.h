@@ -21,7 +21,7 @@ int dnsfw_cg_egress(struct __sk_buff *skb)
 	find_sender(skb, &p, &s);
 	dnsfw_look_over_lo(skb, &p, &s);
 	pass = judge(&p, &s, &d, DNSFW_HOOK_CGROUP_EGRESS);
-	if (d.lasts)
+	if (d.lasts && d.verdict == DNSFW_ALLOW)
 		dnsfw_hold(skb, &p, &s, &d);
 	if (d.reason == DNSFW_LISTENER)	/* tells the daemon who asks */
 		skb->mark = s.role;

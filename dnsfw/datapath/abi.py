@@ -783,8 +783,8 @@ class _SockFields(NamedTuple):
 
 class Sock(_SockFields):
     __slots__ = ()
-    SIZE: ClassVar[int] = 80
-    LAYOUT: ClassVar[Struct] = Struct("<II16sQ48x")
+    SIZE: ClassVar[int] = 88
+    LAYOUT: ClassVar[Struct] = Struct("<II16sQ56x")
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.role, self.pid, self.comm, self.netns)

@@ -22,14 +22,14 @@ from dnsfw.datapath.bpf import Map
 from dnsfw.model import Inbound, Lockdown, Reason, RolePlan
 from tests.support.netlab import Capture, Lab, wait_until
 from tests.support.site import HERE4, PEER4, PEER6, SHUT4, Site, built
-from tests.support.wall import ALLOW, DENY, LATER, RULE, WEB, boottime
+from tests.support.wall import ALLOW, DENY, LATER, OTHER_RULE, RULE, WEB, boottime
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_cgroup]
 
 PATIENCE = 5.0
 DATA = b"twelve bytes, or more"  # shorter datagrams are judged one by one
 TRIES = 100  # a verdict is kept for 25 ms at least: this process may be away for longer
-KEPT_AT, RECORD = 32, 80  # where struct dnsfw_sock has what is kept, and its size
+KEPT_AT, RECORD = 32, abi.Sock.SIZE  # where struct dnsfw_sock has what is kept
 RULE_ENDS = RULE
 
 
@@ -279,6 +279,39 @@ def test_nothing_is_kept_before_the_daemon_has_said_a_generation(
         stage.forget_rows()
         assert not stage.passes(sock)
         stage.open()
+
+
+def test_what_is_refused_is_not_kept(stage: Stage, sock: socket.socket) -> None:
+    """Neither by a rule of addresses, nor by a name that closes what another one opens."""
+    slots = [("5000/udp", ALLOW, RULE, LATER), ("5000/udp", DENY, OTHER_RULE, LATER)]
+    stage.site.wall.grant(PEER4, *slots)
+    for _ in range(5):
+        assert not stage.passes(sock)
+    stage.open()
+    stage.site.wall.policy(fixed={f"{PEER4}/32": [("udp", DENY, RULE)]})
+    for _ in range(5):
+        assert not stage.passes(sock)
+
+
+def test_a_handshake_that_begins_anew_is_judged_anew(stage: Stage) -> None:
+    """The port was closed; the same socket tries again at once, with another SYN."""
+    stage.site.wall.policy(inbound=Inbound.ALL)
+    for attempt in range(5):
+        with stage.socket(kind=socket.SOCK_STREAM) as sock:
+            sock.bind((HERE4, 40000 + attempt))  # or each connect takes another port
+            stage.open()
+            for _ in range(2):  # the second error of a refused socket tells of the first
+                with contextlib.suppress(OSError):
+                    sock.connect((PEER4, 5000))
+            stage.shut()
+            sock.setblocking(False)
+
+            def again(sock: socket.socket = sock) -> None:
+                with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+                    sock.connect((PEER4, 5000))
+
+            said = stage.judged(lambda: [again(), again()])
+            assert any(denied for _, denied in said.values()), said
 
 
 # it is of one conversation

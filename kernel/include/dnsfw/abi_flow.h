@@ -30,9 +30,11 @@ struct kept {
 	__u32 ports;		/* local, remote: as on the wire */
 	__u32 shape;		/* protocol, family, reason */
 	__u32 role;		/* as which it was judged */
-	__u32 heard;		/* jiffies: when an answer was last noted */
+	__u32 seq;		/* of the SYN, if that was all of it */
 	struct found found;
-	__u64 seal;		/* over all but heard */
+	__u64 seal;		/* over what stands above */
+	__u32 heard;		/* jiffies: when an answer was last noted */
+	__u32 pad;
 };
 
 /* flows, flows_in: LRU. The key is the egress view. For a local socket the
@@ -84,6 +86,6 @@ struct dnsfw_sock {
 	__u64 netns;
 	struct kept pad_kept;
 };
-_Static_assert(sizeof(struct dnsfw_sock) == 80, "dnsfw_sock is ABI");
+_Static_assert(sizeof(struct dnsfw_sock) == 88, "dnsfw_sock is ABI");
 
 #endif

@@ -134,14 +134,19 @@ by_loopback(const struct packet *p, const struct role *role,
  * role's default
  */
 static __always_inline void
-by_default(const struct role *role, struct decision *d)
+by_default(const struct packet *p, const struct role *role,
+	   struct decision *d)
 {
 	d->verdict = DNSFW_DENY;
 	if (!role->configured)
 		settle(d, DNSFW_DENY, DNSFW_DEFAULT, 0);
-	else if (role->word.default_verdict == DNSFW_ALLOW &&
-		 !(role->word.flags & DNSFW_RESOLVED_ONLY))
-		settle(d, DNSFW_ALLOW, DNSFW_DEFAULT, DNSFW_RULE_DEFAULT);
+	if (!role->configured ||
+	    role->word.default_verdict != DNSFW_ALLOW ||
+	    (role->word.flags & DNSFW_RESOLVED_ONLY))
+		return;
+	settle(d, DNSFW_ALLOW, DNSFW_DEFAULT, DNSFW_RULE_DEFAULT);
+	d->lasts = p->generation &&
+		   life_of(DNSFW_RULE_DEFAULT, p->now) == LIFE_LASTS;
 }
 
 static __always_inline void
@@ -183,15 +188,17 @@ decide(const struct packet *p, const struct sender *s,
 			settle(d, DNSFW_DENY, DNSFW_FRAG_ORPHAN, 0);
 		return;
 	}
-	if (dnsfw_by_conversation(p, s, role, d,
-				  hook == DNSFW_HOOK_TC_EGRESS) ||
+	/* a call to connect has no port yet, so no conversation */
+	if ((hook != DNSFW_HOOK_CONNECT &&
+	     dnsfw_by_conversation(p, s, role, d,
+				   hook == DNSFW_HOOK_TC_EGRESS)) ||
 	    dnsfw_by_address_rule(p, s->role, role, d) ||
 	    /* the self-test knocks at loopback by its own grants */
 	    (stays_here(p, hook) && s->role != DNSFW_ROLE_PROBE &&
 	     by_loopback(p, role, d)) ||
 	    dnsfw_by_grant(p, s->role, d))
 		return;
-	by_default(role, d);
+	by_default(p, role, d);
 }
 
 /* Refused by one hook's own question, not by decide(). False where the role

@@ -284,6 +284,10 @@ begin_flow(const struct packet *p, const struct sender *s,
 	flow.rule = d->rule;
 	flow.tcp_seq = p->seq;
 	flow.reason = d->reason;
+	if (d->lasts) {
+		flow.pad_found.generation = p->generation;
+		flow.pad_found.at = bpf_jiffies64();
+	}
 	flow.state = p->proto == PROTO_TCP && !(p->flags & TCP_SYN) ?
 			     DNSFW_FLOW_OPEN :
 			     DNSFW_FLOW_NEW;

@@ -51,7 +51,7 @@ STAGE int dnsfw_leave(struct __sk_buff *skb, const struct packet *p)
 		return TC_DROP;
 	find_frame_sender(skb, p, &s);
 	pass = judge(p, &s, &d, DNSFW_HOOK_TC_EGRESS);
-	if (d.lasts)
+	if (d.lasts && d.verdict == DNSFW_ALLOW)
 		dnsfw_hold(skb, p, &s, &d);
 	if (d.reason == DNSFW_LISTENER)
 		skb->mark = s.role;

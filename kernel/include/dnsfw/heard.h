@@ -13,13 +13,14 @@ static __always_inline bool is_recent(__u32 since, __u32 now)
 }
 
 /* Where a socket takes it. Whatever a TCP socket takes that does not listen is
- * of its one conversation.
+ * of its one conversation, which what leaves opens and keeps alive, too.
  */
 static __always_inline bool was_heard(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk, *full;
 	const struct dnsfw_sock *made;
 	struct plain q;
+	__u32 now;
 
 	if (!sk)
 		return false;
@@ -27,11 +28,14 @@ static __always_inline bool was_heard(struct __sk_buff *skb)
 	if (!full || full->state == STATE_LISTEN)
 		return false;
 	made = socket_get(dnsfw_socks, full);
-	if (!made || !is_recent(made->pad_kept.heard, bpf_jiffies64()))
+	if (!made)
 		return false;
+	now = bpf_jiffies64();
 	if (full->protocol == PROTO_TCP)
-		return true;
-	return read_plain(skb, FROM_IP, &q, false) &&
+		return is_recent(made->pad_kept.heard, now) ||
+		       is_recent(made->pad_kept.found.at, now);
+	return is_recent(made->pad_kept.heard, now) &&
+	       read_plain(skb, FROM_IP, &q, false) &&
 	       made->pad_kept.ports == q.ports &&
 	       (__u8)made->pad_kept.shape == q.proto &&
 	       is_same(&made->pad_kept.remote, &q.there);

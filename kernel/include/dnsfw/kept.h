@@ -13,13 +13,14 @@
 #ifndef DNSFW_KEPT_H
 #define DNSFW_KEPT_H
 
+#include "decide.h"
 #include "plain.h"
-#include "flows.h"
 
 enum {
 	KEPT_TICKS = 25,	/* jiffies: 25 to 250 ms */
 	SHAPE_REASON = 16,	/* bits of kept.shape: where the reason stands */
-	SHAPE_CLOSING = 24,	/* FIN or RST was noted in its row */
+	SHAPE_CLOSING = 1 << 24,	/* FIN or RST was noted in its row */
+	SHAPE_BEGUN = 1 << 25,	/* its SYN was let pass, no more */
 };
 
 /* Several may write a record, and read it, at once: half of one conversation
@@ -39,7 +40,18 @@ static __always_inline __u64 seal_of(const struct kept *k)
 	seal ^= seal >> 32;
 	seal = (seal ^ ((__u64)k->found.generation << 32 | k->found.at)) *
 	       0x9e3779b97f4a7c15ULL;
-	return seal ^ (seal >> 29) ^ k->role;
+	seal ^= seal >> 29;
+	return (seal ^ ((__u64)k->seq << 32 | k->role)) * 0xbf58476d1ce4e5b9ULL;
+}
+
+/* A SYN that was sent again is the same one; what follows it is another thing */
+static __always_inline bool
+fits(const struct kept *k, const struct plain *q)
+{
+	if (q->begins)
+		return (k->shape & SHAPE_BEGUN) && k->seq == q->seq;
+	return !(k->shape & SHAPE_BEGUN) &&
+	       (!q->closes || (k->shape & SHAPE_CLOSING));
 }
 
 static __always_inline bool
@@ -54,9 +66,18 @@ is_kept(const struct kept *live, const struct plain *q, __u32 role,
 	return k.ports == q->ports && is_same(&k.remote, &q->there) &&
 	       (__u16)k.shape == (q->proto | q->family << 8) &&
 	       k.role == role && k.found.generation == now_generation &&
-	       now - k.found.at < KEPT_TICKS &&
-	       (!q->closes || (k.shape >> SHAPE_CLOSING)) &&
+	       now - k.found.at < KEPT_TICKS && fits(&k, q) &&
 	       k.seal == seal_of(&k);
+}
+
+/* What was heard is of the conversation that stands there */
+static __always_inline void keep_in(struct kept *live, struct kept *k)
+{
+	k->heard = live->heard;
+	if (k->ports != live->ports || !is_same(&k->remote, &live->remote))
+		k->heard = k->found.at - KEPT_TICKS;
+	k->seal = seal_of(k);
+	*live = *k;
 }
 
 static __always_inline void
@@ -72,17 +93,39 @@ plain_key(struct dnsfw_flow_key *key, const struct plain *q, __u64 netns,
 	key->pad = nothing_of(now_generation);
 }
 
-/* The row of a conversation that was judged, not long ago, by this socket or by
- * another: datagrams to many, above all.
+/* A TCP socket has one conversation; a datagram's next is to anybody */
+static __always_inline void
+keep_found(struct dnsfw_sock *made, const struct plain *q, __u32 role,
+	   struct found found)
+{
+	struct kept k = {};
+
+	if (!made || q->proto != PROTO_TCP)
+		return;
+	k.remote = q->there;
+	k.ports = q->ports;
+	k.shape = q->proto | q->family << 8 | DNSFW_FLOW << SHAPE_REASON;
+	if (q->closes)
+		k.shape |= SHAPE_CLOSING;
+	k.role = role;
+	k.found = found;
+	keep_in(&made->pad_kept, &k);
+}
+
+/* By the row of a conversation that was judged a moment ago, for this socket or
+ * another: datagrams to many, above all. A whole judgement would write the same
+ * state (note_egress), and no later time.
  */
 static __always_inline bool
 is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
-	 __u32 now_generation)
+	 __u32 now_generation, struct dnsfw_sock *made)
 {
 	struct dnsfw_flow_key key;
-	const struct dnsfw_flow *flow;
+	struct dnsfw_flow *flow;
 	struct found found;
 
+	if (q->begins)
+		return false;
 	plain_key(&key, q, netns_of(skb, true), now_generation);
 	flow = map_get(dnsfw_flows, &key);
 	if (!flow || flow->role != role)
@@ -91,8 +134,11 @@ is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
 	if (found.generation != now_generation || now - found.at >= KEPT_TICKS)
 		return false;
 	if (q->closes)
-		return flow->state == DNSFW_FLOW_CLOSING;
-	return q->proto == PROTO_UDP || flow->state != DNSFW_FLOW_NEW;
+		flow->state = DNSFW_FLOW_CLOSING;
+	else if (q->proto == PROTO_TCP && flow->state == DNSFW_FLOW_NEW)
+		flow->state = DNSFW_FLOW_OPEN;
+	keep_found(made, q, role, found);
+	return true;
 }
 
 /* True: it passes, and is counted. Over lo, and by devices where a `via` may
@@ -103,7 +149,7 @@ passes_at_once(struct __sk_buff *skb, const int from)
 {
 	struct bpf_sock *sk = skb->sk, *full;
 	__u32 now, now_generation, shape, role;
-	const struct dnsfw_sock *made;
+	struct dnsfw_sock *made;
 	struct plain q;
 
 	if (!sk || skb->ifindex == LOOPBACK_IFINDEX)
@@ -126,7 +172,7 @@ passes_at_once(struct __sk_buff *skb, const int from)
 	if ((!made || !made->role) && (uses() & DNSFW_USES_CGROUPS))
 		return false;
 	if (full->type == KIND_RAW || full->family == FAMILY_PACKET ||
-	    !is_found(skb, &q, role, now, now_generation))
+	    !is_found(skb, &q, role, now, now_generation, made))
 		return false;
 	count_passed(role, DNSFW_FLOW);
 	return true;
@@ -142,18 +188,24 @@ STAGE int dnsfw_passes_frame(struct __sk_buff *skb)
 	return passes_at_once(skb, FROM_ETHER);
 }
 
-/* After a whole judgement of a socket's own packet */
+/* After a whole judgement of a socket's own packet: what passes by it from now
+ * on is of the conversation, also where this one began it
+ */
 static __always_inline void
 hold(struct __sk_buff *skb, const struct packet *p, const struct sender *s,
      const struct decision *d)
 {
 	struct bpf_sock *sk = skb->sk, *full;
+	const bool begun = begins(d);
 	struct dnsfw_sock *made;
 	struct kept k = {};
 
-	if (!d->lasts || s->kind != SENDER_SOCKET || s->raw || s->listens ||
+	if (!begun && d->reason != DNSFW_FLOW && d->reason != DNSFW_INBOUND)
+		return;
+	if (!has_flow(p) || s->kind != SENDER_SOCKET || s->raw || s->listens ||
 	    s->by_way || p->forwarded || p->frag || !sk ||
-	    (p->flags & TCP_SYN) || p->ifindex == LOOPBACK_IFINDEX)
+	    ((p->flags & TCP_SYN) && !(begun && is_syn(p))) ||
+	    p->ifindex == LOOPBACK_IFINDEX)
 		return;
 	full = bpf_sk_fullsock(sk);
 	if (!full)
@@ -163,18 +215,18 @@ hold(struct __sk_buff *skb, const struct packet *p, const struct sender *s,
 		return;
 	k.remote = p->dst;
 	k.ports = host16(p->sport) | (__u32)host16(p->dport) << 16;
-	k.shape = p->proto | p->family << 8 | d->reason << SHAPE_REASON;
+	k.shape = p->proto | p->family << 8 |
+		  (begun ? DNSFW_FLOW : d->reason) << SHAPE_REASON;
 	if (p->flags & (TCP_FIN | TCP_RST))
-		k.shape |= 1U << SHAPE_CLOSING;
+		k.shape |= SHAPE_CLOSING;
+	if (is_syn(p)) {
+		k.shape |= SHAPE_BEGUN;
+		k.seq = p->seq;
+	}
 	k.role = s->role;
 	k.found.generation = p->generation;
 	k.found.at = bpf_jiffies64();
-	k.heard = made->pad_kept.heard;
-	if (k.ports != made->pad_kept.ports ||
-	    !is_same(&k.remote, &made->pad_kept.remote))
-		k.heard = k.found.at - KEPT_TICKS;
-	k.seal = seal_of(&k);
-	made->pad_kept = k;
+	keep_in(&made->pad_kept, &k);
 }
 
 STAGE int dnsfw_hold(struct __sk_buff *skb, const struct packet *p,

@@ -31,12 +31,14 @@ STAGE int dnsfw_by_address_rule(const struct packet *p, __u32 role_id,
 		r = &list->rules[i];
 		if (r->ends && !is_alive(r->rule, p->now))
 			continue;
-		if (covers(r->portset, p->proto, p->dport))
-			return settle(d, r->verdict == DNSFW_ALLOW,
-				      r->rule == DNSFW_RULE_BUILTIN ?
-					      DNSFW_BUILTIN :
-					      DNSFW_ADDRESS_RULE,
-				      r->rule);
+		if (!covers(r->portset, p->proto, p->dport))
+			continue;
+		d->lasts = !r->ends && p->generation;
+		return settle(d, r->verdict == DNSFW_ALLOW,
+			      r->rule == DNSFW_RULE_BUILTIN ?
+				      DNSFW_BUILTIN :
+				      DNSFW_ADDRESS_RULE,
+			      r->rule);
 	}
 	return false;
 }
@@ -49,6 +51,7 @@ by_slots(const struct dnsfw_grant *grant, const struct packet *p,
 	 struct decision *d)
 {
 	const struct dnsfw_slot *slot;
+	enum life life;
 	__u32 i, rule;
 	__u64 until;
 
@@ -57,7 +60,10 @@ by_slots(const struct dnsfw_grant *grant, const struct packet *p,
 		slot = &grant->slots[i];
 		until = slot->until;
 		rule = slot->rule;
-		if (!until || !is_alive(rule, p->now))
+		if (!until)
+			continue;
+		life = life_of(rule, p->now);
+		if (!life)
 			continue;
 		if (until <= p->now) {
 			if (d->reason == DNSFW_NEVER_RESOLVED &&
@@ -73,6 +79,7 @@ by_slots(const struct dnsfw_grant *grant, const struct packet *p,
 		}
 		if (slot->verdict != DNSFW_ALLOW)
 			return settle(d, DNSFW_DENY, DNSFW_CLOSED, rule);
+		d->lasts = life == LIFE_LASTS && p->generation;
 		settle(d, DNSFW_ALLOW, DNSFW_GRANTED, rule);
 	}
 	return d->reason == DNSFW_GRANTED;

@@ -17,10 +17,11 @@ enum {
 struct plain {
 	struct dnsfw_addr there;
 	__u32 ports;		/* ours, theirs: as on the wire */
+	__u32 seq;
 	__u8 proto;
 	__u8 family;
 	__u8 closes;		/* FIN or RST */
-	__u8 pad;
+	__u8 begins;		/* SYN */
 };
 
 union plain_head {
@@ -32,14 +33,22 @@ union plain_head {
 };
 _Static_assert(sizeof(union plain_head) == PLAIN_BYTES, "one load");
 
-/* @bytes: from the header on, as IP says. A SYN begins something. */
+/* @bytes: from the header on, as IP says. What comes in and begins something, or
+ * on the way out what answers that, is for others to see.
+ */
 static __always_inline bool
-read_plain_tcp(const struct tcp_header *h, __u32 bytes, struct plain *q)
+read_plain_tcp(const struct tcp_header *h, __u32 bytes, struct plain *q,
+	       bool leaves)
 {
 	__u32 head = (h->words >> 4) * 4;
+	const __u8 syn = h->flags & (TCP_SYN | TCP_ACK);
 
 	q->closes = h->flags & (TCP_FIN | TCP_RST);
-	return head >= sizeof(*h) && head <= bytes && !(h->flags & TCP_SYN);
+	q->begins = h->flags & TCP_SYN;
+	q->seq = h->seq;
+	return head >= sizeof(*h) && head <= bytes &&
+	       syn != (leaves ? TCP_SYN | TCP_ACK : TCP_SYN) &&
+	       !(q->begins && q->closes);
 }
 
 static __always_inline bool
@@ -55,7 +64,8 @@ read_plain4(const union plain_head *h, __u32 room, struct plain *q, bool leaves)
 	map_ip4(&q->there, leaves ? h->v4.ip.dst : h->v4.ip.src);
 	__builtin_memcpy(&q->ports, &h->v4.tcp, sizeof(q->ports));
 	if (q->proto == PROTO_TCP)
-		return read_plain_tcp(&h->v4.tcp, bytes - sizeof(h->v4.ip), q);
+		return read_plain_tcp(&h->v4.tcp, bytes - sizeof(h->v4.ip), q,
+				      leaves);
 	return q->proto == PROTO_UDP;
 }
 
@@ -75,7 +85,7 @@ read_plain6(struct __sk_buff *skb, __u32 at, const union plain_head *h,
 	q->there = leaves ? h->v6.dst : h->v6.src;
 	__builtin_memcpy(&q->ports, &tcp, sizeof(q->ports));
 	if (q->proto == PROTO_TCP)
-		return read_plain_tcp(&tcp, bytes, q);
+		return read_plain_tcp(&tcp, bytes, q, leaves);
 	return q->proto == PROTO_UDP;
 }
 
@@ -92,6 +102,8 @@ read_plain(struct __sk_buff *skb, const int from, struct plain *q,
 	if (bpf_skb_load_bytes(skb, at, &h, sizeof(h)) < 0)
 		return false;
 	q->closes = 0;
+	q->begins = 0;
+	q->seq = 0;
 	if (h.v4.ip.version_words >> 4 == 4)
 		plain = read_plain4(&h, skb->len - at, q, leaves);
 	else if (h.v4.ip.version_words >> 4 == 6)
