@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import dnsfw
@@ -37,6 +38,11 @@ def ask(job: str, *arguments: object, hurry: bool = False) -> Any:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise NoChild(str(error)) from None
+    if done.returncode == -SIGKILL:
+        raise ConfigError(
+            "the process that reads policies was killed: too little memory; it takes 40 MB, "
+            "and more for lists"
+        )
     if done.returncode != 0:
         told = done.stderr.decode(errors="replace").strip()[-_TOLD:]
         raise ConfigError(f"the process that reads policies failed ({done.returncode}): {told}")

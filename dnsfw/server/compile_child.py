@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from traceback import format_exc
 
 from dnsfw.server.capabilities import Cap, drop
@@ -23,6 +25,7 @@ _POLITE = 5  # nice(2): answers come first
 
 def main() -> None:
     """One job. What goes wrong is part of the answer."""
+    _die_first()
     drop(_READING)
     from dnsfw.policy.frozen import freeze, shape, thaw  # with no more rights than that
 
@@ -32,6 +35,12 @@ def main() -> None:
     answer = freeze((shape(), *_answer(name, arguments)))
     with os.fdopen(1, "wb") as out:
         out.write(answer)
+
+
+def _die_first() -> None:
+    """Where memory ends, this process does, and not the daemon whose answers all wait for."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _answer(name: str, arguments: tuple[object, ...]) -> tuple[str, object]:

@@ -12,30 +12,35 @@ from dnsfw.server import compile_child, compile_jobs
 from dnsfw.server.compile_apart import command
 
 _SEE = """
-import os, sys
 from dnsfw.server import compile_child, compile_jobs
-def status(*arguments):
-    lines = dict(x.split(":", 1) for x in open("/proc/self/status").read().splitlines())
-    return {key: lines[key].strip() for key in ("CapPrm", "CapEff", "CapBnd", "NoNewPrivs")}
-compile_jobs.JOBS = {"status": status}
+compile_jobs.JOBS = {"see": lambda name: open("/proc/self/" + name).read()}
 compile_child.main()
 """
 
 
-@pytest.mark.needs_root
-def test_its_rights_are_no_more_than_reading_files() -> None:
+def see(file: str) -> str:
+    """What stands in this file of its /proc directory while it works."""
     argv, environment = command()
     argv = [*argv[: argv.index("-m")], "-c", _SEE]
-    done = subprocess.run(
-        argv, env=environment, input=freeze(("status", (), True)), capture_output=True, check=True
-    )
-
-    _, kind, status = thaw(done.stdout)
-
+    job = freeze(("see", (file,), True))
+    done = subprocess.run(argv, env=environment, input=job, capture_output=True, check=True)
+    _, kind, text = thaw(done.stdout)
     assert kind == "value"
+    return str(text)
+
+
+@pytest.mark.needs_root
+def test_its_rights_are_no_more_than_reading_files() -> None:
+    status = dict(line.split(":", 1) for line in see("status").splitlines())
+
     reading = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
     assert int(status["CapPrm"], 16) & ~reading == 0 and int(status["CapBnd"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
+    assert status["NoNewPrivs"].strip() == "1"
+
+
+def test_where_memory_ends_it_is_the_first_to_go() -> None:
+    """Else a reload in a container of 128 MB kills the daemon, which is the larger of the two."""
+    assert see("oom_score_adj").strip() == "1000"
 
 
 def test_a_mistake_of_ours_is_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
