@@ -42,6 +42,7 @@ async def test_an_allowed_name_is_answered_and_open(tmp_path: Path) -> None:
         assert judged(run.kernel) is Verdict.ALLOW
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_62_a_denied_name_sends_no_byte_upstream(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         before = len(dns.heard)
@@ -52,6 +53,7 @@ async def test_row_62_a_denied_name_sends_no_byte_upstream(tmp_path: Path) -> No
         assert len(dns.heard) == before
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_93_a_truncated_answer_is_asked_again_over_tcp(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
@@ -61,6 +63,7 @@ async def test_row_93_a_truncated_answer_is_asked_again_over_tcp(tmp_path: Path)
         assert [heard[2] for heard in dns.heard[-2:]] == ["udp", "tcp"]
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_80_forged_answers_before_the_real_one_are_ignored(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
@@ -69,6 +72,7 @@ async def test_row_80_forged_answers_before_the_real_one_are_ignored(tmp_path: P
         assert addresses(await run.query("www.example.com")) == ["192.0.2.7"]
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_79_equal_questions_are_asked_once(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, [dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]
@@ -79,6 +83,7 @@ async def test_row_79_equal_questions_are_asked_once(tmp_path: Path) -> None:
         assert sum(name == "www.example.com" for name, _, _ in dns.heard) == 1
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_107_a_dead_upstream_is_passed_over(tmp_path: Path) -> None:
     async with NanoDns() as dns, running(tmp_path, ["127.0.0.1:9", dns.endpoint]) as run:
         dns.zone["www.example.com", "A"] = ["192.0.2.7"]

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from dnslib import EDNS0, RCODE, DNSQuestion, DNSRecord
 
 from tests.support.certs import NAME, Ca
@@ -26,6 +27,7 @@ def policy(*upstreams: object) -> str:
     return json.dumps({"version": 1, "default": "deny", "rules": rules, "dns": dns})
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_81_questions_go_over_tls_and_only_its_name_in_clear(
     tmp_path: Path, ca: Ca
 ) -> None:
@@ -45,6 +47,7 @@ async def test_row_81_questions_go_over_tls_and_only_its_name_in_clear(
         assert row["resumed"] == 1  # the loop check has shaken hands before
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_81_when_it_cannot_be_reached_nothing_goes_out_in_clear(
     tmp_path: Path, ca: Ca
 ) -> None:
@@ -60,6 +63,7 @@ async def test_row_81_when_it_cannot_be_reached_nothing_goes_out_in_clear(
         assert {name for name, _, _ in helper.heard} == {NAME}
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_123_the_ad_bit_of_an_upstream_that_is_trusted_by_a_key_is_passed_on(
     tmp_path: Path, ca: Ca
 ) -> None:
@@ -83,6 +87,7 @@ async def test_row_123_the_ad_bit_of_an_upstream_that_is_trusted_by_a_key_is_pas
             assert bool(reply.header.ad) is trusted
 
 
+@pytest.mark.usefixtures("answers")
 async def test_row_107_a_server_that_never_shakes_hands_is_servfail_in_time(
     tmp_path: Path, ca: Ca
 ) -> None:

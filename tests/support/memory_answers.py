@@ -9,7 +9,7 @@ from dnsfw.datapath.abi import DnsLimit, Fall, Limit
 from dnsfw.datapath.answers import AnswerKey, AnswerTable, Size
 from dnsfw.datapath.memory import MemoryMap
 from dnsfw.model import SECOND, Name, Nanos, RoleId
-from dnsfw.wire.message import CD
+from dnsfw.wire.message import AD, CD
 from dnsfw.wire.query import peek
 
 _HITS = slice(16, 20)
@@ -70,6 +70,8 @@ class MemoryAnswers:
             data[offset : offset + 4] = max(0, left).to_bytes(4, "big")
         opt = bytes(data[head.tail : head.tail + head.opt]) if asked.opt else b""
         flags = (head.flags if asked.opt else head.bare_flags) | asked.flags & 0x0110
+        if head.ad and (asked.do or asked.flags & AD):
+            flags |= AD
         counts = (1, head.answers, head.authority, 1 if opt else 0)
         self.given += 1
         hits = (head.hits + 1).to_bytes(4, "little")

@@ -13,13 +13,17 @@ from typing import Any
 
 from dnslib import EDNS0, QTYPE, DNSQuestion, DNSRecord
 
+from dnsfw.model import HOST
 from dnsfw.server.clock import boot_now
 from dnsfw.server.daemon import Daemon
 from dnsfw.server.log import Level
 from dnsfw.server.options import Options
+from dnsfw.wire.message import Rcode, read_response
+from tests.support.memory_answers import MemoryAnswers
 from tests.support.memory_kernel import MemoryKernel
 from tests.support.until import until
 
+KERNEL_ANSWERS = False  # the fixture `answers` switches it: rows are held with and without
 START = 10.0  # seconds, ten times what a busy machine takes
 
 ALLOW_EXAMPLE = """\
@@ -63,6 +67,7 @@ class Running:
     said: list[str]
     port: int
     policy: Path
+    answers: MemoryAnswers | None = None  # what the kernel would say by itself
     task: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     @property
@@ -76,7 +81,18 @@ class Running:
         return DNSRecord.parse(await self.exchange(bytes(record.pack())))
 
     async def exchange(self, wire: bytes, patience: float = 5) -> bytes:
-        """One datagram there and one back."""
+        """One datagram there and one back. With a kernel that answers: asked again, and what
+        the kernel would say then is the same; but a failure is never its to say.
+        """
+        reply = await self._exchange(wire, patience)
+        if self.answers is not None:
+            await self._exchange(wire, patience)
+            given = self.answers.ask(wire, HOST, boot_now())
+            assert (given is None) is (reply[3] & 15 == Rcode.SERVFAIL)
+            assert given is None or _said(given) == _said(reply)
+        return reply
+
+    async def _exchange(self, wire: bytes, patience: float) -> bytes:
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
@@ -136,7 +152,9 @@ def make(
     file = tmp_path / "policy.yaml"
     file.write_text(policy)
     port = free_port()
+    answers = MemoryAnswers() if KERNEL_ANSWERS and kernel is None else None
     kernel, log, said = kernel or MemoryKernel(), ListLog(), []
+    kernel.answers = answers.table() if answers is not None else kernel.answers
     now = options.pop("now", boot_now)
     given = Options(
         policy=str(file),
@@ -146,4 +164,11 @@ def make(
         **options,
     )
     daemon = Daemon(given, kernel.open, log, said.append, now)
-    return Running(daemon, kernel, log, said, port, file)
+    return Running(daemon, kernel, log, said, port, file, answers)
+
+
+def _said(wire: bytes) -> object:
+    """A message but for its id; TTLs may have counted down by one."""
+    heard = read_response(wire)
+    answers = sorted((r.owner, r.rtype, r.rdata) for r in heard.answers)
+    return heard.rcode, heard.flags, answers, len(heard.authority), heard.edns
