@@ -204,8 +204,9 @@ class Daemon:
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
         written = await read_at_start(
-            path, self.names.known, self.options, self.now, time.time, self._warn
-        )
+            path, self.names.known, self.options, self.now, time.time, self._warn,
+            self._notify.longer,
+        )  # fmt: skip
         self.revision.check(written)
         self.kept = Temporaries(self.options.run_dir, self.now)
         policy, _ = self.kept.on_top(written)

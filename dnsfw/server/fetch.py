@@ -2,7 +2,8 @@
 
 TLS with the system's (or the operator's own) certificates and the host's name; https only,
 over every redirect; HTTP/1.1 by the standard library, which bounds lines and headers. Body,
-lines and time are bounded here. A body that ends early, a page of HTML and anything that is no
+lines and time are bounded here, of what gzip unpacks too, and a server that says nothing for a
+while is given up. A body that ends early, a page of HTML and anything that is no
 text are errors: what is on disk stays.
 """
 
@@ -13,10 +14,12 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -27,11 +30,13 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import addr_from
 from dnsfw.policy.problems import Wrong, printable
 from dnsfw.policy.remote import check_url
+from dnsfw.server.fetch_gzip import MAGIC, NotGzip, Unpacked
 
 __all__ = ["Download", "FetchError", "Request", "Stop", "Way", "fetch"]
 
 REDIRECTS = 5  # as many as curl's own caution suggests for robots
 CONNECT = 10.0  # seconds for one server to take the connection and to prove who it is
+STALL = 20.0  # seconds without a byte; a slow one has all of `time`
 _CHUNK = 1 << 16
 _LONGEST_MARK = 256  # characters of an ETag or a date that are worth keeping
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -105,14 +110,23 @@ class Stop:
             self._held = None
 
 
-def fetch(request: Request, way: Way, into: Path, stop: Stop) -> Download | None:
-    """The body in a file; None when the server says that nothing has changed. FetchError."""
+def _nothing() -> None:
+    """Nobody looks on."""
+
+
+def fetch(
+    request: Request, way: Way, into: Path, stop: Stop, came: Callable[[], None] = _nothing
+) -> Download | None:
+    """The body in a file; None when the server says that nothing has changed. FetchError.
+
+    `came` is called, in this thread, whenever some of it has.
+    """
     told = f"it took longer than {request.time:g} s"
     timer = threading.Timer(request.time, stop, (told,))
     timer.daemon = True
     timer.start()
     try:
-        return _Fetch(request, way, stop, time.monotonic() + request.time).run(into)
+        return _Fetch(request, way, stop, time.monotonic() + request.time, came).run(into)
     except FetchError:
         if stop.why:
             raise FetchError(stop.why) from None
@@ -128,7 +142,10 @@ def fetch(request: Request, way: Way, into: Path, stop: Stop) -> Download | None
 class _Fetch:
     """One request and its redirects."""
 
-    def __init__(self, request: Request, way: Way, stop: Stop, deadline: float) -> None:
+    def __init__(
+        self, request: Request, way: Way, stop: Stop, deadline: float, came: Callable[[], None]
+    ) -> None:
+        self._came = came
         self._request = request
         self._way = way
         self._stop = stop
@@ -170,7 +187,7 @@ class _Fetch:
         except BaseException:
             sock.close()
             raise
-        secured.settimeout(self._left())
+        secured.settimeout(min(STALL, self._left()))
         connection = HTTPConnection(host, port)
         connection.default_port = 443
         connection.sock = secured
@@ -194,7 +211,7 @@ class _Fetch:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {
             "User-Agent": f"dnsfw/{__version__}", "Accept": "*/*",
-            "Accept-Encoding": "identity",  # what is small here must not be huge there
+            "Accept-Encoding": "gzip",
             "Connection": "close",
         }  # fmt: skip
         if self._request.etag:
@@ -210,20 +227,34 @@ class _Fetch:
             return None
         if response.status != _OK:
             raise FetchError(f"the server says {response.status} {printable(response.reason)[:60]}")
-        if response.getheader("Content-Encoding", "identity").strip().lower() != "identity":
-            raise FetchError("the server compresses, which nobody asked for")
+        coding = response.getheader("Content-Encoding", "identity").strip().lower()
+        if coding not in ("identity", "gzip", "x-gzip"):
+            told = printable(coding)[:20]
+            raise FetchError(f"the server compresses by {told}, and only gzip is read")
         if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
             raise FetchError("a page of HTML came, and no text")
         if response.length is not None and response.length > self._request.size:
             raise FetchError(self._too_large())
         with into.open("wb") as file:
-            size, digest = self._body(response, file)
+            size, digest = self._body(_pieces(response, coding != "identity", self), file)
+            if response.length:  # http.client is silent about a body that is too short
+                raise FetchError(f"the connection broke off {response.length} bytes before the end")
         etag, modified = response.getheader("ETag", ""), response.getheader("Last-Modified", "")
         return Download(digest, size, _mark(etag), _mark(modified))
 
-    def _body(self, response: HTTPResponse, file: BinaryIO) -> tuple[int, str]:
+    def wire(self, response: HTTPResponse) -> Iterator[bytes]:
+        """The body as it was sent; it, too, is no longer than what it may hold."""
+        size = 0
+        while chunk := response.read1(_CHUNK):
+            self._came()
+            size += len(chunk)
+            if size > self._request.size:
+                raise FetchError(self._too_large())
+            yield chunk
+
+    def _body(self, pieces: Iterable[bytes], file: BinaryIO) -> tuple[int, str]:
         digest, size, lines, begun = sha256(), 0, 0, False
-        while chunk := response.read(_CHUNK):
+        for chunk in pieces:
             size += len(chunk)
             lines += chunk.count(b"\n")
             if size > self._request.size:
@@ -238,8 +269,6 @@ class _Fetch:
                     raise FetchError("a page of HTML or XML came, and no text")
             digest.update(chunk)
             file.write(chunk)
-        if response.length:  # http.client is silent about a body that is too short
-            raise FetchError(f"the connection broke off {response.length} bytes before the end")
         if self._stop.why:
             raise FetchError(self._stop.why)
         if not begun:
@@ -250,6 +279,27 @@ class _Fetch:
         size = self._request.size
         shown = f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
         return f"larger than {shown} (limits: size)"
+
+
+def _pieces(response: HTTPResponse, packed: bool, fetch: _Fetch) -> Iterator[bytes]:
+    """The text: unpacked where the server packs it, or the file is packed (`ads.txt.gz`)."""
+    wire = fetch.wire(response)
+    head = b""
+    for chunk in wire:
+        head += chunk
+        if len(head) >= len(MAGIC):
+            break
+    whole = chain([head], wire)
+    if not packed and not head.startswith(MAGIC):
+        yield from whole
+        return
+    unpacked = Unpacked()
+    try:
+        for chunk in whole:
+            yield from unpacked.feed(chunk)
+        unpacked.end()
+    except NotGzip as wrong:
+        raise FetchError(str(wrong)) from None
 
 
 def _elsewhere(url: str, response: HTTPResponse) -> str:
@@ -275,7 +325,7 @@ def _why(error: BaseException) -> str:
             "own name its file: `ca:`"
         )
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "it says nothing any more, or did not answer in time"
     if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return "the server broke the connection off"
     if isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING":

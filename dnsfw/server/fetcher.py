@@ -35,6 +35,7 @@ class Fetcher:
         self.copies = copies
         self._way = way
         self._wall = wall
+        self.came: Callable[[], None] = _nothing  # called in a thread, when some of one has come
         self._stop = Stop()  # of the download under way
         self._ended = False
         self._one = asyncio.Lock()
@@ -112,7 +113,7 @@ class Fetcher:
 
     async def _fetch(self, request: Request, into: Path) -> Download | None:
         self._stop = Stop(_ENDS if self._ended else "")  # a deadline is one download's alone
-        return await asyncio.to_thread(fetch, request, self._way, into, self._stop)
+        return await asyncio.to_thread(fetch, request, self._way, into, self._stop, self.came)
 
     async def _signature(self, source: Remote) -> bytes:
         if not source.key:
@@ -150,6 +151,10 @@ class Fetcher:
         if found.told is None:
             raise FetchError(found.error.removeprefix(f"{source.url}: "))
         return found.told
+
+
+def _nothing() -> None:
+    """Nobody looks on."""
 
 
 def _request(source: Remote, copy: Copy | None) -> Request:

@@ -19,6 +19,10 @@ class Notify:
         usec = environ.pop("WATCHDOG_USEC", "")
         self.watchdog = int(usec) / 2e6 if usec.isdigit() else None  # seconds between signs of life
 
+    def longer(self, seconds: float) -> None:
+        """A start goes on: it has so much more time from now on (EXTEND_TIMEOUT_USEC)."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")
 

@@ -6,6 +6,7 @@ our sockets by the same mark as later (and a wall that nobody can mark for stays
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["provide_at_start", "read_at_start", "remotes_of"]
 
-LONGEST = 40.0  # seconds: systemd gives a start a minute
+LONGEST = 40.0  # seconds in which nothing comes; systemd gives a start a minute
+_TOLD = 1.0  # seconds between two signs of life
 
 
 async def read_at_start(
@@ -43,22 +45,31 @@ async def read_at_start(
     now: Now,
     wall: WallClock,
     warn: Callable[[str], None],
+    longer: Callable[[float], None] = lambda seconds: None,
 ) -> Policy:
     """The policy: as the last start compiled it, if nothing has changed and it is whole; else
-    fetched, compiled and tested. PolicyError, NotThere.
+    fetched, compiled and tested. PolicyError, NotThere. `longer` hears for how many seconds
+    more a download may go on.
     """
     kept = recall(path, known)
     if kept is not None and not lacks(kept.remotes, Copies()):
         return kept
-    for missed in await provide_at_start(path, options, now, wall):
+    for missed in await provide_at_start(path, options, now, wall, longer):
         warn(missed)
     return load_tested(path, known, hurry=True)
 
 
-async def provide_at_start(path: Path, options: Options, now: Now, wall: WallClock) -> list[str]:
+async def provide_at_start(
+    path: Path,
+    options: Options,
+    now: Now,
+    wall: WallClock,
+    longer: Callable[[float], None] = lambda seconds: None,
+) -> list[str]:
     """Fetch what has no copy. What failed and may be missing is returned, a line each.
 
-    NotThere: the policy cannot do without. Where nothing is missing, nothing is asked.
+    NotThere: the policy cannot do without. Where nothing is missing, nothing is asked. As long
+    as something comes it goes on; each download has its own `limits: time`.
     """
     copies, told = Copies(), list[str]()
     sources = await asyncio.to_thread(sources_of, path, copies)
@@ -70,16 +81,40 @@ async def provide_at_start(path: Path, options: Options, now: Now, wall: WallClo
     own = _own(options)
     fetcher = Fetcher(copies, OwnWay(loop, Names(loop, upstreams, own, now), own), wall)
     try:
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(LONGEST) as end:
+            fetcher.came = _Coming(loop, end, longer)
             await provide(path, fetcher, told=told.append)
     except TimeoutError:
         raise NotThere(
-            f"what the policy takes from elsewhere did not come in {LONGEST:g} s, and there is no "
-            "copy on disk; see `dnsfw check --fetch`"
+            f"of what the policy takes from elsewhere nothing came for {LONGEST:g} s, and there "
+            "is no copy on disk; see `dnsfw check --fetch`"
         ) from None
     finally:
         fetcher.stop()
     return told
+
+
+class _Coming:
+    """Called in the thread of a download: puts the end off, and says so now and then."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        end: asyncio.Timeout,
+        longer: Callable[[float], None],
+    ) -> None:
+        self._loop, self._end, self._longer = loop, end, longer
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        if self._loop.time() >= self._next:
+            self._next = self._loop.time() + _TOLD
+            self._loop.call_soon_threadsafe(self._put_off)
+
+    def _put_off(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is over
+            self._end.reschedule(self._loop.time() + LONGEST)
+            self._longer(LONGEST)
 
 
 def remotes_of(daemon: Daemon, wall: WallClock, warn: Callable[[str], None]) -> Remotes:

@@ -8,6 +8,8 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from gzip import compress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -31,6 +33,7 @@ from tests.support.https import (
 )
 
 BODY = b"a.example\nb.example\n"
+gzip = partial(compress, mtime=0)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +69,66 @@ def test_a_body_is_on_disk_with_its_hash_and_marks(site: Https, tmp_path: Path) 
     _, headers = site.heard[-1]
     assert headers["host"] == f"localhost:{site.port}"
     assert headers["user-agent"].startswith("dnsfw/")
-    assert headers["accept-encoding"] == "identity"
+    assert headers["accept-encoding"] == "gzip"
     assert site.names[-1] == "localhost"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        answered(body=gzip(BODY), Content_Encoding="gzip"),
+        answered(body=gzip(BODY), Content_Type="application/gzip"),
+        gzip(BODY[:10]) + gzip(BODY[10:]) + bytes(512),
+    ],
+    ids=["the server packs", "the file is packed", "members"],
+)
+def test_what_is_packed_is_on_disk_as_it_is_unpacked(
+    site: Https, tmp_path: Path, page: bytes | Script
+) -> None:
+    site.put("/a", page)
+
+    got = get(site, tmp_path)
+
+    assert got is not None
+    assert (got.sha256, got.size) == (sha256(BODY).hexdigest(), len(BODY))
+    assert (tmp_path / "body").read_bytes() == BODY
+
+
+def test_row_128_a_bomb_is_stopped_at_its_size(site: Https, tmp_path: Path) -> None:
+    """A thousand times as large unpacked: no more of it is written than may be."""
+    bomb = gzip(b"a.example\n" * 5_000_000)
+    assert len(bomb) < 200_000
+
+    refused(site, tmp_path, bomb, "larger than 1000000 bytes", size=1_000_000, lines=10**9)
+    assert (tmp_path / "body").stat().st_size <= 1_000_000
+
+
+def test_whoever_looks_on_hears_of_what_comes(site: Https, tmp_path: Path) -> None:
+    site.put("/a", BODY)
+    heard: list[int] = []
+    request = Request(site.url("/a"), 10_000, 1000, 5, str(site.ca.file))
+
+    fetch(request, AnyWay(), tmp_path / "body", Stop(), lambda: heard.append(1))
+
+    assert heard
+
+
+def test_a_server_that_falls_silent_is_given_up_before_the_time_is_over(
+    site: Https, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsfw.server.fetch.STALL", 0.2)
+    done = threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"a.example\n")
+        handler.wfile.flush()
+        done.wait(10)
+
+    refused(site, tmp_path, silent, "says nothing any more", time=60)
+    done.set()
 
 
 def test_what_has_not_changed_is_not_sent_again(site: Https, tmp_path: Path) -> None:
@@ -110,8 +171,17 @@ def refused(site: Https, tmp_path: Path, page: bytes | Script, said: str, **more
         (b"<!DOCTYPE html><p>moved", "page of HTML"),
         (b"\xef\xbb\xbf\n  <html>", "page of HTML"),
         (answered(body=b"a.example\n", Content_Type="text/html; charset=utf-8"), "page of HTML"),
-        (answered(body=BODY, Content_Encoding="gzip"), "compresses"),
-        (b"\x1f\x8b\x08\x00", "no text"),
+        (answered(body=BODY, Content_Encoding="br"), "compresses by br, and only gzip"),
+        (answered(body=BODY, Content_Encoding="gzip"), "no gzip, or damaged"),
+        (b"\x1f\x8b\x08\x00", "broke off before its end"),
+        (b"\x1f\x8b\x09\x00", "no gzip, or damaged"),
+        (gzip(BODY)[:-4], "broke off before its end"),
+        (answered(body=gzip(BODY)[:-8] + bytes(8), Content_Encoding="gzip"), "or damaged"),
+        (gzip(gzip(BODY)), "no text"),
+        (gzip(b"<html>"), "page of HTML"),
+        (gzip(b""), "is empty"),
+        (gzip(b"a.example\n" * 1001), "larger than 10000 bytes"),
+        (gzip(b"\n" * 1001 + b"a.example"), "more than 1000 lines"),
         (broken_off(BODY, 500), "broke off|broke the connection"),
         (short(BODY, 500), "broke off 480 bytes before"),
         (cut(BODY), "broke the connection off"),

@@ -14,13 +14,15 @@ def test_systemd_hears_ready_reloading_alive_stopping(tmp_path: Path) -> None:
         systemd.bind(path)
         environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "10000000"}
         notify = Notify(environ)
+        notify.longer(40.0)
         notify.ready("guarding")
         notify.reloading()
         notify.alive()
         notify.stopping()
 
-        heard = [systemd.recv(200).decode() for _ in range(4)]
+        heard = [systemd.recv(200).decode() for _ in range(5)]
 
+    assert heard.pop(0) == "EXTEND_TIMEOUT_USEC=40000000"
     assert heard[0] == "READY=1\nSTATUS=guarding"
     assert heard[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert heard[2:] == ["WATCHDOG=1", "STOPPING=1"]

@@ -116,14 +116,33 @@ async def test_a_start_does_not_wait_for_ever(
     site: Https, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dnsfw.server.remote_start.LONGEST", 0.5)
-    site.put("/ads.txt", dripping())
+    site.put("/ads.txt", dripping(every=8.0))
     path = tmp_path / "p.yaml"
     path.write_text(policy(site))
     async with NanoDns() as dns:
         options = Options(upstreams=(str(known(dns).endpoint),), dns_only=True)
 
-        with pytest.raises(NotThere, match=r"did not come in 0.5 s"):
+        with pytest.raises(NotThere, match=r"nothing came for 0.5 s"):
             await provide_at_start(path, options, boot_now, lambda: 0.0)
+
+
+async def test_a_start_waits_as_long_as_something_comes_and_says_so(
+    site: Https, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each download ends by its own limit of time all the same."""
+    monkeypatch.setattr("dnsfw.server.remote_start.LONGEST", 1.0)
+    monkeypatch.setattr("dnsfw.server.remote_start._TOLD", 0.1)
+    site.put("/ads.txt", dripping())
+    path = tmp_path / "p.yaml"
+    path.write_text(policy(site, limits={"time": "3s"}))
+    more: list[float] = []
+    async with NanoDns() as dns:
+        options = Options(upstreams=(str(known(dns).endpoint),), dns_only=True)
+
+        with pytest.raises(NotThere, match="it took longer than 3 s"):
+            await provide_at_start(path, options, boot_now, lambda: 0.0, more.append)
+
+    assert len(more) > 3 and set(more) == {1.0}
 
 
 async def test_where_nothing_is_missing_nobody_is_asked(tmp_path: Path, state: Path) -> None:
