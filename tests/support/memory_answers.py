@@ -13,6 +13,7 @@ from dnsfw.wire.message import AD, CD
 from dnsfw.wire.query import peek
 
 _HITS = slice(16, 20)
+_OPT_FLAGS = 7  # in the OPT record: a root name, type, size, rcode and version before it
 
 
 def answer_maps(room: int = 1 << 16) -> dict[str, MemoryMap]:
@@ -68,7 +69,9 @@ class MemoryAnswers:
         for offset in offsets:
             left = int.from_bytes(data[offset : offset + 4], "big") - age
             data[offset : offset + 4] = max(0, left).to_bytes(4, "big")
-        opt = bytes(data[head.tail : head.tail + head.opt]) if asked.opt else b""
+        opt = bytearray(data[head.tail : head.tail + head.opt]) if asked.opt else bytearray()
+        if asked.do:
+            opt[_OPT_FLAGS] |= 0x80
         flags = (head.flags if asked.opt else head.bare_flags) | asked.flags & 0x0110
         if head.ad and (asked.do or asked.flags & AD):
             flags |= AD
