@@ -119,7 +119,7 @@ def _check(
     if event is not None and (destination, policy, role, pid) != (None,) * 4:
         raise ConfigError("--event names destination and role itself, and the daemon knows it")
     if destination is None and role is None and pid is None and event is None:
-        raise ConfigError("nothing to explain; name a destination, a --role, a --pid or an --event")
+        raise ConfigError("nothing to explain; name a destination, a --role, --pid, --rule or --event")
 
 
 def _live(

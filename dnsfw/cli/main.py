@@ -104,7 +104,13 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="dnsfw", message="%(prog)s %(version)s")
 def cli() -> None:
-    """An egress firewall that understands names."""
+    """An egress firewall that understands names.
+
+    \b
+    To try it    sudo dnsfw run --allow example.com -- curl http://example.com
+    To guard     sudo dnsfw up --try 60s       (undone unless: dnsfw confirm)
+    To ask why   dnsfw explain example.com:443
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

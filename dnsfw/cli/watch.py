@@ -19,7 +19,8 @@ from dnsfw.server.reporter import describe
 def watch(role: str | None, as_json: bool, run_dir: str | None) -> None:
     """What is refused, as it happens, with the last names of the address. Ctrl-C ends it.
 
-    With --json one object a line.
+    With --json one object a line: `dnsfw explain --event ID` says more of its `id`;
+    `place` and `rule_id` are the line and the id of the rule that decided.
     """
     try:
         for row in Client(run_dir).rows("watch", forever=True, role=role):

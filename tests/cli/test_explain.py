@@ -190,7 +190,7 @@ def test_a_destination_is_judged_for_the_role_of_a_process(run: Run, file: Path)
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ((), "nothing to explain; name a destination, a --role, a --pid or an --event"),
+        ((), "nothing to explain; name a destination, a --role, --pid, --rule or --event"),
         (("--role", "host", "--pid", "1"), "--role and --pid name a role in two ways"),
         (("--via", "eth0", "x.com"), "--via goes with --pid"),
         (("--pid", "4194305"), "there is no process 4194305"),
