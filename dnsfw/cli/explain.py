@@ -119,7 +119,8 @@ def _check(
     if event is not None and (destination, policy, role, pid) != (None,) * 4:
         raise ConfigError("--event names destination and role itself, and the daemon knows it")
     if destination is None and role is None and pid is None and event is None:
-        raise ConfigError("nothing to explain; name a destination, a --role, --pid, --rule or --event")
+        told = "nothing to explain; name a destination, a --role, --pid, --rule or --event"
+        raise ConfigError(told)
 
 
 def _live(
