@@ -24,6 +24,8 @@ from dnsfw.model import Name, Reason, RoleId, RuleId, Verdict, abi
 __all__ = ["RateLimits", "Rates", "fair_part"]
 
 _GROW = 1.25  # how much more is tried than what was known to be possible
+_LESS = 0.5  # and how much less, where more waits than a window has time for: the rest of it
+# throws away what waits, ten times faster, so that nobody's query waits for the flood's
 _NEARLY = 0.99  # who took the most of all there was would have taken more: his part is cut
 _ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter
 _KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_TIME of kernel/asker.bpf.h
@@ -55,12 +57,15 @@ class Rates:
         self._last = 0.0
         self._start_over(0.0)
 
-    def behind(self) -> None:
-        """A listener has more to read than it can: from now on everybody has a part."""
+    def behind(self, waiting: int = 0) -> None:
+        """A listener has more to read than it can: from now on everybody has a part. So many
+        queries wait there, about.
+        """
         now = self._now()
         if now >= self._until:
             self._start_over(now)
         self._behind = True
+        self._waiting = max(self._waiting, waiting)
         self._until = now + self.limits.hold
 
     def caught_up(self) -> None:
@@ -120,6 +125,7 @@ class Rates:
     def _start_over(self, now: float) -> None:
         """Nobody knows yet what can be answered: the first window is everybody's."""
         self._can = inf
+        self._cut = False
         self._role_part = inf
         self._asker_parts: dict[RoleId, float] = {}
         self._begin(now)
@@ -130,6 +136,7 @@ class Rates:
         self._began = now
         self._behind = False
         self._idle = False
+        self._waiting = 0
         self._asked: Counter[_Asker] = Counter()
         self._had: Counter[_Asker] = Counter()
         self._role_had: Counter[RoleId] = Counter()
@@ -140,19 +147,24 @@ class Rates:
         answered = self._role_had.total() * scale
         if self._idle or not self._behind:  # more could have been answered
             answered = max(answered, _GROW * (self._can if self._can < inf else answered))
+        elif self._cut:  # it was for something else that there was no time
+            answered = max(answered, self._can)
         self._can = max(answered, least)
+        self._cut = self._waiting > self._can
+        more = _LESS if self._cut else _GROW
         roles: Counter[RoleId] = Counter()
         for (role, _), count in self._asked.items():
             roles[role] += count
         part = fair_part(self._can * _NEARLY, (n * scale for n in roles.values()))
-        self._role_part = max(part * _GROW, least)
+        self._role_part = max(part * more, least)
         self._asker_parts = {
-            role: max(fair_part(part * _NEARLY, self._of(role, scale)) * _GROW, least)
+            role: max(fair_part(part * _NEARLY, self._of(role, scale)) * more, least)
             for role, asked in roles.items()
             if asked * scale >= part
         }
+        room = _LESS if self._cut else _ROOM
         self._begin(now)
-        datagrams = min(part, self._can) * _ROOM * _KERNEL_WINDOW / self.limits.window
+        datagrams = min(part, self._can) * room * _KERNEL_WINDOW / self.limits.window
         self.allow(int(datagrams))
 
     def _of(self, role: RoleId, scale: float) -> Iterator[float]:

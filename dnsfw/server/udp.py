@@ -33,7 +33,8 @@ _DROPS = 8 * BATCH  # that a batch may throw away besides: each costs a tenth of
 _LONGEST_QUERY = 4096  # RFC 6891 §6.2.5: nobody needs a larger one; the rest is cut, and refused
 
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # the enum's own `&` costs more than reading the datagram
-_LONG_QUEUE = 32 * BATCH * 768  # bytes: what 2,000 small queries take, some 20 milliseconds
+_KEPT = 768  # bytes of the kernel's that a small query takes in a queue
+_LONG_QUEUE = 32 * BATCH * _KEPT  # what 2,000 small queries take, some 20 milliseconds
 
 _NOTHING: dict[bytes, Said] = {}
 OnQuery = Callable[[bytes, Client], object]
@@ -186,7 +187,7 @@ class UdpListener:
                 break
         self._full += 1
         if self._full >= BEHIND and self.rates is not None and (rates or self._crowded()):
-            self.rates.behind()
+            self.rates.behind(waiting(self.socket) // _KEPT)
             if not self._sharing:
                 self._share(True)
 

@@ -24,7 +24,7 @@ from dnsfw.server.worker_words import LONGEST
 __all__ = ["Link", "command"]
 
 _MODULE = "dnsfw.server.worker"
-_BUFFER = 1 << 20  # bytes of queries that may wait for the daemon: some 100 batches
+_BUFFER = 1 << 17  # bytes of queries that may wait for the daemon: some ten batches
 _GONE = 1.0  # seconds that a killed process may take to be gone
 _SO_SNDBUFFORCE = 32
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import LISTEN, Daemon
-from tests.support.netlab import wait_until
+from tests.support.netlab import end, wait_until
 from tests.support.roles import WWW4, in_cgroup, role, roles_policy, subject_path
 from tests.support.world import World, policy_of
 
@@ -280,6 +280,52 @@ def test_in_a_lockdown_no_worker_answers(world: World) -> None:
 
     during = [one for one in told if one[1] is not None and since < one[0] and one[1] < until]
     assert not any(one[3] for one in during)
+
+
+# As many as it can, from many sockets, so that every process has its part of them.
+FLOOD = """
+import os, socket, sys, time
+query = b"\\0\\0\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\3www\\7example\\3com\\0\\0\\1\\0\\1"
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(24)]
+for s in socks:
+    s.connect((sys.argv[1], 53))
+    s.setblocking(False)
+print("ready", flush=True)
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    for s in socks:
+        try:
+            s.send(query)
+        except OSError:
+            pass
+"""
+
+
+def test_row_103_a_flood_of_one_role_keeps_no_other_from_any_process(world: World) -> None:
+    a, b = in_cgroup(world, "a"), in_cgroup(world, "b")
+    rules = [{"allow": "*.example.com"}]
+    policy = json.loads(
+        roles_policy(**{
+            name: {"default": "deny", "rules": rules,
+                   "subjects": [{"cgroup": subject_path(one.guest.cgroup)}]}
+            for name, one in (("web", a), ("db", b))
+        })
+    )  # fmt: skip
+    daemon = guard(world, json.dumps({**policy, "dns": DNS}))
+    assert b.looks_up() == [WWW4]
+    flood = a.guest.start([sys.executable, "-u", "-c", FLOOD, LISTEN])
+    assert flood.stdout is not None and flood.stdout.readline() == "ready\n"
+    stop = world.lab.scratch / "calm.stop"
+    calm = b.guest.start([sys.executable, "-c", CLIENT, LISTEN, WWW, str(stop), "8", "3"])
+    time.sleep(4)
+    stop.touch()
+    told = json.loads(calm.communicate(timeout=60)[0].splitlines()[-1])
+    end(flood)
+
+    rows = {row["name"]: row for row in daemon.ask("status")["roles"]}
+    assert rows["db"]["dropped"] == 0
+    lost = sum(one[1] is None for one in told)
+    assert len(told) > 100 and lost <= len(told) // 100, (lost, len(told))
 
 
 def test_where_the_kernel_answers_workers_see_what_falls_through(world: World) -> None:

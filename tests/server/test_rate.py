@@ -76,6 +76,23 @@ def test_row_103_one_askers_flood_leaves_the_others_their_part() -> None:
     assert set(rates.dropped) == {WEB}
 
 
+def test_row_103_of_more_than_there_is_time_for_half_is_answered_and_the_rest_thrown_away() -> None:
+    """Else who asks little would wait behind the whole queue of a flood of slow questions."""
+    rates, clock = made()
+    told: list[int] = []
+    rates.allow = told.append
+    window(rates, clock, WEB, 1000)
+    cut = []
+    for waiting in (5000, 5000, 5000, 100):
+        rates.behind(waiting)
+        cut.append(admitted(rates, WEB, 10_000))
+        clock.now += LIMITS.window
+
+    assert cut == pytest.approx([500, 500, 500, 1250], rel=0.03)
+    assert told[1] == told[3] == pytest.approx(500 / LIMITS.window * 2**26 / 1e9, rel=0.03)
+    assert told[4] > told[3]
+
+
 def test_a_burst_that_was_read_to_its_end_was_not_too_much() -> None:
     rates, clock = made()
     told: list[int] = []
