@@ -12,6 +12,7 @@ from dnsfw.engine.changes import Changes
 from dnsfw.engine.closer import Closer
 from dnsfw.engine.closing import Closing
 from dnsfw.engine.effects import (
+    Ask,
     AskId,
     Client,
     Close,
@@ -25,7 +26,7 @@ from dnsfw.engine.fresh import Fresh
 from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
-from dnsfw.engine.limits import Limits
+from dnsfw.engine.limits import CLIENT_PATIENCE, Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
 from dnsfw.engine.offers import Offers, asked_name, asked_type
@@ -275,6 +276,10 @@ class Engine(Changes):
         if self._lockdown is Lockdown.OFF:
             times += [self._closer.next_due(), self._keeper.next_due()]
         return min((when for when in times if when is not None), default=None)
+
+    def late(self, ask: Ask) -> Nanos:
+        """When a question that is asked just now wants looking after, if it is not answered."""
+        return Nanos(ask.deadline - CLIENT_PATIENCE + self._lookups.patience)
 
     # --- the host, the operator ---
 

@@ -73,6 +73,8 @@ class Kept(Generic[Key, Value]):
             held = self._held.get(key)
             if held is not None and held[1] <= now:
                 self.pop(key)
+            elif held is not None:
+                self._ends.again(key, held[1])
 
     def drop(self) -> None:
         """Let go of the least used. Something must be held."""

@@ -298,7 +298,7 @@ class Ledger(LedgerChanges):
         number, until, name, before, _ = lone
         if until > now:
             self._lone[key] = (number, until, name, before, until)
-            self._ends.put(key, until)
+            self._ends.again(key, until)
             return
         del self._lone[key]
         role, addr = key

@@ -82,6 +82,15 @@ class Alarm:
             self._loop.call_soon(self._set_found)
         self._find = find
 
+    def by(self, deadline: Nanos, find: Callable[[], Nanos | None]) -> None:
+        """Ring then at the latest, where nothing else has moved: mostly it is set to ring sooner,
+        for a question that has been answered meanwhile, and will look again.
+        """
+        if self._armed is None or self._armed > deadline:
+            self.ask(find)
+        elif self._wanted is None or self._wanted > deadline:
+            self._wanted = deadline
+
     def _set_found(self) -> None:
         find, self._find = self._find, None
         if find is not None:

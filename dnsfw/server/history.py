@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.engine.effects import Client, Note, OpenThenReply
@@ -26,6 +26,7 @@ LEARNT = 16_384  # (role, name, address): about 8 MB
 REFUSED = 8_192  # (role, name) and (role, address)
 
 Happened = Note | abi.Event
+_new = tuple.__new__  # of a named tuple, without the call in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ class Seen:
     who: Who = NOBODY
 
 
-@dataclass(slots=True)
-class Learnt:
+class Learnt(NamedTuple):
     """A name that opened (or closed) an address."""
 
     role: RoleId
@@ -129,22 +129,20 @@ class History:
 
     def opened(self, effect: OpenThenReply) -> None:
         """Names have opened addresses: the kernel has taken it."""
-        at = self._wall()
-        client = effect.replies[0].client if effect.replies else None
-        who = NOBODY if client is None else self._who(client)
-        for holder in effect.holders:
-            key = (holder.role, holder.addr, holder.name)
-            known = self._learnt.pop(key, None)
-            first, times = (at, 0) if known is None else (known.first, known.times)
-            until = holder.until if known is None else max(holder.until, known.until)
-            item = self._learnt[key] = Learnt(
-                holder.role, holder.name, holder.addr, holder.rule, holder.chain,
-                first, at, until, who, times + 1,
-            )  # fmt: skip
+        at, learnt = self._wall(), self._learnt
+        replies = effect[2]
+        who = self._who(replies[0][0]) if replies else NOBODY
+        for role, addr, name, rule, until, chain in effect[1]:
+            key, first, times = (role, addr, name), at, 1
+            if (known := learnt.get(key)) is not None:
+                first, times, until = known[5], known[9] + 1, max(until, known[7])
+                learnt.move_to_end(key)
+            elif len(learnt) >= self._limits[1]:
+                learnt.popitem(last=False)
+            item = _new(Learnt, (role, name, addr, rule, chain, first, at, until, who, times))
+            learnt[key] = item
             if self.disk is not None:
                 self.disk.learnt(item)
-            if len(self._learnt) > self._limits[1]:
-                self._learnt.popitem(last=False)
 
     def _count(self, key: Hashable, seen: Seen) -> None:
         known = self._refused.get(key)

@@ -28,6 +28,7 @@ __all__ = ["Journal", "compact", "read_journal"]
 
 _MAGIC = b"dnsfw journal 1\n"
 _RECORD = struct.Struct("<QII16sH")  # until, role, rule, addr, octets of the names that follow
+_UNTIL = 8  # octets in front of what makes a record another one
 _COMPACT_AT = 1 << 20  # bytes: about 20,000 answers
 _HEADER = bytes(12)  # read_name wants a message's header before its names
 
@@ -134,13 +135,36 @@ class _Paths:
 
 def compact(paths: _Paths, boot_id: bytes, now: Nanos) -> int:
     """Rewrite base + sealed as a new base of what still lives; its size. Runs in a thread."""
-    holders = read_journal((paths.base, paths.sealed), boot_id, now)
-    data = _MAGIC + boot_id + b"".join(map(_pack, holders.values()))
+    data = _MAGIC + boot_id + b"".join(_living((paths.base, paths.sealed), boot_id, now))
     paths.scratch.write_bytes(data)
     paths.scratch.chmod(0o600)
     paths.scratch.rename(paths.base)
     paths.sealed.unlink(missing_ok=True)
     return len(data)
+
+
+def _living(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> Iterable[bytes]:
+    """The records that are not over, the latest of equal ones, in their order. They are compared
+    as they stand and not understood: it is done while others are answered, twice for each.
+    """
+    found: dict[bytes, bytes] = {}
+    header = _MAGIC + boot_id
+    for path in paths:
+        data = b""
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+        at = len(header) if data.startswith(header) else len(data)
+        while at + _RECORD.size <= len(data):
+            until, *_, length = _RECORD.unpack_from(data, at)
+            end = at + _RECORD.size + length
+            if end > len(data):
+                break  # torn
+            key = data[at + _UNTIL : end]
+            found.pop(key, None)  # the latest stands last
+            if until > now:
+                found[key] = data[at:end]
+            at = end
+    return found.values()
 
 
 def read_journal(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> dict[_Key, Holder]:

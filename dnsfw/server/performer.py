@@ -31,7 +31,7 @@ from dnsfw.engine.effects import (
 )
 from dnsfw.engine.engine import Engine
 from dnsfw.errors import DatapathError
-from dnsfw.model import Nanos
+from dnsfw.model import SECOND, Nanos
 from dnsfw.server.answers import Book
 from dnsfw.server.clock import Alarm, Now
 from dnsfw.server.faults import Faults
@@ -145,8 +145,8 @@ class Performer:
         finally:
             self._together = False
             self._open()
-            if self._alarm is not None:
-                self._alarm.ask(self._next_deadline)
+            if self._alarm is not None:  # what was opened lasts longer than that
+                self._alarm.by(Nanos(self._now() + SECOND), self._next_deadline)
 
     def ask_failed(self, ask: AskId, why: str) -> None:
         try:
@@ -191,7 +191,7 @@ class Performer:
         except Exception as error:
             self._faults.caught("performing Ask", error)
         if self._alarm is not None:
-            self._alarm.ask(self._next_deadline)
+            self._alarm.by(self.engine.late(effect), self._next_deadline)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         self._queue.extend(effects)

@@ -55,6 +55,7 @@ class WhoAsks:
         self._second = Nanos(0)
         self._looked = 0
         self._asked: dict[int, tuple[Client, Who]] = {}
+        self._plain: dict[tuple[str, Transport], Who] = {}  # those of whom no more is known
 
     def asked(self, client: Client) -> None:
         """Look now, while it waits: when it has its answer, its socket may be gone."""
@@ -71,7 +72,13 @@ class WhoAsks:
         known = self._asked.get(id(client))
         if known is not None and known[0] is client:
             return known[1]
-        return Who(client.address, client.transport.value)
+        way = (client[3], client[2])
+        plain = self._plain.get(way)
+        if plain is None:
+            if len(self._plain) >= _WAITING:
+                self._plain.clear()
+            plain = self._plain[way] = Who(client.address, client.transport.value)
+        return plain
 
     def at(self, address: str, port: int, servers: Iterable[tuple[str, int]]) -> Who:
         """Of a datagram that the kernel has answered: whose socket is at its source, if it is

@@ -148,3 +148,28 @@ def test_row_117_a_time_namespace_does_not_move_deadlines(ahead: str) -> None:
     apart = boot_now() - int(done.stdout)
 
     assert abs(apart) < 30 * SECOND
+
+
+def test_by_then_at_the_latest() -> None:
+    host = Host()
+    host.alarm.set(Nanos(SECOND))
+    host.alarm.set(None)  # what it was for has come
+
+    host.alarm.by(Nanos(2 * SECOND), lambda: pytest.fail("it rings soon enough"))
+    host.now = Nanos(SECOND)
+    host.loop.fire()
+    assert host.rings == []
+    assert host.loop.timers[0][0] == 1.0  # once more, in a second
+    host.now = Nanos(2 * SECOND)
+    host.loop.fire()
+    assert host.rings == [2 * SECOND]
+
+
+def test_what_is_wanted_earlier_is_not_put_off() -> None:
+    host = Host()
+    host.alarm.set(Nanos(SECOND))
+    host.alarm.by(Nanos(2 * SECOND), lambda: None)
+
+    host.now = Nanos(SECOND)
+    host.loop.fire()
+    assert host.rings == [SECOND]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from dnsfw.engine.effects import Holder
 from dnsfw.model import HOST, Nanos, RuleId, addr_from
 from dnsfw.server import journal as journal_module
-from dnsfw.server.journal import Journal
+from dnsfw.server.journal import Journal, compact
 from dnsfw.wire.name import from_text
 from tests.support.until import until
 
@@ -141,3 +142,26 @@ def test_nobody_else_may_read_it(tmp_path: Path, clock: Clock) -> None:
     Journal(tmp_path, clock, "one").add([holder()])
 
     assert (tmp_path / "holders").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_compacted_reads_as_before(tmp_path: Path, clock: Clock) -> None:
+    rng = Random(3)
+    journal = Journal(tmp_path, clock, "one")
+    until_ = 0
+    for number in range(400):
+        until_ += rng.randrange(3)
+        name = rng.choice(("a.example", "b.example", "c.example"))
+        chain = (from_text("x.example"),) if rng.random() < 0.3 else ()
+        journal.add([holder(name, until_, rng.choice((300, 301)))._replace(chain=chain)])
+        if number == 200:
+            (tmp_path / "holders").rename(tmp_path / "holders.sealed")
+            journal.close()
+    (tmp_path / "holders").rename(tmp_path / "holders.base")  # what is in both, in this order
+    paths = journal._paths
+    clock.now = Nanos(until_ // 2)
+    before = journal_module.read_journal((paths.base, paths.sealed), b"one", clock.now)
+
+    compact(paths, b"one", clock.now)
+
+    assert journal_module.read_journal((paths.base,), b"one", clock.now) == before
+    assert len(before) > 1

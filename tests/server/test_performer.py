@@ -37,6 +37,9 @@ class FakeAlarm:
     def ask(self, find: Callable[[], Nanos | None]) -> None:
         self._done.append(("alarm", find()))
 
+    def by(self, deadline: Nanos, find: Callable[[], Nanos | None]) -> None:
+        self.ask(find)
+
     def close(self) -> None: ...
 
 
@@ -92,6 +95,9 @@ class World:
 
     def next_deadline(self) -> Nanos | None:
         return self.wanted
+
+    def late(self, ask: Ask) -> Nanos:
+        return ask.deadline
 
     def on_query(self, wire: bytes, client: Client, now: Nanos) -> list[Effect]:
         if wire == b"death":
