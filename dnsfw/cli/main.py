@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
 from traceback import print_exc
@@ -85,6 +84,8 @@ class _Commands(click.Group):
         """As click does it, with the command that was probably meant."""
         if args and not args[0].startswith("-"):
             known = self.list_commands(ctx)
+            from difflib import get_close_matches  # only who errs pays for it
+
             near = get_close_matches(args[0], known, n=1, cutoff=0.6)
             if args[0] not in known and near:
                 ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")

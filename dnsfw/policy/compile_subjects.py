@@ -6,7 +6,6 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 from typing import TYPE_CHECKING
 
@@ -211,6 +210,8 @@ def _base(written: str | None, role: str, ids: Mapping[str, RoleId]) -> RoleId:
         raise Wrong(f"{shown(role)} is judged as itself everywhere", "name another role", "role")
     if written not in ids:
         others = ["host", *(name for name in ids if name != role)]
+        from difflib import get_close_matches  # only who errs pays for it
+
         near = get_close_matches(written, others, n=1, cutoff=0.6)
         remedy = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(others)}"
         raise Wrong(f"no role is called {shown(written)}", remedy, "role")

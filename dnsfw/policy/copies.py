@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -143,6 +142,8 @@ class Copies:
 
     def scratch(self) -> Path:
         """An empty file for a download, which nobody takes for a copy."""
+        import tempfile  # with what few daemons ever need
+
         fd, name = tempfile.mkstemp(dir=self.directory, suffix=_PART)
         os.close(fd)
         return Path(name)
@@ -176,6 +177,8 @@ class Copies:
         self._write(source.digest, _NOW, copy)
 
     def _write(self, digest: str, ending: str, copy: Copy) -> None:
+        import tempfile  # with what few daemons ever need
+
         fd, name = tempfile.mkstemp(dir=self.directory, suffix=_PART)
         with os.fdopen(fd, "w") as file:
             json.dump(asdict(copy), file)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -303,6 +302,8 @@ class Policy:
         ids = self.role_ids
         if name in ids:
             return ids[name]
+        from difflib import get_close_matches  # only who errs pays for it
+
         near = get_close_matches(name, [HOST_NAME, *ids], n=1, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else f"known is {', '.join([HOST_NAME, *ids])}"
         raise ConfigError(f"no role is called {shown(name)}; {hint}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 
 from dnsfw.model import Verdict
@@ -124,6 +123,8 @@ def type_number(text: str) -> int:
         return int(found[1])
     if text.upper() == "ANY":
         raise Wrong("ANY is answered here and never asked for", "take it out")
+    from difflib import get_close_matches  # only who errs pays for it
+
     near = get_close_matches(text.upper(), [*_KNOWN, *map(str.upper, PROFILES)], n=1, cutoff=0.6)
     remedy = f"did you mean '{near[0]}'?" if near else "write A, TXT or TYPE65280"
     raise Wrong(f"{shown(text)} is no type of record", remedy)

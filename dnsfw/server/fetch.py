@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from dnsfw import __version__
@@ -31,6 +30,9 @@ from dnsfw.model import addr_from
 from dnsfw.policy.problems import Wrong, printable
 from dnsfw.policy.remote import check_url
 from dnsfw.server.fetch_gzip import MAGIC, NotGzip, Unpacked
+
+if TYPE_CHECKING:  # a daemon that fetches nothing does without it
+    from http.client import HTTPConnection, HTTPResponse
 
 __all__ = ["Download", "FetchError", "Request", "Stop", "Way", "fetch"]
 
@@ -121,6 +123,8 @@ def fetch(
 
     `came` is called, in this thread, whenever some of it has.
     """
+    from http.client import HTTPException
+
     told = f"it took longer than {request.time:g} s"
     timer = threading.Timer(request.time, stop, (told,))
     timer.daemon = True
@@ -188,6 +192,9 @@ class _Fetch:
             sock.close()
             raise
         secured.settimeout(min(STALL, self._left()))
+        secured.settimeout(min(STALL, self._left()))
+        from http.client import HTTPConnection
+
         connection = HTTPConnection(host, port)
         connection.default_port = 443
         connection.sock = secured

@@ -11,17 +11,19 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnsfw.server.capabilities import drop_all
 from dnsfw.server.who_asks import Who
+
+if TYPE_CHECKING:  # only who keeps a history pays for it
+    import sqlite3
 
 __all__ = ["FILE", "HistoryDisk", "Kept", "KeptEvent", "KeptLearnt", "KeptRefusals"]
 
@@ -169,6 +171,8 @@ class HistoryDisk:
 
     def _read(self, sql: str, values: Iterable[object]) -> list[Any]:
         """No rows from a file that is not there, or damaged."""
+        import sqlite3
+
         try:
             with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
                 database.execute(f"pragma busy_timeout = {_BUSY}")
@@ -179,6 +183,8 @@ class HistoryDisk:
     # the thread that writes
 
     def _write(self) -> None:
+        import sqlite3
+
         drop_all()  # privileges belong to a thread, and this one only writes
         database = self._open()
         self._ready.set()
@@ -218,6 +224,8 @@ class HistoryDisk:
                 database.close()
 
     def _open(self) -> sqlite3.Connection | None:
+        import sqlite3
+
         for _ in range(2):
             try:
                 return self._connect()
@@ -231,6 +239,8 @@ class HistoryDisk:
         return None
 
     def _connect(self) -> sqlite3.Connection:
+        import sqlite3
+
         self.path.parent.mkdir(0o750, parents=True, exist_ok=True)
         # The owner's alone, before sqlite writes the first byte; its other files take this mode.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -264,6 +274,8 @@ class HistoryDisk:
         """After an error of one batch: a full disk may have room later, a damaged file not."""
         if not _is_damage(error):
             return database
+        import sqlite3
+
         if database is not None:
             with suppress(sqlite3.Error):
                 database.close()
@@ -303,6 +315,8 @@ def _learnt(row: tuple[Any, ...]) -> KeptLearnt:
 
 def _is_damage(error: sqlite3.Error) -> bool:
     """Corrupt, or no database at all; a full disk and a lock have classes of their own."""
+    import sqlite3
+
     return type(error) is sqlite3.DatabaseError
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,24 @@ def test_without_its_capabilities_it_says_which_are_missing_for_what(
     said = str(caught.value)
     assert "CAP_BPF (the tables and programs of the wall), CAP_PERFMON (loading" in said
     assert "AmbientCapabilities=CAP_BPF CAP_PERFMON" in said
+
+
+def test_a_daemon_imports_nothing_that_it_does_not_need() -> None:
+    """What reads policies, fetches or keeps a history is imported where that is wanted."""
+    text = (
+        "import sys, dnsfw.server.daemon, dnsfw.server.process, dnsfw.server.wall\n"
+        "print(*sys.modules)"
+    )
+    seldom = {
+        "cryptography", "difflib", "dns", "dnslib", "email", "h2", "http.client", "idna",
+        "pydantic", "publicsuffixlist", "pyroute2", "sqlite3", "yaml",
+    }  # fmt: skip
+    # -S: what a host's own site hooks import is not ours.
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-P", "-S", "-c", text], env={"PYTHONPATH": path}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+
+    assert {name.partition(".")[0] for name in done.stdout.split()} & seldom == set()
+    assert "http.client" not in done.stdout.split()

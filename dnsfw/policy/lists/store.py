@@ -12,7 +12,6 @@ import ctypes
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -215,6 +214,8 @@ def _meta(source: ListSource, parsed: Parsed) -> dict[str, Any]:
 
 def replace_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """All of it or nothing, also when the power goes."""
+    import tempfile  # with what few daemons ever need
+
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(fd, "wb") as file:
