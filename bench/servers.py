@@ -176,11 +176,17 @@ def worked(pid: int) -> float:
 
 
 def memory(pid: int) -> int:
-    """Octets that a process and its children do not share with others (PSS)."""
-    total = 0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-        if line.startswith("Pss:"):
-            total = int(line.split()[1]) * 1024
+    """Octets that a process and its children do not share with others (PSS).
+
+    Without the kernel's BPF tables that are mapped: they are counted as tables.
+    """
+    total, table = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if not key.endswith(":"):  # the head of a mapping
+            table = line.endswith("anon_inode:bpf-map")
+        elif key == "Pss:" and not table:
+            total += int(value.split()[0]) * 1024
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return total + sum(memory(int(child)) for child in children)
 

@@ -8,6 +8,7 @@ clients ask and connect: what failed, and for how long nobody answered a new nam
 
 from __future__ import annotations
 
+import compileall
 import json
 import signal
 import socket
@@ -40,6 +41,8 @@ def main() -> None:
         ("--names", {"type": int, "default": MILLION, "help": "of the list (default 1000000)"}),
     )
     need("clang", "taskset", "unbound", "dnsmasq", "bpftool", "ip", root=True)
+    # As an installed package is; else each start of a checkout compiles Python first.
+    compileall.compile_dir(support.ROOT / "dnsfw", quiet=2)
     report = Report(
         "start",
         unbound=program_version("unbound", "-V"),

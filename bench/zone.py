@@ -85,8 +85,20 @@ def addresses(reply: bytes) -> tuple[int, tuple[str, ...]]:
     return int(found.rcode), tuple(texts)
 
 
+def unknown(asked: bytes) -> bytes:
+    """NXDOMAIN, which every resolver says of a name that is none."""
+    return asked[:2] + b"\x81\x83" + asked[4:6] + bytes(6) + asked[12 : _end(asked)]
+
+
+def _end(asked: bytes) -> int:
+    """Behind the question."""
+    return asked.index(b"\0", 12) + 5
+
+
 class Upstream:
-    """A child process that answers on a socket that was bound for it."""
+    """A child process that answers on a socket that was bound for it: of the names of the zone
+    what `reply` says, of others (a start asks for one that nobody has) that there is none.
+    """
 
     def __init__(self, sock: socket.socket, reply: Callable[[bytes], bytes] = answer) -> None:
         self._pid = os.fork()
@@ -95,7 +107,11 @@ class Upstream:
             while True:
                 with suppress(OSError, ValueError, IndexError):
                     asked, peer = sock.recvfrom(4096)
-                    sock.sendto(reply(asked), peer)
+                    try:
+                        found = reply(asked)
+                    except ValueError:
+                        found = unknown(asked)
+                    sock.sendto(found, peer)
         sock.close()
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ class Limit(IntEnum):
     MAX_NETNS = 256
     DOORS = 4
     MAX_ASKERS = 16384
+    MAX_ASKED = 4096
     MAX_CGROUPS = 4096
     MAX_IDS = 4096
     MAX_SOURCES = 4096

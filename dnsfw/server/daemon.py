@@ -22,6 +22,7 @@ from dnsfw.engine.effects import Note
 from dnsfw.errors import DnsfwError
 from dnsfw.model import Lockdown
 from dnsfw.policy.files import find_policy
+from dnsfw.policy.lists.store import give_back
 from dnsfw.policy.policy import Policy
 from dnsfw.server.announce import ready_line, warnings_at_start
 from dnsfw.server.armed import disarmed
@@ -318,6 +319,7 @@ class Daemon:
         self.trial.start(asyncio.get_running_loop())
         if not self._end.done():  # Ctrl-C while it started
             self._announce()
+        give_back()  # what loading and comparing tables took
         async with self._tasks as tasks:
             self._serving = True
             mine = [tasks.create_task(upkeep.run()), tasks.create_task(self.doors.run())]

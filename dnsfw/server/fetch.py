@@ -192,7 +192,6 @@ class _Fetch:
             sock.close()
             raise
         secured.settimeout(min(STALL, self._left()))
-        secured.settimeout(min(STALL, self._left()))
         from http.client import HTTPConnection
 
         connection = HTTPConnection(host, port)

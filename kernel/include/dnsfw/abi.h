@@ -32,6 +32,7 @@ enum dnsfw_limit {
 	DNSFW_MAX_NETNS = 256,		/* in which dnsfw has doors */
 	DNSFW_DOORS = 4,		/* servers that one socket may ask */
 	DNSFW_MAX_ASKERS = 16384,
+	DNSFW_MAX_ASKED = 4096,		/* 16 roles in each namespace with doors */
 	DNSFW_MAX_CGROUPS = 4096,
 	DNSFW_MAX_IDS = 4096,
 	DNSFW_MAX_SOURCES = 4096,

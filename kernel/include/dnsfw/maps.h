@@ -172,7 +172,7 @@ MAP_HASH(dnsfw_doors, __u64, struct dnsfw_doors, DNSFW_MAX_NETNS);
 MAP_SOCKET(dnsfw_taken, struct dnsfw_taken);
 MAP_LRU(dnsfw_askers, __u64, __u32, DNSFW_MAX_ASKERS);
 /* the roles whose sockets asked in other namespaces: cookie | role << 56 */
-MAP_LRU(dnsfw_asked, __u64, __u8, DNSFW_MAX_ASKERS);
+MAP_LRU(dnsfw_asked, __u64, __u8, DNSFW_MAX_ASKED);
 
 /* answers that the kernel gives; written by the daemon */
 MAP_SHARED(dnsfw_dns, struct dnsfw_dns, 1);
