@@ -60,18 +60,37 @@ slot_of(const struct dnsfw_bucket *bucket, __u64 print)
 	return found;
 }
 
+/* What a suffix is looked for by */
+struct mark {
+	__u64 print;
+	__u32 first;
+	__u32 pad;
+};
+
+/* Of the name under way, a suffix a label: one a CPU, as the desk (dns.h) */
+struct marks {
+	struct mark of[DNSFW_SUFFIX_LABELS];
+};
+MAP_PERCPU(dnsfw_marks, struct marks, 1);
+
+/* A line of memory that no cache has takes as long as all the rest: it is asked
+ * for, and nobody waits.
+ */
+static __always_inline void ask_for(const struct dnsfw_bucket *bucket)
+{
+	*(const volatile __u64 *)&bucket->slots[DNSFW_SUFFIX_SLOTS - 1];
+}
+
 /* 0: no rule and no list has this suffix. Nobody is in his second bucket while
  * there is room in his first, so mostly one line of memory says it.
  */
 static __always_inline __u32
-class_of(void *table, const struct siphash *h, __u32 buckets)
+class_of(void *table, const struct mark *mark, __u32 buckets)
 {
+	__u64 print = mark->print, found;
+	__u32 first = mark->first, step, second;
 	struct dnsfw_bucket *bucket;
-	__u64 print, place, found;
-	__u32 first, step, second;
 
-	siphash_end(h, &print, &place);
-	first = (place & 0xffffffff) * buckets >> 32;
 	bucket = suffix_unit(table, 1 + first);
 	if (!bucket)
 		return 0;
@@ -137,6 +156,7 @@ struct walk {
 	__u64 odd;		/* octets that no ordinary name has */
 	void *table;
 	const struct dnsfw_suffix_head *head;
+	struct marks *marks;
 	const __u8 *name;
 	__u32 length;
 	__u32 next;		/* where the label begins that comes next, or is hashed */
@@ -179,6 +199,25 @@ static long hash_word(__u32 index, void *walk)
 	return 0;
 }
 
+/* Marks every suffix before any is looked for: so all their memory comes at once */
+static long mark_label(__u32 index, void *walk)
+{
+	struct walk *w = walk;
+	__u32 below = (w->labels - 1 - index) & (DNSFW_SUFFIX_LABELS - 1);
+	struct mark *mark = &w->marks->of[below];
+	struct dnsfw_bucket *bucket;
+	__u64 place;
+
+	w->next = w->at[below];
+	bpf_loop(w->name[w->next & (ROOM - 1)] / 8 + 1, hash_word, w, 0);
+	siphash_end(&w->hash, &mark->print, &place);
+	mark->first = (place & 0xffffffff) * w->head->buckets >> 32;
+	bucket = suffix_unit(w->table, 1 + mark->first);
+	if (bucket)
+		ask_for(bucket);
+	return 0;
+}
+
 static long step(__u32 index, void *walk)
 {
 	struct walk *w = walk;
@@ -186,9 +225,7 @@ static long step(__u32 index, void *walk)
 	struct dnsfw_meaning *meaning;
 	__u32 class, said;
 
-	w->next = w->at[below];
-	bpf_loop(w->name[w->next & (ROOM - 1)] / 8 + 1, hash_word, w, 0);
-	class = class_of(w->table, &w->hash, w->head->buckets);
+	class = class_of(w->table, &w->marks->of[below], w->head->buckets);
 	if (!class)
 		return 0;
 	meaning = meaning_of(w->table, w->head, class, w->column);
@@ -209,6 +246,7 @@ walk_suffixes(void *table, const struct dnsfw_suffix_head *head,
 {
 	struct walk w = { .table = table, .head = head, .name = key->name };
 	struct dnsfw_meaning *meaning;
+	__u32 zero = 0;
 
 	w.length = key->length;
 	w.column = column_of(table, head, key->role);
@@ -221,7 +259,11 @@ walk_suffixes(void *table, const struct dnsfw_suffix_head *head,
 	if (!w.whole || w.labels > DNSFW_SUFFIX_LABELS)
 		return DNSFW_OUTCOME_PASS;
 	w.outcome = outcome_at(meaning, w.labels);
+	w.marks = map_get(dnsfw_marks, &zero);
+	if (!w.marks)
+		return DNSFW_OUTCOME_PASS;
 	siphash_begin(&w.hash, head->key0, head->key1);
+	bpf_loop(w.labels, mark_label, &w, 0);
 	bpf_loop(w.labels, step, &w, 0);
 	if (w.outcome == DNSFW_OUTCOME_DEFAULT && w.odd)
 		return DNSFW_OUTCOME_ODD;
