@@ -34,24 +34,44 @@ class PinDir:
         self._shown = mounts.usual(path)
         self.current = path / _CURRENT
         self.staging = path / _STAGING
+        self._fd = self._take()
+        while not self._is_there():  # whoever had it took it away: take the one that is there
+            self.release()
+            self._fd = self._take()
+
+    def _take(self) -> int:
+        fd = -1
         try:
-            path.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
-            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            while fd < 0:
+                self.path.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+                with suppress(FileNotFoundError):  # it was removed between the two
+                    fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise DatapathError(
                 f"cannot use {self._shown}: {error.strerror}; it must be in a BPF file system "
                 "(mount -t bpf bpf /sys/fs/bpf) and needs root"
             ) from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(fd, _PRIVATE_DIR)
         except BlockingIOError:
-            who = _holder(self._fd)
-            self.release()
+            who = _holder(fd)
+            os.close(fd)
             raise DatapathError(
                 f"another dnsfw{who} holds the wall in {self._shown}; remedy: `dnsfw down` with "
                 "the --run-dir it was started with"
             ) from None
-        path.chmod(_PRIVATE_DIR)
+        return fd
+
+    def _is_there(self) -> bool:
+        """Is what we locked still what the next one would open? A directory that its last
+        holder has removed can be locked all the same; two would then build in one place.
+        """
+        try:
+            there, ours = self.path.stat(), os.fstat(self._fd)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     @property
     def adoptable(self) -> bool:

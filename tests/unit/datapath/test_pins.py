@@ -46,6 +46,29 @@ def test_row_52_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     PinDir(tmp_path / "dnsfw").release()
 
 
+def test_row_52_a_directory_that_its_last_holder_removed_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that start while a third ends must not build in one place."""
+    path, real = tmp_path / "dnsfw", pins.fcntl.flock
+    first = PinDir(path)
+    ends = [first.destroy, first.release]
+
+    def flock(fd: int, how: int) -> None:
+        while ends:  # when we have opened it
+            ends.pop(0)()
+        real(fd, how)
+
+    monkeypatch.setattr(pins.fcntl, "flock", flock)
+    held = PinDir(path)
+    try:
+        assert os.fstat(held._fd).st_ino == path.stat().st_ino
+        with pytest.raises(DatapathError, match="another dnsfw"):
+            PinDir(path)
+    finally:
+        held.release()
+
+
 def test_a_place_that_cannot_hold_pins_is_named_with_the_remedy() -> None:
     with pytest.raises(DatapathError, match="mount -t bpf"):
         PinDir(Path("/proc/dnsfw"))
