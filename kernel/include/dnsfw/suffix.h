@@ -11,11 +11,23 @@
 #ifndef DNSFW_SUFFIX_H
 #define DNSFW_SUFFIX_H
 
+#include "maps.h"
+
+/* What a suffix is looked for by */
+struct mark {
+	__u64 print;
+	__u32 first;
+	__u32 pad;
+};
+
+/* Of the name under way, a suffix a label: one a CPU, as the desk (dns.h) */
+struct marks {
+	struct mark of[DNSFW_SUFFIX_LABELS];
+};
+MAP_PERCPU(dnsfw_marks, struct marks, 1);
+
 #ifndef DNSFW_BCC	/* it has no functions that bpf_loop() could call */
 
-#include "abi_dns.h"
-#include "abi_suffix.h"
-#include "maps.h"
 #include "octets.h"
 #include "packet.h"
 #include "siphash.h"
@@ -59,19 +71,6 @@ slot_of(const struct dnsfw_bucket *bucket, __u64 print)
 	}
 	return found;
 }
-
-/* What a suffix is looked for by */
-struct mark {
-	__u64 print;
-	__u32 first;
-	__u32 pad;
-};
-
-/* Of the name under way, a suffix a label: one a CPU, as the desk (dns.h) */
-struct marks {
-	struct mark of[DNSFW_SUFFIX_LABELS];
-};
-MAP_PERCPU(dnsfw_marks, struct marks, 1);
 
 /* A line of memory that no cache has takes as long as all the rest: it is asked
  * for, and nobody waits.
