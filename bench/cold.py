@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stands import FAR, PYTHON, Stand, cores, ours, peer, queries
+from stands import FAR, PYTHON, Stand, cores, ours, peer, queries, rules
 from support import Figure, Report, Table, arguments, contests, need, program_version
 from zone import ZONE, numbered
 
@@ -26,6 +26,7 @@ TTL = 5  # seconds: what was opened in a round is closed in the next but one
 SECONDS = 0.5
 WINDOW = "64"
 HTTPS = 443
+_ADDRESSES = 262_144
 _SET = f"nftset=/{ZONE}/4#inet#bench#open"
 _TABLE = """table inet bench {
   set open { type ipv4_addr; size 1000000; }
@@ -91,7 +92,7 @@ class _Fresh:
 
 def _stands(lab: Lab, recursor: bool = False) -> list[Stand]:
     """Whoever opens what it answers, and whoever only forwards."""
-    stands = [ours(lab, PYTHON, ttl=TTL, recursor=recursor)]
+    stands = [ours(lab, PYTHON, _policy(), ttl=TTL, recursor=recursor)]
     with_set = peer(lab, "dnsmasq", _SET, called=_WITH_SET, ttl=TTL, recursor=recursor)
     sh("nsenter", f"--net={with_set.netns.path}", "nft", "-f",
        str(lab.file("bench.nft", _TABLE)))
@@ -104,6 +105,19 @@ def _stands(lab: Lab, recursor: bool = False) -> list[Stand]:
     for one in stands:
         _listen_everywhere(one)
     return stands
+
+
+def _policy() -> str:
+    """One rule opens all of these names, so it may hold as many addresses as a rule can: what
+    is usual is less than a second's worth, and the peer's set takes a million.
+    """
+    rule = f'"*.{ZONE}:443"'
+    text = rules(kernel=False).replace(
+        f"allow: {rule}", f"{{allow: {rule}, addresses: {_ADDRESSES}}}"
+    )
+    if str(_ADDRESSES) not in text:
+        raise RuntimeError(f"the policy of the bench has no rule for {rule}")
+    return text
 
 
 def _listen_everywhere(one: Stand) -> None:

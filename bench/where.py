@@ -1,10 +1,11 @@
 """Where does the time of a query go, inside the process that answers it?
 
-The sockets, the engine, the journal and the tables of one daemon (these in memory, so it
-needs no root), a client that keeps 64 questions in flight and an upstream that answers at
-once, each a process of its own. Python's own profiler counts the CPU time of every function;
-being counted makes calls dearer than they are, so only the order and the shares mean
-something. First by layer, then by function: microseconds a query, without what it calls.
+The sockets, the engine, the journal, the history and the tables of one daemon (these in memory,
+so it needs no root), a client that keeps 64 questions in flight and an upstream that answers at
+once, each a process of its own. First what a query costs, in CPU time of the process, its
+system calls included. Then Python's own profiler counts the CPU time of every function; being
+counted makes calls two or three times dearer than they are, so only the order and the shares
+mean something. By layer and by function: microseconds a query, without what it calls.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,8 +37,9 @@ from dnsfw.policy.compile import compile_text
 from dnsfw.server.address import Endpoint, plain
 from dnsfw.server.clock import Alarm, boot_now
 from dnsfw.server.faults import Faults
+from dnsfw.server.history import History
 from dnsfw.server.journal import Journal
-from dnsfw.server.loop import run
+from dnsfw.server.loop import calm_collector, run
 from dnsfw.server.performer import Performer
 from dnsfw.server.udp import UdpListener
 from dnsfw.server.upstream import Upstreams
@@ -48,6 +50,12 @@ SECONDS = 0.5
 SHOWN = 30  # functions
 _PATIENCE = 20  # times the seconds of a round, until enough was asked
 _HERE = ip_address("127.0.0.1")
+_REPEATED = "repeated names"
+_KINDS: dict[str, Callable[[int], str]] = {
+    _REPEATED: lambda number: numbered(number % NAMES),
+    "fresh names": numbered,
+    "fresh names that are refused": lambda number: f"n{number}.refused.example",
+}
 _LAYERS = ("wire", "policy", "engine", "datapath", "server")
 _OTHERS = "Python and libraries"
 
@@ -59,28 +67,40 @@ def main() -> None:
     report = Report("where")
     cores = sorted(os.sched_getaffinity(0))
     with pinned(cores[0]):
-        for title, fresh in (("repeated names", False), ("fresh names", True)):
+        for title in _KINDS:
             found = [
-                run(_round(options.seconds, cores[-1], fresh)) for _ in range(options.rounds)
+                run(_round(options.seconds, cores[-1], title)) for _ in range(options.rounds)
             ]
             report.tables += _tables(title, found)
     report.publish(options)
 
 
-async def _round(seconds: float, core: int, fresh: bool) -> dict[str, float]:
-    """Microseconds a query by function, and the sums by layer under `· layer`."""
+async def _round(seconds: float, core: int, kind: str) -> dict[str, float]:
+    """Microseconds a query by function, the sums by layer under `· layer`, and what it is
+    unprofiled under the empty name.
+    """
     with TemporaryDirectory() as scratch, _upstream(core) as port:
         async with _Server(Path(scratch), port) as server:
-            with _client(server.port, core, fresh):
-                await server.warm(0 if fresh else 3 * NAMES)
+            with _client(server.port, core, kind):
+                await server.warm(3 * NAMES if kind == _REPEATED else 0)
+                calm_collector()
+                before, start = server.answered, time.process_time()
+                await _wait(server, seconds)
+                plain = 1e6 * (time.process_time() - start) / (server.answered - before)
                 before, profile = server.answered, cProfile.Profile(time.thread_time)
                 profile.enable()
-                for _ in range(_PATIENCE):  # of a busy machine
-                    await asyncio.sleep(seconds)
-                    if server.answered - before >= NAMES:
-                        break
+                await _wait(server, seconds)
                 profile.disable()
-                return _by_function(profile, server.answered - before)
+                return {"": plain, **_by_function(profile, server.answered - before)}
+
+
+async def _wait(server: _Server, seconds: float) -> None:
+    before = server.answered
+    for _ in range(_PATIENCE):  # of a busy machine
+        await asyncio.sleep(seconds)
+        if server.answered - before >= NAMES:
+            return
+    raise RuntimeError("nobody was answered")
 
 
 class _Server:
@@ -95,6 +115,7 @@ class _Server:
         self._performer = Performer(
             self.engine, sink, self._journal, boot_now, Faults(print), lambda note: None
         )
+        self._performer.on_open = History().opened
         target = plain(Endpoint(_HERE, upstream))
         self._upstreams = Upstreams(
             loop, [target], lambda fd: None, self._performer, together=self._performer.together
@@ -139,13 +160,13 @@ def _upstream(core: int) -> Iterator[int]:
 
 
 @contextmanager
-def _client(port: int, core: int, fresh: bool) -> Iterator[None]:
+def _client(port: int, core: int, kind: str) -> Iterator[None]:
     """A child that asks, and asks again for each reply it gets."""
     pid = os.fork()
     if pid == 0:
         with suppress(KeyboardInterrupt):
             os.sched_setaffinity(0, {core})
-            _ask(port, fresh)
+            _ask(port, _KINDS[kind])
         os._exit(0)
     try:
         yield
@@ -154,7 +175,7 @@ def _client(port: int, core: int, fresh: bool) -> Iterator[None]:
         os.waitpid(pid, 0)
 
 
-def _ask(port: int, fresh: bool) -> None:
+def _ask(port: int, named: Callable[[int], str]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((str(_HERE), port))
         sock.settimeout(1)
@@ -162,8 +183,7 @@ def _ask(port: int, fresh: bool) -> None:
         room = WINDOW
         while True:
             for _ in range(room):
-                name = numbered(number if fresh else number % NAMES)
-                sock.send(query(name, number & 0xFFFF))
+                sock.send(query(named(number), number & 0xFFFF))
                 number += 1
             room = 0
             with suppress(OSError):
@@ -177,8 +197,6 @@ def _ask(port: int, fresh: bool) -> None:
 
 
 def _by_function(profile: cProfile.Profile, queries: int) -> dict[str, float]:
-    if not queries:
-        raise RuntimeError("nobody was answered")
     stats: dict[Any, Any] = Stats(profile).stats  # type: ignore[attr-defined]
     found: Counter[str] = Counter()
     for (file, _, name), (_, _, own, _, _) in stats.items():
@@ -195,9 +213,11 @@ def _tables(title: str, found: list[dict[str, float]]) -> list[Table]:
     def row(name: str) -> Row:
         return Row(name.removeprefix("· "), tuple(one.get(name, 0.0) for one in found))
 
-    rows = sorted((row(name) for name in set().union(*found)), key=lambda one: -one.median)
+    rows = sorted((row(name) for name in set().union(*found) - {""}), key=lambda one: -one.median)
     layers = {name.removeprefix("· ") for one in found for name in one if name.startswith("· ")}
     return [
+        Table(f"{title}, a query", "µs of CPU",
+              (Row("not profiled", tuple(one[""] for one in found)),)),
         Table(f"{title}, by layer", "µs", tuple(one for one in rows if one.name in layers)),
         Table(f"{title}, by function", "µs",
               tuple([one for one in rows if one.name not in layers][:SHOWN])),
