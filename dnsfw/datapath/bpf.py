@@ -50,7 +50,9 @@ __all__ = [
 _LOG_BYTES = 1 << 16
 _INSTRUCTION_BYTES = 8
 _TC_SHOT = 2  # TC_ACT_SHOT, TCX_DROP
-_BATCH = 4096  # elements a batch call carries: 0.5 MB of the widest table
+_BATCH = 4096  # elements a batch call carries
+_BATCH_BYTES = 1 << 18  # that a scan asks room for
+_LEAST_BATCH = 256  # a bucket is read whole, and holds a handful
 
 
 class _Element(ctypes.Structure):
@@ -141,7 +143,8 @@ class Map:
 
     def _batched(self) -> Iterator[tuple[bytes, bytes]]:
         """BPF_MAP_LOOKUP_BATCH: about a quarter microsecond an element, whole buckets."""
-        room = min(_BATCH, max(self.max_entries, 64))
+        fitting = max(_LEAST_BATCH, _BATCH_BYTES // (self.key_size + self.value_size))
+        room = min(_BATCH, fitting, max(self.max_entries, 64))
         keys = ctypes.create_string_buffer(room * self.key_size)
         values = ctypes.create_string_buffer(room * self.value_size)
         token = ctypes.create_string_buffer(max(self.key_size, 8))
@@ -164,7 +167,8 @@ class Map:
             if failed and number != errno.ENOENT:
                 raise BpfError(f"scan of {self.name}", number)
             (count,) = struct.unpack_from("=I", buffer.raw, 32)
-            key_bytes, value_bytes = keys.raw, values.raw
+            key_bytes = ctypes.string_at(keys, count * self.key_size)
+            value_bytes = ctypes.string_at(values, count * self.value_size)
             for i in range(count):
                 yield (
                     key_bytes[i * self.key_size : (i + 1) * self.key_size],

@@ -66,6 +66,7 @@ _pack_grant_key = abi.GrantKey.LAYOUT.pack
 
 
 _SAME_KEPT = 1024  # the sets of a policy, and those of one before it
+_EMPTY = bytes(4)  # a count of no ranges
 
 
 class PortSets:
@@ -88,7 +89,9 @@ class PortSets:
 
     def adopt(self, number: int, value: bytes) -> None:
         """Takes over what an earlier process wrote under this number."""
-        if number and (ports := decode_portset(value)) and ports not in self._ids:
+        if not number or value.startswith(_EMPTY):  # nearly all of them
+            return
+        if (ports := decode_portset(value)) and ports not in self._ids:
             self._ids[ports] = number
             self._sets[number] = ports
             self._free.remove(number)
