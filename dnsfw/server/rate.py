@@ -136,7 +136,7 @@ class Rates:
         self._began = now
         self._behind = False
         self._idle = False
-        self._waiting = 0
+        self._waiting: int = 0
         self._asked: Counter[_Asker] = Counter()
         self._had: Counter[_Asker] = Counter()
         self._role_had: Counter[RoleId] = Counter()

@@ -13,6 +13,7 @@ from dnsfw.policy.policy import Policy
 from dnsfw.policy.upstream import Upstream, asked, believes
 from dnsfw.server.address import Endpoint
 from dnsfw.server.answers import Book
+from dnsfw.server.batch import able
 from dnsfw.server.clock import Alarm, Now
 from dnsfw.server.faults import Faults
 from dnsfw.server.journal import Journal
@@ -44,6 +45,8 @@ class Listeners:
 
     def __init__(self, endpoints: Sequence[Endpoint], processes: int = 1) -> None:
         """ConfigError (exit 2) names the first address that cannot be had."""
+        if not able():  # a worker cannot do without the batch calls
+            processes = 1
         self.endpoints = tuple(endpoints)
         self.udp: list[UdpListener] = []
         self.tcp: list[TcpListener] = []

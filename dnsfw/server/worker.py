@@ -251,8 +251,10 @@ class Worker:
 
 def main() -> None:
     """What the daemon starts; never returns."""
-    # The terminal's Ctrl-C is for the daemon, which ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The terminal's Ctrl-C and systemd's SIGTERM, which both send to all processes, are for the
+    # daemon: it answers until it ends, and ends us.
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
     channel = socket.socket(fileno=_CHANNEL)
     config, fds = _configured(channel)
     libc = ctypes.CDLL(None)

@@ -24,6 +24,16 @@ def test_when_one_address_cannot_be_had_none_is_kept() -> None:
     Listeners([parse_endpoint(f"127.0.0.1:{one}")]).close()
 
 
+def test_where_datagrams_cannot_be_read_in_batches_there_is_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dnsfw.server.service.able", lambda: False)
+    listeners = Listeners([parse_endpoint(f"127.0.0.1:{free_port()}")], 3)
+
+    assert not listeners.lent
+    listeners.close()
+
+
 async def test_tables_are_filled_before_the_hooks_judge(tmp_path: Path) -> None:
     """`fill` runs inside `open`: policy, listeners and own sockets are there already."""
     async with running(tmp_path) as run:

@@ -124,6 +124,19 @@ def test_it_ends_with_its_channel(link: Link) -> None:
     assert link.process.wait(PATIENCE) == 0
 
 
+def test_signals_that_are_meant_for_the_daemon_do_not_end_it(
+    link: Link, listener: UdpListener
+) -> None:
+    """Ctrl-C goes to all processes of a terminal, systemd's SIGTERM to all of a unit."""
+    assert said(link) == READY
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(link.pid, one)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"hello", listener.socket.getsockname())
+
+        assert said(link)[:1] == QUERIES
+
+
 def test_it_ends_with_its_daemon_however_that_ends(listener: UdpListener) -> None:
     reader, writer = os.pipe()
     pid = os.fork()
