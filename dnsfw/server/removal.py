@@ -55,7 +55,7 @@ def kept_on_disk(run_dir: Path, log: LogSettings) -> list[str]:
 
     found = (
         (state_dir(), "copies of what came over https"),
-        (cache_dir(), "compiled lists"),
+        (cache_dir(), "compiled lists and policies"),
         (log_directory(log, run_dir), "the log, and its key"),
     )
     return [f"{path} ({what})" for path, what in found if _holds_something(path)]
