@@ -55,6 +55,7 @@ class Rates:
         self._now = now
         self._until = 0.0
         self._last = 0.0
+        self._waiting = 0
         self._start_over(0.0)
 
     def behind(self, waiting: int = 0) -> None:
@@ -136,7 +137,7 @@ class Rates:
         self._began = now
         self._behind = False
         self._idle = False
-        self._waiting: int = 0
+        self._waiting = 0
         self._asked: Counter[_Asker] = Counter()
         self._had: Counter[_Asker] = Counter()
         self._role_had: Counter[RoleId] = Counter()
