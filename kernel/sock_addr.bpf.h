@@ -5,6 +5,7 @@
  * over is led to dnsfw here; recvmsg4/6 and getpeername4/6 show the server
  * that was asked.
  */
+#include "include/dnsfw/kept.h"
 #include "include/dnsfw/receiver.h"
 #include "include/dnsfw/takeover.h"
 
@@ -114,6 +115,8 @@ judge_call(struct bpf_sock_addr *ctx, struct packet *p, const int family,
 	struct sender s = {};
 	int taking;
 
+	if (hook == DNSFW_HOOK_SENDMSG && dnsfw_passes_call(ctx, p))
+		return 1;
 	fill_call(ctx, p, &s, hook);
 	forget((__u64 *)&s, sizeof(s), p->now);
 	forget((__u64 *)p, sizeof(*p), p->now);

@@ -479,10 +479,10 @@ def test_what_a_device_keeps_in_an_older_socket_says_nothing_of_its_role(
     stage: Stage, sock: socket.socket
 ) -> None:
     """Its cgroup becomes a subject later: the first one to look finds out, as if new."""
+    stage.site.wall.policy(others=[RolePlan(WEB, DENY)])
     stage.prime(sock)
     assert abi.Sock.unpack(kept_by(stage, sock)).role == abi.RoleId.NONE
 
-    stage.site.wall.policy(others=[RolePlan(WEB, DENY)])
     stage.site.wall.cgroup_is(stage.site.number(stage.site.cgroup.path), WEB)
 
     assert not stage.passes(sock)

@@ -141,6 +141,12 @@ is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
 	return true;
 }
 
+/* Whose an older socket is, its cgroup says, if that can be a subject */
+static __always_inline bool knows_role(const struct dnsfw_sock *made)
+{
+	return (made && made->role) || !(uses() & DNSFW_USES_CGROUPS);
+}
+
 /* True: it passes, and is counted. Over lo, and by devices where a `via` may
  * speak, everything is judged whole. @from is a constant.
  */
@@ -162,15 +168,14 @@ passes_at_once(struct __sk_buff *skb, const int from)
 		return false;
 	now = bpf_jiffies64();
 	made = socket_get(dnsfw_socks, full);
+	if (!knows_role(made))
+		return false;
 	role = made && made->role ? made->role : DNSFW_ROLE_HOST;
 	if (made && is_kept(&made->pad_kept, &q, role, now, now_generation,
 			    &shape)) {
 		count_passed(role, (__u8)(shape >> SHAPE_REASON));
 		return true;
 	}
-	/* whose an older socket is, its cgroup says */
-	if ((!made || !made->role) && (uses() & DNSFW_USES_CGROUPS))
-		return false;
 	if (full->type == KIND_RAW || full->family == FAMILY_PACKET ||
 	    !is_found(skb, &q, role, now, now_generation, made))
 		return false;
@@ -186,6 +191,33 @@ STAGE int dnsfw_passes_packet(struct __sk_buff *skb)
 STAGE int dnsfw_passes_frame(struct __sk_buff *skb)
 {
 	return passes_at_once(skb, FROM_ETHER);
+}
+
+/* A datagram of an unconnected socket, before it is one: what its packets are let
+ * through by speaks for the call, too.
+ */
+STAGE int dnsfw_passes_call(struct bpf_sock_addr *ctx, const struct packet *p)
+{
+	const struct dnsfw_sock *made;
+	__u32 now_generation, shape;
+	struct plain q = {};
+
+	if (!p || !ctx->sk)
+		return false;
+	made = socket_get(dnsfw_socks, ctx->sk);
+	now_generation = generation();
+	if (!made || !made->role || !now_generation)
+		return false;
+	q.there = p->dst;
+	q.ports = host16(ctx->sk->src_port) | (__u32)ctx->user_port << 16;
+	q.proto = ctx->protocol;
+	q.family = is_mapped(&p->dst) ? 4 : 6;
+	if (q.proto != PROTO_UDP ||
+	    !is_kept(&made->pad_kept, &q, made->role, bpf_jiffies64(),
+		     now_generation, &shape))
+		return false;
+	count_passed(made->role, (__u8)(shape >> SHAPE_REASON));
+	return true;
 }
 
 /* After a whole judgement of a socket's own packet: what passes by it from now
