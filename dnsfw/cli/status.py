@@ -42,6 +42,7 @@ def status(require_enforcing: bool, keys: bool, as_json: bool, run_dir: str | No
       dns         the questions that came to the daemon
       in kernel   those that never did: answered or refused in the kernel; and
                   why others were passed on to the daemon
+      workers     processes that answer beside it (dns.workers)
       server      what sockets and disk lost; bugs that were survived (faults)
 
     Words in CAPITALS are for you to look at. The keys of --json are stable:

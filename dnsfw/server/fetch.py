@@ -331,7 +331,7 @@ def _why(error: BaseException) -> str:
             "own name its file: `ca:`"
         )
     if isinstance(error, TimeoutError):
-        return "it says nothing any more, or did not answer in time"
+        return "no answer in time, or it fell silent"
     if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return "the server broke the connection off"
     if isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING":

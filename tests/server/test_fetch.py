@@ -127,7 +127,7 @@ def test_a_server_that_falls_silent_is_given_up_before_the_time_is_over(
         handler.wfile.flush()
         done.wait(10)
 
-    refused(site, tmp_path, silent, "says nothing any more", time=60)
+    refused(site, tmp_path, silent, "it fell silent", time=60)
     done.set()
 
 

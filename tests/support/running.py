@@ -154,7 +154,8 @@ def make(
     port = free_port()
     answers = MemoryAnswers() if KERNEL_ANSWERS and kernel is None else None
     kernel, log, said = kernel or MemoryKernel(), ListLog(), []
-    kernel.answers = answers.table() if answers is not None else kernel.answers
+    if answers is not None:
+        kernel.answers = answers.table()
     now = options.pop("now", boot_now)
     given = Options(
         policy=str(file),
