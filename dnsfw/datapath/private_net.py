@@ -75,10 +75,12 @@ class PrivateNet:
         """
         nft = _nft()
         uplink4, uplink6 = netlink.work(_default_routes)
-        if uplink4 is None:
-            raise DatapathError("--net private: this host has no default route to lead to")
         notes = []
         switch6 = _switch6(uplink6) if uplink6 is not None else None
+        if uplink4 is None and switch6 is None:
+            raise DatapathError("--net private: this host has no default route to lead to")
+        if uplink4 is None:
+            notes.append("private network: IPv6 only (no IPv4 default route)")
         if switch6 is None:
             why = "no IPv6 default route" if uplink6 is None else "no forwarding of a device alone"
             notes.append(f"private network: IPv4 only ({why})")
@@ -86,9 +88,10 @@ class PrivateNet:
         with Path(f"/proc/{pid}/ns/net").open() as theirs:
             netlink.work(lambda ipr: _pair(ipr, self.device, pid, site, switch6 is not None))
             netlink.work(
-                lambda ipr: _inside(ipr, site, switch6 is not None), netns=theirs.fileno()
+                lambda ipr: _inside(ipr, site, uplink4 is not None, switch6 is not None),
+                netns=theirs.fileno(),
             )
-        switches = [_PROC_SYS / "ipv4/conf" / uplink4 / "forwarding"]
+        switches = [] if uplink4 is None else [_PROC_SYS / "ipv4/conf" / uplink4 / "forwarding"]
         if switch6 is not None:
             switches.append(switch6)
         self._switch_on(switches)
@@ -262,12 +265,13 @@ def _pair(ipr: Any, device: str, pid: int, site: _Site, v6: bool) -> None:
         ipr.addr("add", index=index, address=str(site.ours6), prefixlen=64, flags=_NODAD)
 
 
-def _inside(ipr: Any, site: _Site, v6: bool) -> None:
+def _inside(ipr: Any, site: _Site, v4: bool, v6: bool) -> None:
     for name in ("lo", "eth0"):
         ipr.link("set", index=_index(ipr, name), state="up")
     index = _index(ipr, "eth0")
     ipr.addr("add", index=index, address=str(site.theirs4), prefixlen=30)
-    ipr.route("add", dst="default", gateway=str(site.ours4))
+    if v4:
+        ipr.route("add", dst="default", gateway=str(site.ours4))
     if v6:
         ipr.addr("add", index=index, address=str(site.theirs6), prefixlen=64, flags=_NODAD)
         ipr.route("add", dst="default", gateway=str(site.ours6), family=10)

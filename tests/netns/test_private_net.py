@@ -12,7 +12,7 @@ import pytest
 
 from dnsfw.datapath.links import prog_query
 from dnsfw.datapath.syscall import AttachType
-from tests.support.internet import HOST4
+from tests.support.internet import HOST4, UNBOUND6
 from tests.support.netlab import Capture, wait_until
 from tests.support.running_command import Runs
 from tests.support.world import World, policy_of
@@ -110,6 +110,19 @@ def test_over_ipv6_too(runs: Runs) -> None:
     if "IPv4 only" in done.err:
         pytest.skip("no forwarding of one device for IPv6 here")
     assert "hello from 2001:db8" in done.out, done.err
+
+
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/ipv6/conf/lo/force_forwarding").exists(), reason="before Linux 6.17"
+)
+def test_on_a_host_without_ipv4(runs: Runs) -> None:
+    runs.world.host.ip("route del default")
+    runs.guest = runs.lab.guest(runs.world.host, runs.cgroup, UNBOUND6)
+
+    done = runs.sh(FETCH, *PRIVATE, "--allow", f"{WWW}:80")
+
+    assert "hello from 2001:db8" in done.out, done.err
+    assert "IPv6 only" in done.err
 
 
 def test_row_17_frames_that_skip_queueing_are_judged_at_the_hosts_end(runs: Runs) -> None:
