@@ -65,6 +65,8 @@ class Batch:
         self.family = family
         self.slots = slots
         self.count = 0  # of the last `receive`
+        self._marks: list[int] | None = None  # looked for once, whoever asks
+        self._senders: frozenset[int] | None = None
         self._receive, self._send = _libc()
         self._wildcard = wildcard
         self._longest = longest
@@ -110,6 +112,7 @@ class Batch:
     def receive(self, fd: int) -> int:
         """How many datagrams came; 0 when none waits (an error of the socket's is none)."""
         self._in[:] = self._in_fresh  # the kernel wrote its lengths over ours
+        self._marks = self._senders = None
         count = self._receive(fd, self._in_at, self.slots, 0, None)
         self.count = count if count > 0 else 0
         return self.count
@@ -133,7 +136,9 @@ class Batch:
     @property
     def marks(self) -> list[int]:
         """The mark of each packet; not of an `odd` batch."""
-        return self._control[2 : self._stride * self.count : self._stride].tolist()
+        if self._marks is None:
+            self._marks = self._control[2 : self._stride * self.count : self._stride].tolist()
+        return self._marks
 
     @property
     def heads(self) -> bytes:
@@ -176,12 +181,18 @@ class Batch:
         return found
 
     @property
-    def senders(self) -> set[int]:
+    def senders(self) -> frozenset[int]:
         """A number for each address that sent some of these, without its port."""
+        if self._senders is None:
+            self._senders = self._numbers()
+        return self._senders
+
+    def _numbers(self) -> frozenset[int]:
         words = memoryview(self._names)[: _NAME * self.count].cast("I")
         if self.family == socket.AF_INET:
-            return set(words[1 :: _NAME // 4].tolist())
-        return {hash(tuple(words[at + 2 : at + 6])) for at in range(0, len(words), _NAME // 4)}
+            return frozenset(words[1 :: _NAME // 4].tolist())
+        places = range(0, len(words), _NAME // 4)
+        return frozenset(hash(tuple(words[at + 2 : at + 6])) for at in places)
 
     # out
 
