@@ -200,3 +200,12 @@ def test_the_memory_of_judgements_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
     (role,) = one.engine._fresh._roles.values()
     assert len(role.plans) <= 2
+
+
+def test_who_asks_what_another_has_asked_the_long_way_waits_with_him() -> None:
+    one = play()
+    one.query("www.ok.com", client=1, tcp=True).expects(Ask)
+    one.query("www.ok.com", client=2).nothing()
+
+    heard = one.answer("www.ok.com", "203.0.113.7").expects(OpenThenReply).heard
+    assert [h.client.route for h in heard] == [1, 2]
