@@ -42,7 +42,7 @@ from dnsfw.datapath.syscall import Cmd, call
 from tests.support.netlab import Lab
 
 NAMES = 1_000
-FRAMES = 1 << 19  # of one run: 20 ms to set up are little beside half a second
+FRAMES = 1 << 21  # of one run: 20 ms to set up are little beside half a second
 _DEVICE = "guest0"
 _XDP = "dnsfw, XDP"
 

@@ -86,7 +86,7 @@ _Static_assert(QUESTION_END_MASK >= MOST_QUESTION_END, "a mask");
 _Static_assert(REPLY_MASK >= DNSFW_MAX_REPLY, "a mask");
 _Static_assert(DESK_BYTES >= QUESTION_END_MASK + REPLY_MASK + 264,
 	       "records, and an OPT that is moved");
-_Static_assert(DESK_BYTES >= HEAD_MASK + REPLY_MASK + 8, "a reply");
+_Static_assert(DESK_BYTES >= HEAD_MASK + REPLY_MASK + 40, "a reply, and zeros");
 
 MAP_PERCPU(dnsfw_desks, struct desk, 1);
 
