@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,10 @@ import time
 
 import pytest
 
+from dnsfw.datapath import bpf
+from dnsfw.datapath.syscall import Closing
+from dnsfw.policy import kept
+from dnsfw.policy.compile import compile_text
 from tests.support.daemon import LISTEN
 from tests.support.internet import PAIRS as NAMES
 from tests.support.netlab import Capture, end, wait_until
@@ -160,6 +165,54 @@ def test_row_48_kill_9_leaves_the_wall_up_and_entries_expire_by_themselves(world
     assert world.connect(NEVER[0]) == "EPERM"
     time.sleep(DEADLINE + 0.5)
     assert world.connect("203.0.113.30") == "EPERM"
+
+
+def standing(world: World) -> dict[str, int]:
+    """The programs that stand pinned, by the kernel's number."""
+    found = {}
+    for pin in world.lab.bpffs().glob("dnsfw/abi*/prog_*"):
+        with Closing(bpf.obj_get(pin)) as program:
+            found[pin.name] = bpf.object_id(program)
+    return found
+
+
+def test_row_48_a_restart_takes_over_programs_and_policy_as_they_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = world.lab.scratch / "cache"
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(cache))
+    daemon = world.guard(SHORT)
+    (kept,) = cache.glob("*.policy")
+    before, written = standing(world), kept.stat().st_mtime_ns
+
+    daemon.kill()
+    daemon.start()
+
+    assert before and standing(world) == before
+    assert kept.stat().st_mtime_ns == written  # nobody had to compile
+    assert world.connect("www.example.com", 80) == "OK"
+    assert world.connect(NEVER[0]) == "EPERM"
+
+
+def test_row_48_a_poisoned_policy_on_disk_opens_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, with a right seal, and of this very policy's place: but not root's alone."""
+    cache = world.lab.scratch / "cache"
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(cache))
+    daemon = world.guard(SHORT)
+    daemon.kill()
+    (kept_file,) = cache.glob("*.policy")
+    texts = kept.texts_now(daemon.policy)
+    poison = compile_text("version: 1\ndefault: allow\n", str(daemon.policy))
+    assert kept.keep(daemon.policy, poison, texts) is not None
+    assert kept.recall(daemon.policy, {}) is not None  # who may write as root, may
+    os.chown(kept_file, 4242, -1)
+
+    daemon.start()
+
+    assert world.connect(NEVER[0]) == "EPERM"
+    assert kept_file.stat().st_uid == 0  # compiled again
 
 
 def test_row_51_kill_9_and_a_restart_under_load_leak_nothing_and_cut_nothing(
