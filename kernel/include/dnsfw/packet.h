@@ -86,8 +86,7 @@ struct packet {
 	__u8 forwarded;
 	__u8 malformed;		/* dnsfw_reason */
 	__u8 receiver;		/* over lo, for a role that may reach its own */
-	__u8 unused;
-	__u8 pad[6];
+	__u8 pad[7];
 };
 _Static_assert(sizeof(struct packet) % 8 == 0, "forget() goes by words");
 
