@@ -4,22 +4,25 @@ The same 1,000 names, cached by everybody, asked on lo and across a veth as a co
 one at a time with the server on a core of its own and on the client's core; as many as come
 back with everything on one core (work, not waiting) and with a core for the server; and at a
 quarter, half and three quarters of what the slowest peer can do. `dnsfw` answers from the
-kernel, `dnsfw, Python alone` with `kernel_answers: off`.
+kernel, `dnsfw, Python alone` with `kernel_answers: off`. At the end several clients ask at
+once, and share all cores with the server: there `dns.workers` is held against one process.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import support
-from stands import PYTHON, Stand, cores, names, ours, peer, present, queries, warm
+from stands import PYTHON, SEVERAL, Stand, cores, names, ours, peer, present, queries, rules, warm
 from support import Figure, Report, arguments, contests, need, program_version
 
 from tests.support.netlab import Lab
 
 SECONDS = 0.5  # of one turn of one contender
+CLIENTS = 4
 WINDOW = "128"  # queries in flight: two batches of the client
 _LATENCY = (
     Figure("p50", "p50", "µs"),
@@ -45,6 +48,10 @@ def main() -> None:
             run.flood(f"{where}, everything on one core", far, False)
             run.flood(f"{where}, a core for the server", far, True)
         run.loaded("lo")
+        alone = next(one for one in stands if one.name == PYTHON)
+        several = ours(lab, SEVERAL, rules(kernel=False, workers="auto"))
+        warm([alone, several], names(), times=12, ways=(False,))
+        run.at_once((alone, several))
     report.publish(options)
 
 
@@ -85,6 +92,30 @@ class _Run:
                 f"{where}, {rate:,.0f} queries/s ({part} % of the slowest peer's most)",
                 "paced", (f"{rate:.0f}",), False, True, _LATENCY,
             )
+
+    def at_once(self, stands: Sequence[Stand]) -> None:
+        """Each client socket comes to one process, so there must be several."""
+        title = f"lo, {CLIENTS} clients at once, on all cores"
+        everywhere = sorted(os.sched_getaffinity(0))
+        for one in stands:
+            one.on(*everywhere)
+
+        def turn(one: Stand) -> Callable[[], Mapping[str, float]]:
+            def run() -> Mapping[str, float]:
+                before = support.busy_seconds()
+                said = one.ask_at_once(CLIENTS, "flood", self._file, SECONDS, WINDOW)
+                work = support.busy_seconds() - before
+                return {"qps": said["qps"], "cpu": 1e6 * work / max(said["good"], 1)}
+
+            return run
+
+        figures = (
+            Figure("qps", f"{title}: answers", "queries/s", more_is_better=True),
+            Figure("cpu", f"{title}: work of the whole system a query", "µs of CPU"),
+        )
+        self._report.tables += contests(
+            figures, {one.name: turn(one) for one in stands}, self._rounds, [PYTHON]
+        )
 
     def _contest(
         self, title: str, mode: str, more: Sequence[str], far: bool, apart: bool,

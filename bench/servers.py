@@ -157,14 +157,14 @@ def start_dnsfw(
     return daemon
 
 
-def pin(pid: int, core: int) -> None:
-    """All threads of a process, and its children, run on this core from now on."""
+def pin(pid: int, *cores: int) -> None:
+    """All threads of a process, and its children, run on these cores from now on."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):
-            os.sched_setaffinity(int(thread.name), {core})
+            os.sched_setaffinity(int(thread.name), cores)
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     for child in children:
-        pin(int(child), core)
+        pin(int(child), *cores)
 
 
 def worked(pid: int) -> float:

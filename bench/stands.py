@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ BEHIND: Place = (LO, 5401)  # the upstream of a recursor that stands before it
 NAMES = 1_000
 DNSFW = "dnsfw"
 PYTHON = "dnsfw, Python alone"
+SEVERAL = "dnsfw, Python alone, a process a core"
 _VETH = "guest0"
 
 
@@ -58,7 +60,7 @@ class Stand:
     pid: int
 
     def ask(
-        self, mode: str, file: Path, seconds: float, *more: str, core: int, far: bool = False,
+        self, mode: str, file: Path, seconds: float, *more: str, core: int | str, far: bool = False,
         address: str = "", env: Mapping[str, str] | None = None,
     ) -> dict[str, float]:
         """What the client found; RuntimeError where anything was answered wrongly."""
@@ -79,9 +81,25 @@ class Stand:
         """Seconds of CPU that the server has taken until now."""
         return worked(self.pid)
 
-    def on(self, core: int) -> None:
+    def ask_at_once(
+        self, clients: int, mode: str, file: Path, seconds: float, *more: str
+    ) -> dict[str, float]:
+        """The same of several clients, each with a socket of its own, on whatever cores there
+        are: how many answers a second they had together, and how many in all.
+        """
+        client(self.lab)  # compiled before they all want it
+        everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        with ThreadPoolExecutor(clients) as pool:
+            asking = [
+                pool.submit(self.ask, mode, file, seconds, *more, core=everywhere)
+                for _ in range(clients)
+            ]
+            found = [one.result() for one in asking]
+        return {key: sum(one[key] for one in found) for key in ("qps", "good")}
+
+    def on(self, *cores: int) -> None:
         """The server runs there from now on."""
-        pin(self.pid, core)
+        pin(self.pid, *cores)
 
 
 def client(lab: Lab, name: str = "load") -> Path:
@@ -117,9 +135,10 @@ def queries(lab: Lab, title: str, names: Sequence[str], edns: bool = True) -> Pa
     return path
 
 
-def rules(kernel: bool = True, more: str = "") -> str:
+def rules(kernel: bool = True, more: str = "", workers: int | str = 1) -> str:
     """The small policy of the bench for this host and for the guest behind the veth."""
     switch = "  kernel_answers: on\n" if kernel else "  kernel_answers: off\n"
+    switch += f"  workers: {workers}\n" if workers != 1 else ""
     role = "\n".join(f"    {line}" for line in policy().splitlines() if line.startswith("  - "))
     return (
         policy().replace("default: deny\n", f"default: deny\n{more}", 1)
@@ -227,6 +246,6 @@ def names(count: int = NAMES) -> list[str]:
 
 
 __all__ = [
-    "DNSFW", "FAR", "LO", "NAMES", "NEAR", "PORT", "PYTHON", "Stand", "client",
+    "DNSFW", "FAR", "LO", "NAMES", "NEAR", "PORT", "PYTHON", "SEVERAL", "Stand", "client",
     "cores", "names", "ours", "peer", "present", "queries", "rules", "stand", "warm",
 ]
