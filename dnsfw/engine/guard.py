@@ -21,7 +21,7 @@ from dnsfw.policy.questions import NORMAL, Action, Guard
 from dnsfw.wire.codes import TXT, Rcode
 from dnsfw.wire.name import labels, suffix_starts, to_text
 
-__all__ = ["Guards", "Sign", "Told", "domain_of"]
+__all__ = ["Guards", "Sign", "Told", "domain_of", "read_suffixes"]
 
 _ENOUGH = 30  # answers, or new names: below that a share says nothing
 _BURST = 2  # seconds' worth of the rate that may come at once
@@ -247,6 +247,13 @@ def _holds(here: _Domain, guard: Guard, now: Nanos) -> bool:
         case Action.THROTTLE:
             here.free = Nanos(now + guard.window * SECOND // guard.names)
     return False
+
+
+def read_suffixes() -> None:
+    """The list of public suffixes takes tens of milliseconds to read. Call it in a thread, so
+    that nobody's first question waits for it.
+    """
+    domain_of(Name(b"\1a\7example\3com\0"))
 
 
 def domain_of(name: Name) -> Name:

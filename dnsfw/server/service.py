@@ -9,7 +9,9 @@ from functools import partial
 
 from dnsfw.engine.effects import Note
 from dnsfw.engine.engine import Engine
+from dnsfw.engine.guard import read_suffixes
 from dnsfw.policy.policy import Policy
+from dnsfw.policy.questions import Action
 from dnsfw.policy.upstream import Upstream, asked, believes
 from dnsfw.server.address import Endpoint
 from dnsfw.server.answers import Book
@@ -209,6 +211,8 @@ class Service:
             self.workers.said = said
             self.workers.start()
         policy, _ = self.engine.judges_by
+        if any(role.questions.guard.action is not Action.OFF for role in policy.roles.values()):
+            self._loop.run_in_executor(None, read_suffixes)
         if self.refusing is not None and policy.dns.kernel_answers:
             self.refusing.begin(policy)
 

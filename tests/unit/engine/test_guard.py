@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 
+from dnsfw.engine import guard as guard_module
 from dnsfw.engine.guard import Guards, Sign, Told, domain_of
 from dnsfw.engine.limits import Limits
 from dnsfw.model import HOST, SECOND, Nanos, RoleId
@@ -220,3 +221,12 @@ def test_what_would_be_said_of_a_question_counts_nothing() -> None:
     assert over is None and other is None
     assert (bench.guards.signs, bench.guards.held, bench.guards.names, len(bench.guards)) == before
     assert not bench.passes("late.x.com", 1), "asking what would be changed nothing"
+
+
+def test_the_list_is_read_before_anybody_asks() -> None:
+    guard_module._public.cache_clear()
+    guard_module._domain_of.cache_clear()
+
+    guard_module.read_suffixes()
+
+    assert guard_module._domain_of.cache_info().currsize == 1
