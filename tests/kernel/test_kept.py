@@ -366,6 +366,21 @@ def kept_by(stage: Stage, sock: socket.socket) -> bytes:
     return bytes(raw)
 
 
+def test_that_a_row_lives_is_said_of_its_rule(stage: Stage, sock: socket.socket) -> None:
+    """A row may become another conversation's while a hook writes to it that the one lives."""
+    for _ in range(5):
+        stage.open()
+        stage.prime(sock)
+        for key, row in list(stage.table("dnsfw_flows").items()):
+            other = row[:20] + (999).to_bytes(4, "little") + row[24:]
+            assert abi.Flow.unpack(other) == abi.Flow.unpack(row)._replace(rule=999)
+            stage.table("dnsfw_flows").update(key, other)
+        as_role(stage, sock, abi.RoleId.HOST)  # nothing is kept there now
+        stage.shut()
+
+        assert not stage.passes(sock)
+
+
 def test_a_descriptor_that_is_passed_on_is_judged_as_the_socket_that_it_is(
     stage: Stage, sock: socket.socket
 ) -> None:

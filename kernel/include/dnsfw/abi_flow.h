@@ -20,7 +20,7 @@ enum dnsfw_path {
 
 /* When a conversation was last judged whole, and found to live */
 struct found {
-	__u32 generation;
+	__u32 generation;	/* in flows with its rule (stamp_of) */
 	__u32 at;		/* jiffies */
 };
 

@@ -99,10 +99,17 @@ static __always_inline struct found found_in(const struct dnsfw_flow *flow)
 	return found;
 }
 
-static __always_inline void
-note_found(struct dnsfw_flow *flow, __u32 now_generation)
+/* The rule is in it: a row may become another conversation's under our hands,
+ * and whose rule is the same lives as well
+ */
+static __always_inline __u32 stamp_of(__u32 now_generation, __u32 rule)
 {
-	struct found found = { now_generation, bpf_jiffies64() };
+	return now_generation ^ rule * 0x9e3779b1;
+}
+
+static __always_inline void note_found(struct dnsfw_flow *flow, __u32 stamp)
+{
+	struct found found = { stamp, bpf_jiffies64() };
 	__u64 word;
 
 	__builtin_memcpy(&word, &found, sizeof(word));
@@ -163,12 +170,14 @@ note_egress(struct dnsfw_flow *flow, const struct packet *p)
 static __always_inline enum life
 life_of_flow(struct dnsfw_flow *flow, const struct packet *p)
 {
+	__u32 rule = *(const volatile __u32 *)&flow->rule;
+	__u32 stamp = stamp_of(p->generation, rule);
 	enum life life = LIFE_LASTS;
 
-	if (!p->generation || found_in(flow).generation != p->generation)
-		life = life_of(flow->rule, p->now);
+	if (!p->generation || found_in(flow).generation != stamp)
+		life = life_of(rule, p->now);
 	if (life == LIFE_LASTS && p->generation)
-		note_found(flow, p->generation);
+		note_found(flow, stamp);
 	return life;
 }
 
@@ -285,7 +294,7 @@ begin_flow(const struct packet *p, const struct sender *s,
 	flow.tcp_seq = p->seq;
 	flow.reason = d->reason;
 	if (d->lasts) {
-		flow.pad_found.generation = p->generation;
+		flow.pad_found.generation = stamp_of(p->generation, d->rule);
 		flow.pad_found.at = bpf_jiffies64();
 	}
 	flow.state = p->proto == PROTO_TCP && !(p->flags & TCP_SYN) ?

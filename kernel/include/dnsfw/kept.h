@@ -131,8 +131,10 @@ is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
 	if (!flow || flow->role != role)
 		return false;
 	found = found_in(flow);
-	if (found.generation != now_generation || now - found.at >= KEPT_TICKS)
+	if (found.generation != stamp_of(now_generation, flow->rule) ||
+	    now - found.at >= KEPT_TICKS)
 		return false;
+	found.generation = now_generation;
 	if (q->closes)
 		flow->state = DNSFW_FLOW_CLOSING;
 	else if (q->proto == PROTO_TCP && flow->state == DNSFW_FLOW_NEW)
