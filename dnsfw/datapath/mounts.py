@@ -26,13 +26,15 @@ _CLONE_NEWNS = 0x00020000
 _LASTING = ("1", "2")
 _ROUNDABOUT = re.compile(r"^/proc/\d+/(root|fd/\d+)(?=/)")
 _GENERATIONS = 32  # of ancestors; deeper is no shell of an operator
+_Device = tuple[int, int]
+_reached: dict[tuple[Path, str, Path | None], tuple[Path, _Device]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A line of mountinfo."""
 
-    device: tuple[int, int]
+    device: _Device
     root: str  # the directory of the file system that is mounted here
     point: Path
     kind: str
@@ -59,8 +61,10 @@ def parse(mountinfo: str) -> Iterator[Mount]:
 def find(kind: str, proc: Path = Path("/proc"), at: Path | None = None) -> Path | None:
     """A directory where a file system of this kind can really be reached, or None.
 
-    With `at` only a mount at this very place counts.
+    With `at` only a mount at this very place counts. What was reached through another process
+    once stays found: later we may lack the right to look there, or that process is gone.
     """
+    wanted = (proc, kind, at)
     for process in _relatives(proc):
         try:
             mounts = tuple(parse((proc / process / "mountinfo").read_text()))
@@ -75,8 +79,11 @@ def find(kind: str, proc: Path = Path("/proc"), at: Path | None = None) -> Path 
                 if _is_on(mount.point, mount.device):
                     return mount.point
             elif _is_on(proc / process / "root" / inside, mount.device):
-                return _keep_root(proc / process / "root") / inside
-    return None
+                path = _keep_root(proc / process / "root") / inside
+                _reached[wanted] = path, mount.device
+                return path
+    known = _reached.get(wanted)
+    return known[0] if known and _is_on(*known) else None
 
 
 def seen_elsewhere(path: Path) -> list[Path]:
@@ -107,7 +114,7 @@ def bpffs() -> Path:
     return found
 
 
-def _is_on(path: Path, device: tuple[int, int]) -> bool:
+def _is_on(path: Path, device: _Device) -> bool:
     try:
         dev = path.stat().st_dev
     except OSError:

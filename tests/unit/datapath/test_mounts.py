@@ -77,6 +77,25 @@ def test_a_mount_hidden_here_is_reached_through_process_1(tmp_path: Path) -> Non
     assert found is not None and found.samefile(outside)
 
 
+def test_what_was_reached_once_stays_found_when_that_process_cannot_be_looked_into_any_more(
+    tmp_path: Path,
+) -> None:
+    """A daemon under `ip netns exec` gives up the right to look into process 1."""
+    fake = proc(tmp_path / "proc", "")
+    outside = fake / "1" / "root" / "sys"
+    outside.mkdir()
+    dev = outside.stat().st_dev
+    (fake / "1" / "mountinfo").write_text(
+        f"34 30 {os.major(dev)}:{os.minor(dev)} / /sys rw - bpf none rw\n"
+    )
+    assert find("bpf", fake) is not None
+
+    (fake / "1" / "root").rename(tmp_path / "closed")
+
+    found = find("bpf", fake)
+    assert found is not None and found.samefile(tmp_path / "closed" / "sys")
+
+
 def test_a_mount_hidden_here_is_reached_through_an_ancestor(tmp_path: Path) -> None:
     fake = proc(tmp_path / "proc", "")
     outside = fake / "77" / "root" / "sys"
