@@ -82,6 +82,7 @@ class _Role(NamedTuple):
     """A role whose questions may go this way."""
 
     policy: RolePolicy
+    site: Site  # of which the borders speak
     borders: list[bytes] | None  # see `ranges.borders`; None: too many
     plans: dict[int, _Plan]  # by the id of a judgement
 
@@ -234,8 +235,8 @@ class Fresh:
 
     def _ordinary(self, found: Addresses, role: _Role) -> list[Addr] | None:
         """The addresses, if there is nothing to be said about any of them."""
-        marks, site = role.borders, self._site
-        if marks is None or site is None or site is not self._settler.site:
+        marks, site = role.borders, role.site
+        if marks is None or site is not self._settler.site:
             return None  # what this host's addresses are has just changed
         if len(found.found) > site.most:
             return None
@@ -299,7 +300,7 @@ class Fresh:
             few = len(prefixes) <= _MOST_PREFIXES
             at = ((entry.addr, entry.bits) for entry in prefixes)
             marks = borders(at, site.own, site.nat64) if few else None
-            self._roles[number] = _Role(role, marks, {})
+            self._roles[number] = _Role(role, site, marks, {})
 
     def _plan(self, role: _Role, judgement: Judgement) -> _Plan:
         if len(role.plans) >= _MOST_PLANS:

@@ -103,6 +103,18 @@ def test_addresses_that_are_not_ordinary_are_taken_out_as_ever(addrs: list[str])
     assert heard.reply.addresses == [a for a in addrs if a == "203.0.113.7"]
 
 
+def test_own_addresses_that_changed_are_not_told_after_another_question_either() -> None:
+    one = play()
+    one.query("www.ok.com")
+    one.does(one.engine.set_own_addresses([addr_from("203.0.113.7")]))
+    one.query("more.ok.com", client=2)
+
+    heard = one.answer("www.ok.com", "203.0.113.7")
+
+    assert heard.reply.addresses == []
+    assert not one.lets("203.0.113.7")
+
+
 def test_own_addresses_that_changed_meanwhile_are_not_told() -> None:
     one = play()
     one.query("a.ok.com")
