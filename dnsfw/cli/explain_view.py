@@ -19,7 +19,7 @@ REASONS = {
     "builtin": "a built-in deny: metadata",
     "loopback": "loopback is open",
     "loopback-other": "the role's loopback",
-    "never-resolved": "the default: no allowed name resolved to it",
+    "never-resolved": "the default: no allowed name has opened it",
     "default": "the default: no rule names it",
     "qtype": "`qtypes`, below",
 }
@@ -52,11 +52,12 @@ def explained_lines(row: dict[str, Any]) -> Iterator[str]:
 def _judged(row: dict[str, Any]) -> Iterator[str]:
     told: set[str] = set()
     yield f"{row['destination']}: {_word(row['verdict'])}"
-    if row["rule"]:
-        yield f"  by     {row['rule']['text']}"
-        yield f"         {_place(row['rule'])}"
-    else:
+    by_type = row["reason"] == "qtype"  # the rule allows the name, not the question
+    if by_type or not row["rule"]:
         yield f"  by     {REASONS[row['reason']]}"
+    if row["rule"]:
+        yield f"  {'name' if by_type else 'by':<6} {row['rule']['text']}"
+        yield f"         {_place(row['rule'])}"
     if row["runner_up"]:
         yield f"  not    {row['runner_up']['text']}"
         yield f"         {_place(row['runner_up'])}"
@@ -119,7 +120,7 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         yield f"  learnt {item['name']}{way} -> {item['address']}{over}"
         asker = item["asker"] or "dnsfw itself"
         when = f"{_clock(item['first'])}, last {_clock(item['last'])}"
-        yield f"         first {when}, {item['times']} times, by {asker}"
+        yield f"         first {when}, {counts(item['times'], 'time')}, by {asker}"
         if item["rule"]:
             yield f"         {item['rule']}"
     if refused := row["refused"]:

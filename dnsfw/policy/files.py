@@ -58,13 +58,13 @@ def policy_files(path: Path) -> list[Path]:
 
 def case_files(path: Path) -> list[Path]:
     """`NAME.test.yaml` beside `NAME.yaml`, and those in `policy.d`."""
-    beside = path.with_name(path.stem + TESTS_ENDING)
+    beside = path.parent / (path.stem + TESTS_ENDING)  # not with_name: `.` and `/` have no name
     parts = [part for part in _yaml_in(path) if part.name.endswith(TESTS_ENDING)]
     return [beside, *parts] if url_of(path) is None and beside.is_file() else parts
 
 
 def _yaml_in(path: Path) -> list[Path]:
-    directory = path.with_name(PARTS)
+    directory = path.parent / PARTS
     if path.name != MAIN or url_of(path) is not None or not directory.is_dir():
         return []
     try:

@@ -126,5 +126,7 @@ def type_number(text: str) -> int:
     from difflib import get_close_matches  # only who errs pays for it
 
     near = get_close_matches(text.upper(), [*_KNOWN, *map(str.upper, PROFILES)], n=1, cutoff=0.6)
-    remedy = f"did you mean '{near[0]}'?" if near else "write A, TXT or TYPE65280"
+    words = {word.upper(): word for word in PROFILES}
+    meant = words.get(near[0], near[0]) if near else ""
+    remedy = f"did you mean '{meant}'?" if meant else "write A, TXT or TYPE65280"
     raise Wrong(f"{shown(text)} is no type of record", remedy)

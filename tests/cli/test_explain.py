@@ -248,7 +248,7 @@ def test_a_type_that_may_not_be_asked_for_is_denied(run: Run, file: Path) -> Non
     row = json.loads(run("w.x.com", "--type", "txt", "--json").stdout)
 
     assert (refused.exit_code, passed.exit_code) == (1, 0)
-    assert "w.x.com: denied" in refused.stdout
+    assert "w.x.com: denied\n  by     `qtypes`, below\n  name   allow" in refused.stdout
     assert "  type   TXT is not asked for: the answer is empty" in refused.stdout
     assert (row["verdict"], row["reason"], row["questions"]["type"]) == ("deny", "qtype", "TXT")
 

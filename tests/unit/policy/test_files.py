@@ -30,6 +30,12 @@ def as_root(monkeypatch: pytest.MonkeyPatch, policy: Path) -> None:
         pytest.skip("needs files that belong to root")
 
 
+@pytest.mark.parametrize("place", [".", "/", ".."])
+def test_a_directory_is_no_policy_and_that_is_said(place: str) -> None:
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(Path(place))
+
+
 def test_the_look_up_goes_from_explicit_to_shipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: Path
 ) -> None:

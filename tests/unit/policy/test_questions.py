@@ -37,6 +37,7 @@ def test_types_are_written_by_name_or_number() -> None:
     ("text", "remedy"),
     [
         ("AAAAA", "did you mean 'AAAA'?"),
+        ("strickt", "did you mean 'strict'?"),
         ("TYPE0", "write A, TXT or TYPE65280"),
         ("TYPE252", "write A, TXT or TYPE65280"),  # a transfer is no question for a proxy
         ("TYPE65535", "write A, TXT or TYPE65280"),
