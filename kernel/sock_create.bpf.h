@@ -31,6 +31,25 @@ static __always_inline void ask_for_doors(const struct dnsfw_sock *made)
 	send_event(&p, &s, &d, DNSFW_HOOK_SOCK_CREATE);
 }
 
+/* What speaks for an MPTCP socket on the wire are sockets of the kernel's, below
+ * it. They have its cgroup and no record, and are made by nobody: a role of a
+ * user or a group would be left by them.
+ */
+static __always_inline bool
+loses_role(const struct bpf_sock *ctx, const struct dnsfw_sock *made)
+{
+	struct packet p = {};
+	struct sender s = {};
+
+	if (ctx->protocol != PROTO_MPTCP || made->role == DNSFW_ROLE_HOST ||
+	    role_of_task_cgroup())
+		return false;
+	p.now = bpf_ktime_get_boot_ns();
+	p.proto = PROTO_TCP;
+	use_record(&s, made);
+	return refuse(&p, &s, DNSFW_UNKNOWN_ASKER, DNSFW_HOOK_SOCK_CREATE);
+}
+
 PROG("cgroup/sock_create")
 int dnsfw_sock_create(struct bpf_sock *ctx)
 {
@@ -44,5 +63,5 @@ int dnsfw_sock_create(struct bpf_sock *ctx)
 	made->netns = bpf_get_netns_cookie(ctx);
 	bpf_get_current_comm(made->comm, DNSFW_COMM);
 	ask_for_doors(made);
-	return 1;
+	return !loses_role(ctx, made);
 }

@@ -36,7 +36,7 @@ from tests.support.site import (
     built,
     record,
 )
-from tests.support.wall import DENY, MAIL, WEB, ports
+from tests.support.wall import ALLOW, DENY, MAIL, WEB, ports
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_cgroup]
 
@@ -122,6 +122,28 @@ def test_the_deepest_cgroup_decides_and_all_below_it_follow(site: Site) -> None:
     assert noted(site, site.below("web/a/b/mail/x/y")).role == MAIL
     assert noted(site, site.below("webb")).role == HOST
     assert noted(site).role == HOST
+
+
+def test_mptcp_is_not_a_way_out_of_a_users_role(bare: Site) -> None:
+    """The sockets below it are the kernel's, and made by nobody: only a cgroup is theirs too."""
+    bare.attach()
+    bare.wall.policy(ALLOW, others=[RolePlan(WEB, DENY)])
+    bare.wall.uid_is(WEB_USER, WEB)
+    mptcp = 262
+
+    def connect() -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, mptcp) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect((PEER4, 8080))
+        return "connected"
+
+    with bare.outside.entered():
+        server = socket.create_server((PEER4, 8080))
+    with server:
+        assert bare.inside(connect, uid=WEB_USER) == errno.EPERM
+        assert bare.inside(connect, say(bare, "web", WEB)) == errno.EPERM
+        assert bare.inside(connect, uid=MAIL_USER) == "connected"  # as `host`
+    assert bare.count(Reason.UNKNOWN_ASKER).denied == 1
 
 
 def test_a_rank_goes_before_depth(site: Site) -> None:
