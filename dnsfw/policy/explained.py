@@ -66,7 +66,8 @@ def rule_told(policy: Policy, written: str) -> dict[str, Any]:
     rule = policy.rule(RuleId(int(digits, 16)))
     if rule is None:
         raise ConfigError(
-            f"no rule has the id {digits}: it was another policy's, or of a rule that has ended"
+            f"no rule has the id {digits}: it was another policy's, or of a rule that has ended; "
+            "a policy that is not in force is looked into by --policy FILE"
         )
     row = rule_row(rule)
     assert row is not None

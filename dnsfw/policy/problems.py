@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dnsfw.errors import PolicyError
 
+TEMPORARY = "temporary rule"  # the place of one, which is in no file and on no line
 _SHOWN = 80  # an operator recognises a value by its beginning
 _MAX_TOLD = 100  # a file that is wrong everywhere needs no more lines than this
 
@@ -20,7 +21,8 @@ class Position:
 
     def __str__(self) -> str:
         file = printable(self.file)
-        return f"{file}:{self.line}:{self.column}" if self.line else file
+        in_file = self.line and self.file != TEMPORARY
+        return f"{file}:{self.line}:{self.column}" if in_file else file
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dnsfw.errors import ConfigError
 from dnsfw.model import RuleId
 from dnsfw.policy.compile_rules import RuleCompiler
-from dnsfw.policy.problems import Position, Problems
+from dnsfw.policy.problems import TEMPORARY, Position, Problems
 from dnsfw.policy.rule import Rule
 from dnsfw.policy.syntax_rules import RuleSection
 from dnsfw.policy.syntax_yaml import read_document
 from dnsfw.policy.temporary import Wanted
 
 __all__ = ["make_rules"]
-
-_PLACE = "temporary rule"  # what stands where another rule has file and line
 
 
 def make_rules(wanted: Sequence[Wanted], taken: frozenset[RuleId]) -> list[Rule | str]:
@@ -38,7 +36,7 @@ def _made(wanted: Wanted, taken: set[RuleId]) -> Rule | str:
 def _rule(wanted: Wanted, taken: set[RuleId]) -> Rule:
     problems = Problems()
     section = {wanted.word: wanted.to}
-    document = read_document(json.dumps({"rules": [section]}), _PLACE, problems)
+    document = read_document(json.dumps({"rules": [section]}), TEMPORARY, problems)
     if document is not None:
         compiler = RuleCompiler(
             document, problems, taken,
@@ -47,7 +45,7 @@ def _rule(wanted: Wanted, taken: set[RuleId]) -> Rule:
         compiler.compile([(0, RuleSection.model_validate(section))], wanted.ttl)
         if not problems.errors and not compiler.rules:
             told = f"{wanted.to!r} is a word of policy files"
-            problems.error(Position(_PLACE), told, "name one")
+            problems.error(Position(TEMPORARY), told, "name one")
     if problems.errors:
         first = problems.errors[0]
         raise ConfigError(first.message + (f"; {first.remedy}" if first.remedy else ""))

@@ -29,6 +29,7 @@ __all__ = ["ListSource", "Store", "cache_dir", "give_back", "replace_file"]
 ENVIRONMENT = "DNSFW_CACHE_DIR"
 MAX_SOURCE = 512 << 20  # bytes: ten million names
 _VERSION = 2  # of what a source becomes; raised when a reader reads otherwise
+_GZIP = b"\x1f\x8b"  # RFC 1952
 _FIRST_REFUSED = 20  # of the lines that were refused, kept for `check`
 
 
@@ -180,6 +181,11 @@ def _identity(status: os.stat_result) -> list[int]:
 
 
 def _compiled(source: ListSource, data: bytes) -> bytes:
+    if data.startswith(_GZIP):
+        raise PolicyError(
+            f"{source.name}: it is packed with gzip, which only what comes over https may be; "
+            "unpack it with gunzip, and name the file that it leaves"
+        )
     text = data.decode("utf-8-sig", "replace").replace("\r\n", "\n")
     parsed = read_list(text, source.format, suffix=source.suffix, broad=source.broad)
     if not parsed.names and not parsed.prefixes:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 
 from dnsfw.errors import PolicyError
-from dnsfw.policy.problems import Position, Problem, Problems, shown
+from dnsfw.policy.problems import TEMPORARY, Position, Problem, Problems, shown
 
 
 def test_a_position_reads_as_file_line_column() -> None:
     assert str(Position("p.yaml", 3, 7)) == "p.yaml:3:7"
     assert str(Position("p.yaml")) == "p.yaml"
+    assert str(Position(TEMPORARY, 1, 22)) == "temporary rule"
 
 
 def test_a_problem_puts_its_remedy_behind_a_semicolon() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_the_second_load_maps_what_the_first_made(tmp_path: Path, compiled: list
 
     assert compiled == ["names.txt"]
     assert first.find(from_text("a.example")) == second.find(from_text("a.example")) is not None
+
+
+def test_a_file_packed_with_gzip_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt.gz"
+    path.write_bytes(gzip.compress(b"a.example\n"))
+
+    with pytest.raises(PolicyError, match="unpack it with gunzip"):
+        Store(tmp_path / "cache").load(ListSource(path, Format.PLAIN))
 
 
 def test_a_source_that_was_only_touched_is_not_compiled_again(
