@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import dnsfw
@@ -86,10 +85,13 @@ class Link:
             return bytes(self._view[:size])
         return b""
 
-    def send(self, message: bytes) -> None:
-        """A hint: who has no time for it hears nothing."""
-        with suppress(OSError):
+    def send(self, message: bytes) -> bool:
+        """False: who has no time for it hears nothing."""
+        try:
             self.socket.send(message)
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> bool:
         """Returns when it is gone, and sends nothing any more; False: it cannot be."""

@@ -19,13 +19,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from dnsfw.engine.cache import CacheKey
 from dnsfw.engine.engine import Engine
 from dnsfw.errors import DatapathError
-from dnsfw.model import Nanos, RoleId
+from dnsfw.model import Nanos, RoleId, abi
 from dnsfw.server.batch import peer_of
 from dnsfw.server.clock import Now
 from dnsfw.server.performer import Performer
@@ -53,7 +54,9 @@ _BATCH_PATIENCE = 0.1  # seconds; a batch takes less than a millisecond
 _SILENT = 5.0  # seconds without a sign of life: it hangs
 _LONGEST_PAUSE = 60.0  # seconds between two starts
 _WELL = 10.0  # seconds of life after which the next start is at once again
-_NONSENSE = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
+_NONSENSE = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 _MOST_COUNT = 1 << 32  # that a worker can have counted between two reports
 
 
@@ -154,8 +157,8 @@ class Workers:
     def forget_neighbours(self) -> None:
         """The host's addresses may have changed."""
         for seat in self._seats:
-            if seat.link is not None:
-                seat.link.send(FORGET)
+            if seat.link is not None and not seat.link.send(FORGET):
+                self._lose(seat, "it did not hear that addresses have changed")
 
     # life
 
@@ -214,10 +217,10 @@ class Workers:
 
     def _bury(self, seat: _Seat, link: Link) -> None:
         """What it handed on before it died is answered; later than in the middle of an effect."""
-        while (message := link.receive()):
-            if message[:1] == QUERIES and not self._take_queries(seat, link, message):
-                break
-        link.close()
+        with closing(link), suppress(*_NONSENSE):
+            while (message := link.receive()):
+                if message[:1] == QUERIES and not self._take_queries(seat, link, message):
+                    break
 
     # what they say
 
@@ -303,9 +306,9 @@ class Workers:
 
     def _add(self, seat: _Seat, told: Mapping[str, Any]) -> None:
         for role, count in told["hits"].items():
-            self._engine.replies.hits[RoleId(int(role))] += _count(count)
+            self._engine.replies.hits[_role(role)] += _count(count)
         for role, count in told["dropped"].items():
-            self._rates.dropped[RoleId(int(role))] += _count(count)
+            self._rates.dropped[_role(role)] += _count(count)
         first = seat.listeners[0]
         first.truncated += _count(told["truncated"])
         first.unsent += _count(told["unsent"])
@@ -347,6 +350,13 @@ def _count(told: object) -> int:
     if not isinstance(told, int) or not 0 <= told < _MOST_COUNT:
         raise ValueError("that is no count")
     return told
+
+
+def _role(told: str) -> RoleId:
+    """One that there can be: of each, counts are kept; ValueError."""
+    if (role := int(told)) not in range(abi.Limit.MAX_ROLES):
+        raise ValueError("that is no role")
+    return RoleId(role)
 
 
 def _state(link: Link | None) -> str:

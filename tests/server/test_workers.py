@@ -5,6 +5,7 @@ memory. What the real kernel adds is in netns/test_workers.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -251,6 +252,9 @@ async def test_one_that_hangs_is_ended_and_replaced(
         b'T{"hits":{"x":1},"dropped":{},"truncated":0,"unsent":0}', b'T{"share":"x","on":true}',
         b'T{"share":99,"on":true}', b"Q" + b"\x09" + bytes(55), b'T{"allow":1e400}',
         b'T{"renew":[0,"00",0,0],"until":1}', b"T" + b"[" * 20_000,
+        b'T{"hits":[],"dropped":{},"truncated":0,"unsent":0}',
+        b'T{"hits":{"256":1},"dropped":{},"truncated":0,"unsent":0}',
+        b'T{"hits":{},"dropped":{"-1":1},"truncated":0,"unsent":0}',
     ],
 )  # fmt: skip
 async def test_a_worker_that_talks_nonsense_is_ended(
@@ -274,6 +278,51 @@ async def test_a_worker_that_talks_nonsense_is_ended(
             real.close()
             monkey[1].close()
         assert "never should" in run.log.text
+
+
+async def test_a_worker_that_died_in_the_middle_of_nonsense_leaves_no_descriptor(
+    tmp_path: Path, dns: NanoDns
+) -> None:
+    async with workers(tmp_path, dns, POLICY.replace("3", "2")) as run:
+        service = run.daemon.service.workers
+        assert service is not None
+        seat = service._seats[0]
+        link = seat.link
+        assert link is not None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.send(b"Qx")
+        (real, link.socket), seat.link = (link.socket, ours), None
+        ours.setblocking(False)
+        try:
+            with contextlib.suppress(ValueError):
+                service._bury(seat, link)
+            assert ours.fileno() == -1
+        finally:
+            run.daemon.service._loop.remove_reader(real.fileno())
+            real.close()
+            theirs.close()
+
+
+async def test_who_cannot_be_told_that_addresses_changed_is_replaced(
+    tmp_path: Path, dns: NanoDns
+) -> None:
+    """Else it would go on taking strangers for neighbours."""
+    async with workers(tmp_path, dns) as run:
+        service = run.daemon.service.workers
+        assert service is not None
+        first, other = pids(run)
+        os.kill(first, signal.SIGSTOP)
+        link = service._seats[0].link
+        assert link is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:  # as if more copies had been sent than it has had time for
+                link.socket.send(b"C" + bytes(1 << 15))
+
+        service.forget_neighbours()
+
+        assert pids(run) == [None, other]
+        await until(lambda: serving(run))
+    assert "addresses" in run.log.text
 
 
 async def test_a_name_in_use_is_asked_for_anew_before_it_ends(
