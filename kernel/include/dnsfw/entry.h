@@ -87,9 +87,10 @@ copy_answer(struct desk *d, const struct query *q, __u64 seed,
 static __always_inline enum dnsfw_fall
 find_small(struct desk *d, const struct query *q, __u64 seed)
 {
+	__u64 hash = q->hash;	/* Linux 6.1: a key lies on the stack */
 	struct dnsfw_answer *small;
 
-	small = map_get(dnsfw_answers, &q->hash);
+	small = map_get(dnsfw_answers, &hash);
 	if (!small || !is_asked(d, q, &small->head, small->name,
 				DNSFW_SHORT_NAME))
 		return DNSFW_FALL_MISS;
@@ -101,9 +102,10 @@ find_small(struct desk *d, const struct query *q, __u64 seed)
 static __always_inline enum dnsfw_fall
 find_big(struct desk *d, const struct query *q, __u64 seed)
 {
+	__u64 hash = q->hash;
 	struct dnsfw_answer_big *big;
 
-	big = map_get(dnsfw_answers_big, &q->hash);
+	big = map_get(dnsfw_answers_big, &hash);
 	if (!big || !is_asked(d, q, &big->head, big->name, DNSFW_SHORT_NAME))
 		return DNSFW_FALL_MISS;
 	big->head.hits++;
@@ -114,9 +116,10 @@ find_big(struct desk *d, const struct query *q, __u64 seed)
 static __always_inline enum dnsfw_fall
 find_long(struct desk *d, const struct query *q, __u64 seed)
 {
+	__u64 hash = q->hash;
 	struct dnsfw_answer_long *big;
 
-	big = map_get(dnsfw_answers_long, &q->hash);
+	big = map_get(dnsfw_answers_long, &hash);
 	if (!big || !is_asked(d, q, &big->head, big->name, DNSFW_LONG_NAME))
 		return DNSFW_FALL_MISS;
 	big->head.hits++;
