@@ -92,7 +92,10 @@ def _heard(endpoint: Endpoint, wire: bytes, tcp: bool) -> DNSRecord:
         return DNSRecord.parse(_exchange(endpoint, wire, tcp))
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
-        raise DatapathError(f"{endpoint}: {why}; is dnsfw up? see `dnsfw status`") from None
+        raise DatapathError(
+            f"{endpoint}: {why}; is dnsfw up, and in this network namespace? see `dnsfw status`; "
+            "`--role host` asks it without the network"
+        ) from None
     except (DNSError, WireError) as error:
         raise DatapathError(f"{endpoint} did not answer in DNS: {error}") from None
 

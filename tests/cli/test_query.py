@@ -122,7 +122,7 @@ def test_nobody_there_is_exit_3() -> None:
     done = dnsfw("query", "x.example", "--server", "127.0.0.1:9")
 
     assert done.code == 3
-    assert "is dnsfw up?" in done.err
+    assert "is dnsfw up, and in this network namespace?" in done.err
 
 
 # roles
