@@ -19,7 +19,7 @@ from dnsfw.model import HOST
 from dnsfw.policy.asked import parse_asked
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.explained import rule_told
-from dnsfw.policy.policy import RolePolicy
+from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.subjects import role_of
 
 
@@ -78,14 +78,14 @@ def explain(
     shown: dict[str, Any] = {}
     lines: list[str] = []
     if pid is not None:
-        compiled = load(find_policy(policy))
+        compiled = _file(policy, run_dir, lines)
         seen = read_process(pid, compiled, via)
         found = role_of(compiled.subjects, seen.facts)
         role = compiled.roles[found.role].name
         lines += assignment_lines(compiled, seen, found)
         shown = assignment_json(compiled, seen, found)
     elif destination is None and event is None:
-        compiled = load(find_policy(policy))
+        compiled = _file(policy, run_dir, lines)
         number = compiled.role_id(role or "host")
         lines += role_lines(compiled, compiled.roles[number])
         shown = role_json(compiled, compiled.roles[number])
@@ -104,6 +104,17 @@ def explain(
     else:
         click.echo("\n".join(lines))
     ctx.exit(0 if allowed else 1)
+
+
+def _file(policy: str | None, run_dir: str | None, lines: list[str]) -> Policy:
+    """Of who is in which role: the file that is named, else the running daemon's."""
+    if policy is None:
+        with suppress(NoDaemon, NoAccess):
+            status = Client(run_dir).ask("status")
+            stale = ", which has changed and was not loaded" if status["policy_stale"] else ""
+            lines.append(f"by {status['policy']}, the file of the running daemon{stale}")
+            return load(find_policy(status["policy"]))
+    return load(find_policy(policy))
 
 
 def _check(

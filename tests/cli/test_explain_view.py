@@ -7,7 +7,7 @@ from pathlib import Path
 from dnsfw.cli.explain_view import explained_lines
 from tests.support.commands import dnsfw_beside
 from tests.support.nanodns import NanoDns
-from tests.support.running import running
+from tests.support.running import ALLOW_EXAMPLE, running
 
 
 async def test_the_running_daemon_answers_and_says_so(tmp_path: Path) -> None:
@@ -46,6 +46,17 @@ async def test_an_event_is_explained_by_its_id(tmp_path: Path) -> None:
     assert "  told   1 time: name-default, first " in done.out
     assert "         last to 127.0.0.1 by udp, uid " in done.out
     assert (no.code, "no event 99" in no.err) == (2, True)
+
+
+async def test_who_is_in_which_role_goes_by_the_file_of_the_daemon(tmp_path: Path) -> None:
+    text = ALLOW_EXAMPLE + "roles: {web: {subjects: [{uid: 4242}]}}\n"
+    async with running(tmp_path, policy=text) as run:
+        role = await dnsfw_beside("explain", "--run-dir", str(run.run_dir), "--role", "web")
+        pid = await dnsfw_beside("explain", "--run-dir", str(run.run_dir), "--pid", "1")
+
+    whose = f"by {run.policy}, the file of the running daemon\n"
+    assert (role.code, role.out.startswith(whose)) == (0, True)
+    assert (pid.code, pid.out.startswith(f"{whose}pid 1 ")) == (0, True)
 
 
 def test_a_file_has_no_live_lines() -> None:
