@@ -63,6 +63,10 @@ class MemoryMap:
         self.writes += 1
         return not self._array and self.data.pop(key, None) is not None
 
+    def delete_many(self, keys: Sequence[bytes], /) -> None:
+        for key in keys:
+            self.delete(key)
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         yield from list(self.data.items())
 

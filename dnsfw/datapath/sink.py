@@ -52,8 +52,9 @@ class Sink(Protocol):
         """
 
     def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
-        """`apply` but for the wait: what comes back has it, for who must not stand still. A
-        packet that is just being judged may be judged by the old policy until then.
+        """`apply` but for the end of the old rules, and the wait: what comes back has both, for
+        who must not stand still. Until then grants of rules that are no more still count, and a
+        packet that is just being judged may be judged by the old policy.
         """
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -134,14 +135,20 @@ class KernelSink:
             raise GrantsFull(self._capacity) from full
 
     def _write_at_once(self, entries: Sequence[Entry]) -> bool:
-        """One call for all. False: go through them one by one, which says what is wrong, and
-        writes again what may have been written.
+        """One call for all that opens, and one for all that is deleted. False: go through them
+        one by one, which says what is wrong, and writes again what may have been written.
         """
-        if not all(entry.grants for entry in entries):
-            return False
+        gone = [entry for entry in entries if not entry[2]]
+        if gone:  # of an address that comes twice the last word counts
+            last = {entry[:2]: entry for entry in entries}
+            gone = [entry for entry in last.values() if not entry[2]]
+            entries = [entry for entry in last.values() if entry[2]]
         id_of = self._portsets.id_of
         try:  # nothing may be collected before all of it is written
-            self._grants.update_many([encode_entry(entry, id_of) for entry in entries])
+            if gone:  # first: they make room
+                self._grants.delete_many([encode_grant_key(entry) for entry in gone])
+            if entries:
+                self._grants.update_many([encode_entry(entry, id_of) for entry in entries])
         except DatapathError:
             return False
         return True

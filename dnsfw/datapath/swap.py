@@ -45,21 +45,26 @@ class Table(Protocol):
     def update(self, key: bytes, value: bytes, /) -> None: ...
     def update_many(self, elements: Sequence[tuple[bytes, bytes]], /) -> None: ...
     def delete(self, key: bytes, /) -> bool: ...
+    def delete_many(self, keys: Sequence[bytes], /) -> None: ...
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """A policy that judges, while programs that began before may still read the one before it.
+    """A policy that judges, while rules that it no longer has still count for the grants that
+    they opened, and programs that began before may still read its tables.
 
-    `wait` until they are gone, in any thread; then `finish`, where the tables are written.
+    `bury` the rules when these grants are judged anew; `wait` until the programs are gone, in
+    any thread; then `finish`, where the tables are written.
     """
 
+    bury: Callable[[], None]
     wait: Callable[[], None]
     finish: Callable[[], None]
 
     def settle(self) -> None:
-        """Both, here and now."""
+        """All three, here and now."""
+        self.bury()
         self.wait()
         self.finish()
 
@@ -153,12 +158,21 @@ class PolicyTables:
             self._set_role(number, _NOBODY._replace(epoch=self._next_epoch(number)))
             del self._roles[number]
         between()
-        for rule in self._rules.keys() - plan.rules:
-            self._rule_map.delete(number_key(rule))
-        self._rules = _alive(plan)
+        alive = _alive(plan)
+        self._rules = self._rules | alive
         self._generation.renew()
-        swapped = self._begun = Swapped(self._barrier, lambda: self._finish(swapped))
+        swapped = self._begun = Swapped(
+            lambda: self._bury(swapped, alive), self._barrier, lambda: self._finish(swapped)
+        )
         return swapped
+
+    def _bury(self, swapped: Swapped, alive: dict[RuleId, int]) -> None:
+        """What nobody moved to a rule of now is shut."""
+        if swapped is self._begun and self._rules is not alive:
+            for rule in self._rules.keys() - alive.keys():
+                self._rule_map.delete(number_key(rule))
+            self._rules = alive
+            self._generation.renew()
 
     def _finish(self, swapped: Swapped) -> None:
         """A program that read the old table's number looked there until now."""

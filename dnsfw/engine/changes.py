@@ -19,17 +19,27 @@ from dnsfw.wire.message import Ede
 
 __all__ = ["Changes"]
 
+_ALL = 1 << 62
+
 
 class Changes(Views):
     """The part of `Engine` that takes another policy. Questions in flight are judged by it."""
 
     _lockdown: Lockdown
+    _made_room: bool = False
 
     def _closed(self, done: Done, now: Nanos) -> list[Effect]:
         raise NotImplementedError
 
     def swap_policy(self, policy: Policy, now: Nanos) -> list[Effect]:
         """Judge by another policy from now on; closes at once what it refuses."""
+        return self.begin_swap(policy, now) + close(self._ledger.judge_some(_ALL, now))
+
+    def begin_swap(self, policy: Policy, now: Nanos) -> list[Effect]:
+        """Judge by another policy from now on. What it refuses closes with `judge_held`, which
+        is to be called until nothing is `unjudged`; an answer in between finds what it needs
+        judged.
+        """
         self._fresh.resume_all()
         old, self._policy = self._policy, policy
         self._take_settings(policy)
@@ -38,8 +48,8 @@ class Changes(Views):
         def keep_tail(role: RoleId, piece: Piece) -> bool:
             return role in looser and lives(policy, role, piece)
 
-        effects = close(self._ledger.rejudge(judging(policy, self._settler.site), keep_tail, now))
-        effects += self._closer.load(policy, now) + self._keeper.load(policy, now)
+        self._ledger.begin_judging(judging(policy, self._settler.site), keep_tail)
+        effects = self._closer.load(policy, now) + self._keeper.load(policy, now)
         for pending in self._lookups.table:
             if not self._still_wanted(pending):
                 step = self._lookups.abandon(pending)
@@ -49,6 +59,20 @@ class Changes(Views):
                     effects += self._closed(step.done, now)
                 effects += self._refuser.everyone(step.done.waiters)
         return self._first(effects)
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether addresses are still held as the policy before said."""
+        return self._ledger.unjudged
+
+    def judge_held(self, now: Nanos, most: int) -> list[Effect]:
+        """Judge so many of the addresses that were held when the policy changed."""
+        entries = self._ledger.judge_some(most, now)
+        self._made_room |= any(not entry.grants for entry in entries)
+        if self._made_room and not self._ledger.unjudged:
+            self._made_room = False
+            self._front.clear()  # what was left out of an answer meanwhile may find room now
+        return self._first(close(entries))
 
     def _still_wanted(self, pending: Pending) -> bool:
         """Whether the policy of now would send a question that is in flight (promise 7)."""

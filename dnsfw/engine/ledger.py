@@ -21,7 +21,6 @@ from dnsfw.engine.places import (
     Claim,
     Ghosts,
     Group,
-    Holding,
     Key,
     Left,
     Lone,
@@ -59,6 +58,8 @@ class Ledger(LedgerChanges):
         self._due: list[tuple[Nanos, RoleId, Addr]] = []
         self._ends: Wheel[Key] = Wheel()  # of the lone ones, which the kernel ends on its own
         self._ghosts = Ghosts(limits.ghosts)
+        self._unjudged = {}
+        self._unwritten = {}
 
     def __len__(self) -> int:
         return len(self._places) + len(self._lone)
@@ -98,6 +99,8 @@ class Ledger(LedgerChanges):
         """Put a name on addresses that nobody else holds, by one piece that `opens_alone`. False,
         and nothing has happened, where there is more to it, or no room. No address comes twice.
         """
+        if self._unjudged and any((role, addr) in self._unjudged for addr in addrs):
+            return False
         lone, places, number, new = self._lone, self._places, self._pieces.number(piece), 0
         for addr in addrs:
             held = lone.get((role, addr))
@@ -139,8 +142,10 @@ class Ledger(LedgerChanges):
         chain: Chain = (),
     ) -> Outcome:
         """Put a name on addresses. One that does not fit is in `left`, and unchanged."""
-        out = Outcome()
-        for addr in dict.fromkeys(addrs):
+        out, addrs = Outcome(), dict.fromkeys(addrs)
+        if self._unjudged:
+            self.judge_these(((role, addr) for addr in addrs), now)
+        for addr in addrs:
             why = self._hold_one(role, name, addr, claims, now, chain, out)
             if why is not None:
                 out.left[addr] = why
@@ -300,13 +305,7 @@ class Ledger(LedgerChanges):
             self._lone[key] = (number, until, name, before, until)
             self._ends.again(key, until)
             return
-        del self._lone[key]
-        role, addr = key
-        self._ghosts.add(key, name, ())
-        self._index.unlink(role, name, addr)
-        self.rule_room.leave(role, self._pieces.of(number).rule)
-        self.room.give(role)
-        entries.append(_new(Entry, (role, addr, ())))
+        self._let_go(key, lone, entries)
 
     def next_sweep(self) -> Nanos | None:
         first, end = self._due[0][0] if self._due else None, self._ends.next()
@@ -391,8 +390,3 @@ class Ledger(LedgerChanges):
     def _unlink(self, place: Place, role: RoleId, addr: Addr, name: Name) -> None:
         if not place.has(name):
             self._index.unlink(role, name, addr)
-
-    def _bury(self, role: RoleId, addr: Addr, piece: Piece, name: Name, held: Holding) -> None:
-        """Remember who held an address: flows that it let begin may outlive it."""
-        if piece.verdict is Verdict.ALLOW:
-            self._ghosts.add((role, addr), name, held.chain)

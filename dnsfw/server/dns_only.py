@@ -32,7 +32,7 @@ class NoTables:
 
     def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
         between()
-        return Swapped(nothing, nothing)
+        return Swapped(nothing, nothing, nothing)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Nothing is shut, so nothing needs to be opened."""

@@ -34,9 +34,11 @@ from dnsfw.server.performer import Performer
 from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
-from dnsfw.server.walk import walk_flows
+from dnsfw.server.walk import walk_flows, walk_grants
 
 __all__ = ["Reloaded", "Reloader"]
+
+_MANY = 4096  # addresses that are written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Reloader:
         except DnsfwError:
             with contextlib.suppress(DnsfwError):
                 self._names.take(old)
-                self._put(old).settle()
+                self._put_back(old)
                 self._hand_over(old)
                 self.policy = old
             raise
@@ -175,28 +177,40 @@ class Reloader:
         self._names.take(policy)
         swapped = self._put(policy)
         self.policy = policy
+        try:
+            await walk_grants(self._performer, self._now)
+        finally:
+            swapped.bury()
         await asyncio.to_thread(swapped.wait)  # a grace period: answers go on
         swapped.finish()
         return self._hand_over(policy)
 
     def _put(self, policy: Policy) -> Swapped:
-        """The kernel's tables flip, the grants move to the new rules, the old rules die.
+        """The kernel's tables flip, and the engine judges by the new policy. Then the grants move
+        to the new rules or close (`walk_grants`), and the old rules die.
 
         In this order an address that both policies allow is open all the time, and one that
-        the new policy refuses is shut when this returns, but for a packet that is just being
-        judged: whoever waits for what is returned has seen the last of these.
+        the new policy refuses is shut when the old rules are dead, but for a packet that is just
+        being judged: whoever waits for what is returned has seen the last of these.
         """
         engine, now, perform = self._performer.engine, self._now(), self._performer.perform
         kernel = self._kernel
         perform([Withdraw()])  # before anything is judged anew; who still reads is waited for
         if self._refusing is not None:
             self._refusing.stop()
-        swap_engine = lambda: perform(engine.swap_policy(policy, now))  # noqa: E731
+        swap_engine = lambda: perform(engine.begin_swap(policy, now))  # noqa: E731
         swapped = kernel.sink.begin(policy.plan(), swap_engine)
         kernel.answer(policy.dns)
         if self._refusing is not None:
             self._refusing.take(policy)
         return swapped
+
+    def _put_back(self, policy: Policy) -> None:
+        """All of it, here and now: something has gone wrong."""
+        swapped, performer = self._put(policy), self._performer
+        while performer.engine.unjudged:
+            performer.perform(performer.engine.judge_held(self._now(), _MANY))
+        swapped.settle()
 
     def _hand_over(self, policy: Policy) -> tuple[str, ...]:
         """Subjects get their roles, and lose what these refuse."""

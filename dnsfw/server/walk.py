@@ -1,4 +1,4 @@
-"""Every flow of the kernel's table judged, a few at a time: answers go on in between."""
+"""What another policy makes of what stands, some at a time: answers go on in between."""
 
 from __future__ import annotations
 
@@ -10,9 +10,23 @@ from dnsfw.server.clock import Now
 from dnsfw.server.kernel import Kernel
 from dnsfw.server.performer import Performer
 
-__all__ = ["walk_flows"]
+__all__ = ["walk_flows", "walk_grants"]
 
 _AT_ONCE = 128  # a millisecond of the loop
+_TURN = 1_000_000  # nanoseconds: most addresses need a look, and no more
+_GRANTS = 64  # each of which may need thirty microseconds
+
+
+async def walk_grants(performer: Performer, now: Now) -> None:
+    """Close what the policy of now refuses. An answer in between is opened by it."""
+    engine = performer.engine
+    while engine.unjudged:
+        moment = now()
+        end = moment + _TURN
+        while engine.unjudged and moment < end:
+            performer.perform(engine.judge_held(moment, _GRANTS))
+            moment = now()
+        await asyncio.sleep(0)
 
 
 async def walk_flows(kernel: Kernel, performer: Performer, now: Now) -> None:

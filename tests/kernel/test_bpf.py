@@ -59,6 +59,19 @@ def test_a_scan_sees_every_element_once(grants: Map, count: int) -> None:
     assert set(grants.keys()) == wanted.keys()
 
 
+@pytest.mark.parametrize("count", [0, 1, 5000])
+def test_many_keys_are_deleted_and_those_that_are_not_there_are_passed_over(
+    grants: Map, count: int
+) -> None:
+    keys = [key_of(i) for i in range(count + 3)]
+    grants.update_many([(key, bytes(64)) for key in keys[1::2]])
+    grants.update(key_of(9_999), bytes(64))
+
+    grants.delete_many(keys)
+
+    assert list(grants.keys()) == [key_of(9_999)]
+
+
 def test_a_scan_of_an_array_sees_its_zeroes_too(kernel: Loaded) -> None:
     settings = kernel.maps["dnsfw_settings"]
     settings.update(bytes(4), abi.Settings(7, 1, 53, 0).pack())

@@ -253,6 +253,16 @@ class World:
         self.leases.clear()  # a deadline moves earlier only by policy
         self.see(self.play.does(self.play.engine.swap_policy(policy, self.play.now)))
 
+    def swap_slowly(self) -> None:
+        """As the server does it: who is answered in between is judged by the new policy."""
+        play = self.play
+        play.policy = random_policy(self.rng)
+        self.leases.clear()
+        self.see(play.does(play.engine.begin_swap(play.policy, play.now)))
+        while play.engine.unjudged:
+            self.rng.choice((self.query, self.answer, self.answer, self.wait))()
+            self.see(play.does(play.engine.judge_held(play.now, 1)))
+
     def renew(self) -> None:
         """The kernel was asked for some of what it has, and it ends soon."""
         play = self.play
@@ -350,7 +360,10 @@ class World:
         for lease in self.leases:  # promises 1 and 2, at every moment
             rules = play.policy.roles[lease.role]
             assert play.kernel.opens(rules, lease.addr, now), "a lawful address is dropped"
+        ledger = play.engine._ledger
         for (role, addr), grants in play.kernel.entries.items():
+            if (role, addr) in ledger._unjudged or (role, addr) in ledger._unwritten:
+                continue  # the swap has not ended
             for grant in grants:
                 if grant.until <= now:
                     continue
@@ -409,7 +422,7 @@ def test_the_promises_hold_after_every_event(seed: int) -> None:
     engine = Engine(policy, 2, FixedRng(), LIMITS, publishes=True)
     world = World(rng, Play(policy, engine, KernelTable(LIMITS.grants)))
     events = [world.query] * 40 + [world.answer] * 40 + [world.wait] * 14
-    events += [world.swap] * 2 + [world.fail_writes, world.lock, world.restart]
+    events += [world.swap, world.swap_slowly, world.fail_writes, world.lock, world.restart]
     events += [world.renew] * 4
 
     for _ in range(EVENTS):

@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 
 from dnsfw.engine.ledger import Judge, Ledger
 from dnsfw.engine.limits import Limits
-from dnsfw.engine.slots import Piece
+from dnsfw.engine.places import Chain
+from dnsfw.engine.slots import Piece, opens_alone
 from dnsfw.model import (
     HOST,
     SECOND,
     Addr,
     Entry,
+    Grant,
     Name,
     Nanos,
     PortRange,
     PortSet,
+    RoleId,
     RuleId,
     Verdict,
     addr_from,
@@ -137,6 +140,57 @@ def test_every_port_is_what_the_flat_list_says(steps: list[tuple[object, ...]]) 
     tell(ledger.sweep(now))
     assert len(ledger) == 0 and ledger.names_held == 0 and ledger.next_sweep() is None
     assert all(not entry.grants for entry in told.values())
+
+
+SOME = st.tuples(st.just("some"), st.integers(1, 2))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(HOLD, min_size=1, max_size=12), st.sets(st.sampled_from(NAMES)),
+       st.lists(st.one_of(HOLD, SOME), max_size=12))  # fmt: skip
+def test_who_comes_while_the_held_is_judged_finds_it_judged(
+    before: list[tuple[object, ...]], refused: set[Name], steps: list[tuple[object, ...]]
+) -> None:
+    """One ledger is judged at once, its twin some at a time."""
+    one, other = Ledger(Limits()), Ledger(Limits())
+    told: list[dict[Addr, tuple[Grant, ...]]] = [{}, {}]
+    now = Nanos(SECOND)
+
+    def judge(_role: RoleId, addr: Addr, name: Name, _chain: Chain) -> list[Piece]:
+        return [] if name in refused else [PIECES[(len(name) + addr[-1]) % len(PIECES)]]
+
+    def tell(number: int, entries: list[Entry]) -> None:
+        told[number] |= {entry.addr: entry.grants for entry in entries}
+
+    def hold(name: Name, addrs: list[Addr], claims: list[tuple[Piece, int]]) -> None:
+        until = [(piece, Nanos(now + s * SECOND)) for piece, s in claims]
+        for number, ledger in enumerate((one, other)):
+            (piece, end), lone = until[0], list[Entry]()
+            alone = len(until) == 1 and opens_alone(piece)
+            new = list(dict.fromkeys(addrs))
+            if not alone or not ledger.hold_alone(HOST, name, new, piece, end, lone):
+                lone = ledger.hold(HOST, name, addrs, until, now).entries
+            tell(number, lone)
+
+    for _, *args in before:
+        hold(*args)  # type: ignore[arg-type]
+    tell(0, one.rejudge(judge, lambda *_: False, now))
+    other.begin_judging(judge, lambda *_: False)
+    for step in steps:
+        match step:
+            case ("hold", *args):
+                hold(*args)  # type: ignore[arg-type]
+            case ("some", int(most)):
+                tell(1, other.judge_some(most, now))
+    while other.unjudged:
+        tell(1, other.judge_some(1, now))
+
+    for addr in ADDRS:
+        for number, ledger in enumerate((one, other)):
+            written = told[number].get(addr, ())
+            assert written == ledger.written(HOST, addr), "the kernel knows what the ledger does"
+        assert one.written(HOST, addr) == other.written(HOST, addr)
+    assert one.names_held == other.names_held
 
 
 @settings(max_examples=200, deadline=None)

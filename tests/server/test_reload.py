@@ -66,7 +66,7 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
     async with running(tmp_path) as run:
         order: list[str] = []
         engine = run.daemon.service.engine
-        for owner, name in ((run.kernel.sink, "begin"), (engine, "swap_policy")):
+        for owner, name in ((run.kernel.sink, "begin"), (engine, "begin_swap")):
             real = getattr(owner, name)
 
             def spy(*args: object, real: object = real, name: str = name) -> object:
@@ -76,7 +76,7 @@ async def test_the_kernel_gets_the_new_policy_before_the_engine(
             monkeypatch.setattr(owner, name, spy)
         await run.control("reload")
 
-        assert order == ["begin", "swap_policy"]
+        assert order == ["begin", "begin_swap"]
 
 
 async def test_who_asks_is_answered_by_the_new_policy_while_the_kernel_is_waited_for(

@@ -100,7 +100,7 @@ class _Empty:
 
     def __init__(self, table: Map) -> None:
         self.lookup, self.update, self.delete = table.lookup, table.update, table.delete
-        self.update_many = table.update_many
+        self.update_many, self.delete_many = table.update_many, table.delete_many
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(())

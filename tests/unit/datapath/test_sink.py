@@ -224,3 +224,17 @@ def test_counters_are_told_by_reason() -> None:
     assert counters[Reason.NEVER_RESOLVED] == abi.Counter(0, 3, 0, 1)
     assert counters[Reason.GRANTED] == abi.Counter(0, 0, 0, 0)
     assert Reason.REASON_COUNT not in counters
+
+
+def test_what_opens_and_what_is_deleted_at_once_ends_as_its_last_word_says() -> None:
+    maps = memory_maps(grants=3)
+    s = KernelSink(maps, barrier=lambda: None, capacity=3)
+    s.write([entry(1), entry(2), entry(3)])
+
+    s.write([gone(1), entry(4), entry(2), gone(2), gone(3), entry(3)])
+
+    assert set(s.entries()) == {entry(3), entry(4)}
+
+
+def gone(number: int) -> Entry:
+    return Entry(HOST, entry(number).addr)

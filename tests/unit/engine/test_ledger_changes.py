@@ -11,6 +11,7 @@ from dnsfw.wire.name import from_text
 NOW = Nanos(1_000 * SECOND)
 END = Nanos(2_000 * SECOND)
 ADDR = addr_from("203.0.113.7")
+OTHER_ADDR = addr_from("203.0.113.8")
 NAME = from_text("www.example.com")
 PIECE = Piece(RuleId(1000), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
 OTHER = Piece(RuleId(1001), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
@@ -50,3 +51,38 @@ def test_a_table_is_taken_over_as_it_is() -> None:
 
     assert changed == []
     assert len(one) == 1
+
+
+def test_some_at_a_time_the_rest_stays_as_it_is() -> None:
+    one = ledger()
+    entries: list[Entry] = []
+    assert one.hold_alone(HOST, from_text("b.com"), [OTHER_ADDR], PIECE, END, entries)
+
+    one.begin_judging(lambda *_: (), lambda *_: False)
+    assert one.unjudged and one.judge_some(1, NOW) == [Entry(HOST, OTHER_ADDR)]
+    assert one.unjudged and one.written(HOST, ADDR)
+    assert one.judge_some(9, NOW) == [Entry(HOST, ADDR)]
+    assert not one.unjudged and len(one) == 0
+
+
+def test_what_an_answer_uses_is_judged_before_it_and_written_though_it_is_left_out() -> None:
+    one = ledger()
+    one.begin_judging(lambda *_: (), lambda *_: False)
+    entries: list[Entry] = []
+
+    assert not one.hold_alone(HOST, NAME, [ADDR], PIECE, END, entries), "the long way"
+    assert entries == [] and one.written(HOST, ADDR)
+    one.judge_these([(HOST, ADDR)], NOW)
+    assert one.written(HOST, ADDR) == () and one.unjudged
+    assert one.judge_some(9, NOW) == [Entry(HOST, ADDR)] and not one.unjudged
+
+
+def test_what_the_new_policy_opens_meanwhile_is_not_closed_by_the_rest() -> None:
+    one = ledger()
+    one.begin_judging(lambda *_: (), lambda *_: False)
+    out = one.hold(HOST, NAME, [ADDR], [(OTHER, END)], NOW)
+
+    assert [grant.rule for grant in out.entries[-1].grants] == [1001]
+    for entry in one.judge_some(9, NOW):
+        assert [grant.rule for grant in entry.grants] == [1001]
+    assert [grant.rule for grant in one.written(HOST, ADDR)] == [1001]
