@@ -10,7 +10,7 @@ import click
 from dnsfw.cli.client import Client, NoDaemon, run_dir_option
 from dnsfw.cli.remote_view import status_words
 from dnsfw.cli.render import counts, duration, json_option, print_json, table
-from dnsfw.cli.status_keys import FALLS, WORDS, key_lines
+from dnsfw.cli.status_keys import FALLS, KEYS, WORDS, key_lines
 from dnsfw.cli.upstream_view import upstream_lines
 from dnsfw.errors import DatapathError
 
@@ -49,7 +49,7 @@ def status(require_enforcing: bool, keys: bool, as_json: bool, run_dir: str | No
     they are added to, never renamed or removed; --keys explains each.
     """
     if keys:
-        return click.echo("\n".join(key_lines()))
+        return print_json(dict(KEYS)) if as_json else click.echo("\n".join(key_lines()))
     try:
         state = Client(run_dir).ask("status")
     except NoDaemon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,4 @@ def test_the_table_is_printed_in_eighty_columns_without_a_daemon() -> None:
     assert done.code == 0
     assert done.out.splitlines() == list(key_lines())
     assert max(map(len, done.out.splitlines())) <= 80
+    assert json.loads(dnsfw("status", "--keys", "--json").out) == dict(KEYS)
