@@ -14,15 +14,15 @@ MADE = ("/var/lib/dnsfw/remote", "/var/cache/dnsfw", "/var/log/dnsfw", "/run/dns
 pytestmark = pytest.mark.needs_root
 
 
-def undone(option: str) -> tuple[str, set[str]]:
+def undone(option: str, before: str = "true") -> tuple[str, set[str]]:
     """What it says, and what of dnsfw is there afterwards."""
     covered = [*DIRECTORIES, *(path for path in ("/etc/systemd/system", "/usr/local/bin")
                                if Path(path).is_dir())]  # fmt: skip
     mounts = " && ".join(f"mount -t tmpfs none {path}" for path in covered)
     listing = " ".join(f"{path}/dnsfw" for path in DIRECTORIES)
     script = (
-        f"{mounts} && mkdir -p {' '.join(MADE)} && sh {ROOT}/contrib/quickstart {option} "
-        f"&& echo == && ls -d {listing} 2>/dev/null"
+        f"{mounts} && mkdir -p {' '.join(MADE)} && {before} "
+        f"&& sh {ROOT}/contrib/quickstart {option} && echo == && ls -d {listing} 2>/dev/null"
     )
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60,
@@ -45,3 +45,10 @@ def test_purge_leaves_nothing_that_dnsfw_wrote() -> None:
 
     assert left == set()
     assert "/etc/dnsfw, your policies, stay" in said
+
+
+def test_a_command_of_somebody_else_stays_and_is_not_called_gone() -> None:
+    said, _ = undone("--uninstall", "echo x >/usr/local/bin/dnsfw")
+
+    assert "not ours, so it stays: /usr/local/bin/dnsfw\n" in said
+    assert "gone: /opt/dnsfw, " in said
