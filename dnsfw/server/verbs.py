@@ -52,7 +52,9 @@ def verbs(daemon: Daemon) -> Verbs:
         if request.get("fetch"):
             new, failed = await daemon.remotes.now()
             changes += new
-        warnings = [*done.warnings, *failed]
+        told = {line.partition(": ")[0] for line in failed}  # what was missing was tried twice
+        warnings = [w for w in done.warnings if w.partition(": not fetched: ")[0] not in told]
+        warnings += failed
         return {"policy": done.path, "changes": changes, "warnings": warnings, "failed": failed}
 
     async def lockdown(request: Row) -> Row:

@@ -215,6 +215,16 @@ async def test_row_128_a_bad_refresh_changes_nothing(
         assert "the last good one stays in force" in run.log.text
 
 
+async def test_what_is_optional_and_missing_is_told_once(site: Https, tmp_path: Path) -> None:
+    text = policy(site, optional=True)
+    async with NanoDns() as dns, running(tmp_path, [known(dns).endpoint], text) as run:
+        site.put("/ads.txt", answered(503))
+        _, done = await run.control("reload", fetch=True)
+
+    assert [line for line in done["warnings"] if "503" in line] == done["failed"]
+    assert len(done["failed"]) == 1
+
+
 async def test_a_renewal_reads_no_file_that_somebody_is_editing(
     site: Https, tmp_path: Path
 ) -> None:
