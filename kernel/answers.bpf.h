@@ -121,7 +121,7 @@ role_of_guest(struct __sk_buff *skb, const struct query *q)
 		sk = bpf_sk_fullsock(sk);
 	if (sk)
 		made = record_of(skb, sk);
-	if (made && made->role != DNSFW_ROLE_HOST)
+	if (made && made->role > DNSFW_ROLE_HOST)
 		return made->role;
 	role = role_of_address(&q->src, skb->ifindex);
 	return role ? role : DNSFW_ROLE_HOST;

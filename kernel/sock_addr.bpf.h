@@ -9,13 +9,33 @@
 #include "include/dnsfw/receiver.h"
 #include "include/dnsfw/takeover.h"
 
+/* A socket that nobody made: it is older than the wall, or the kernel's, below
+ * one of another family (SMC). Who connects it takes it for his user's or his
+ * group's role, too, for no cgroup tells that later. The kernel's own threads
+ * are of user 0.
+ */
+static __always_inline void
+use_caller(struct bpf_sock *sk, struct sender *s, const enum dnsfw_hook hook)
+{
+	__u32 role = role_of_task_cgroup();
+
+	if (!role && hook == DNSFW_HOOK_CONNECT &&
+	    (__u32)bpf_get_current_uid_gid()) {
+		role = role_of_ids();
+		if (role)
+			label(sk, role);
+	}
+	if (role)
+		s->role = role;
+}
+
 /* What the call says of the packet to come */
 static __always_inline void
 fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 	  const enum dnsfw_hook hook)
 {
 	const struct dnsfw_sock *made;
-	__u32 proto = ctx->protocol, role;
+	__u32 proto = ctx->protocol;
 
 	p->now = bpf_ktime_get_boot_ns();
 	s->netns = bpf_get_netns_cookie(ctx);
@@ -43,9 +63,8 @@ fill_call(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s,
 		s->own = 1;
 	made = socket_get(dnsfw_socks, ctx->sk);
 	use_record(s, made);
-	role = made && made->role ? DNSFW_ROLE_NONE : role_of_task_cgroup();
-	if (role)	/* older than the wall */
-		s->role = role;
+	if (!made || !made->role)
+		use_caller(ctx->sk, s, hook);
 	s->takes = s->role;
 }
 

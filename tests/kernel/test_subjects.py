@@ -146,6 +146,41 @@ def test_mptcp_is_not_a_way_out_of_a_users_role(bare: Site) -> None:
     assert bare.count(Reason.UNKNOWN_ASKER).denied == 1
 
 
+def test_a_socket_that_nobody_made_is_of_the_user_who_connects_it(bare: Site) -> None:
+    """Older than the wall, or the kernel's below another one (SMC): no cgroup tells whose."""
+    bare.wall.policy(ALLOW, others=[RolePlan(WEB, DENY)])
+    bare.wall.uid_is(WEB_USER, WEB)
+    ours, theirs = socket.socketpair()
+
+    def make() -> int:
+        for _ in range(2):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        return 0
+
+    def sends(sock: socket.socket, to: str) -> Callable[[], int]:
+        def act() -> int:
+            sock.connect((to, 5000))
+            return sock.send(b"three bytes, at least")
+
+        return act
+
+    with ours, theirs, bare.outside.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("", 5000))
+        bare.inside(make)
+        old, older = (socket.socket(fileno=socket.recv_fds(ours, 1, 1)[1][0]) for _ in range(2))
+    with old, older:
+        bare.attach()
+        bare.wall.open(PEER4, text="5000/udp", role=WEB)
+        assert bare.inside(sends(old, SHUT4), uid=WEB_USER) == errno.EPERM
+        assert bare.inside(sends(old, PEER4), uid=WEB_USER) > errno.EPERM
+        assert bare.inside(sends(older, SHUT4), uid=MAIL_USER) > errno.EPERM
+        labelled, unlabelled = record(bare.wall, old), record(bare.wall, older)
+    assert labelled is not None
+    assert labelled.role == WEB
+    assert unlabelled is None or unlabelled.role == 0
+
+
 def test_a_rank_goes_before_depth(site: Site) -> None:
     """Enrolled by hand, then what the policy names, then what an executable was moved to."""
     say(site, "unit", WEB)
