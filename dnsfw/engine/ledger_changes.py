@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.fair import Room
@@ -107,7 +106,7 @@ class LedgerChanges(LedgerViews):
         if lone is not None and self._judge_lone(key, lone, judge, now, entries):
             return
         place = self._place(key)
-        if place is None or place.stays(partial(judge, role, addr), now):
+        if place is None or self._judge_only(place, role, addr, judge, now, entries):
             return
         judged = {
             name: (held, judge(role, addr, name, next(iter(held.values())).chain))
@@ -140,6 +139,35 @@ class LedgerChanges(LedgerViews):
             self.rule_room.enter(role, pieces[0].rule)
             self._lone[key] = later = (after, until, name, before, check)
             entries.append(Entry(role, addr, (grant_of(later, self._pieces),)))
+        return True
+
+    def _judge_only(
+        self, place: Place, role: RoleId, addr: Addr, judge: Judge, now: Nanos,
+        entries: list[Entry],
+    ) -> bool:  # fmt: skip
+        """The same for a place that has room for more, and nobody in it."""
+        if (only := place.only(now)) is None:
+            return False
+        piece, name, held = only
+        if held.until <= now:
+            return True
+        pieces = tuple(judge(role, addr, name, held.chain))
+        if len(pieces) > 1:
+            return False
+        if pieces == (piece,):
+            return True
+        if pieces:
+            groups = {one: Group(held.until, NEVER, {name: held}) for one in pieces}
+            self._regroup(place, role, addr, groups)
+            self._settle(place, role, addr, now, entries)
+            return True
+        place.groups = {}
+        self._bury(role, addr, piece, name, held)
+        self._index.unlink(role, name, addr)
+        self.rule_room.recount(role, place)
+        del self._places[role, addr]
+        self.room.give(role)
+        entries.append(Entry(role, addr))
         return True
 
     def _let_go(self, key: Key, lone: Lone, entries: list[Entry]) -> None:

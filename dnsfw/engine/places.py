@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -87,17 +87,15 @@ class Place:
                     found.setdefault(name, {})[piece] = held
         return found
 
-    def stays(self, judge: Callable[[Name, Chain], Collection[Piece]], now: Nanos) -> bool:
-        """Whether one name alone holds it, and is judged as it was: nearly every place, at
-        every reload.
-        """
+    def only(self, now: Nanos) -> tuple[Piece, Name, Holding] | None:
+        """Who holds it alone: nearly every place. None: it is held by more than one."""
         if len(self.groups) != 1:
-            return False
+            return None
         ((piece, group),) = self.groups.items()
         if group.tail > now or len(group.names) != 1:
-            return False
+            return None
         ((name, held),) = group.names.items()
-        return held.until <= now or tuple(judge(name, held.chain)) == (piece,)
+        return piece, name, held
 
     def latest(self) -> list[tuple[Name, Holding]]:
         """Everybody who is remembered here, the latest deadline first."""

@@ -18,7 +18,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "READERS",
     "ControlServer",
     "Peer",
+    "Rows",
     "Verb",
     "Verbs",
     "failure",
@@ -52,7 +53,7 @@ _MODE = 0o660
 _DIRECTORY = 0o750
 
 Row = Mapping[str, Any]
-Rows = AsyncGenerator[dict[str, Any], None]
+Rows = AsyncGenerator[Sequence[Row], None]  # as many as are at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +199,17 @@ class ControlServer:
         assert task is not None
         self._streaming.add(task)
         gone = asyncio.ensure_future(reader.read(1))
-        following: asyncio.Future[Row | None] | None = None
+        following: asyncio.Future[Sequence[Row] | None] | None = None
         try:
             while True:
                 following = asyncio.ensure_future(_next(rows))
                 await asyncio.wait({gone, following}, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done() and not following.done():
                     raise ConnectionError("the client went away")
-                row = following.result()
-                if row is None:
+                some = following.result()
+                if some is None:
                     return
-                await _send(writer, {"row": row})
+                await _send(writer, *({"row": row} for row in some))
         finally:
             gone.cancel()
             if following is not None and not following.done():
@@ -217,7 +218,7 @@ class ControlServer:
             await rows.aclose()
 
 
-async def _next(rows: Rows) -> Row | None:
+async def _next(rows: Rows) -> Sequence[Row] | None:
     return await anext(rows, None)
 
 
@@ -271,7 +272,8 @@ def _share(path: Path) -> None:
             path.parent.chmod(_DIRECTORY)
 
 
-async def _send(writer: asyncio.StreamWriter, reply: Row) -> None:
-    writer.write(json.dumps(reply, separators=(",", ":")).encode() + b"\n")
+async def _send(writer: asyncio.StreamWriter, *lines: Row) -> None:
+    text = "".join([json.dumps(line, separators=(",", ":")) + "\n" for line in lines])
+    writer.write(text.encode())
     async with asyncio.timeout(_PATIENCE):
         await writer.drain()

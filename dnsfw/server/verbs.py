@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from dnsfw.errors import ConfigError
 from dnsfw.model import Lockdown, RoleId
-from dnsfw.server.control import Peer, Row, Verb, Verbs
+from dnsfw.server.control import Peer, Row, Rows, Verb, Verbs
 from dnsfw.server.enrollments import wanted as wanted_enrolment
 from dnsfw.server.explaining import explain
 from dnsfw.server.removal import kept_on_disk
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["verbs"]
 
-_BREATH = 256  # rows between two looks at the sockets: a listing must not hold up answers
+_BREATH = 256  # flows between two looks at the sockets: counting must not hold up answers
+_ROWS = 64  # the same of a listing: a millisecond
+
+
+async def _in_turns(rows: Iterable[Row]) -> Rows:
+    """A listing, with the sockets in between."""
+    left = iter(rows)
+    while some := list(islice(left, _ROWS)):
+        yield some
+        await asyncio.sleep(0)
 
 
 def verbs(daemon: Daemon) -> Verbs:
@@ -84,43 +94,36 @@ def verbs(daemon: Daemon) -> Verbs:
         await daemon.removed.wait()
         return {"kept": kept_on_disk(daemon.options.run_dir, log)}
 
-    async def watch(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+    async def watch(request: Row) -> Rows:
         role = None if wanted(request) is None else request["role"]
         more = asyncio.Event()
         watcher = daemon.watchers.add(more.set)
         if watcher is None:
             raise ConfigError("too many `dnsfw watch` are running; end one")
         try:
-            yield {"kind": "watching"}
+            yield [{"kind": "watching"}]
             while True:
                 await more.wait()
                 more.clear()
-                for happening in watcher.take():
-                    if role is None or happening.get("role", role) == role:
-                        yield dict(happening)
+                yield [
+                    dict(happening)
+                    for happening in watcher.take()
+                    if role is None or happening.get("role", role) == role
+                ]
         finally:
             daemon.watchers.remove(watcher)
 
-    async def grants(request: Row) -> AsyncGenerator[dict[str, Any], None]:
-        for count, row in enumerate(grant_rows(daemon, wanted(request))):
-            yield row
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+    def grants(request: Row) -> Rows:
+        return _in_turns(grant_rows(daemon, wanted(request)))
 
-    async def observed(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+    def observed(request: Row) -> Rows:
         """What was refused, or would have been, since the daemon started."""
         role = None if wanted(request) is None else request["role"]
-        for count, row in enumerate(daemon.observed.rows()):
-            if role in {None, row["role"]}:
-                yield row
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+        rows = daemon.observed.rows()
+        return _in_turns(row for row in rows if role in {None, row["role"]})
 
-    async def flows(request: Row) -> AsyncGenerator[dict[str, Any], None]:
-        for count, row in enumerate(flow_rows(daemon, wanted(request))):
-            yield row
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+    def flows(request: Row) -> Rows:
+        return _in_turns(flow_rows(daemon, wanted(request)))
 
     return {
         "status": Verb(show_status),

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server import control
-from dnsfw.server.control import ADMINS, READERS, ControlServer, Peer, Row, Verb, failure
+from dnsfw.server.control import ADMINS, READERS, ControlServer, Peer, Row, Rows, Verb, failure
 from dnsfw.server.faults import Faults
 from tests.support.until import until
 
@@ -42,9 +42,9 @@ async def broken(request: Row) -> Row:
     raise ZeroDivisionError
 
 
-async def numbers(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+async def numbers(request: Row) -> Rows:
     for number in range(3):
-        yield {"n": number}
+        yield [{"n": number}]
 
 
 class Endless:
@@ -52,9 +52,9 @@ class Endless:
 
     closed = False
 
-    async def __call__(self, request: Row) -> AsyncGenerator[dict[str, Any], None]:
+    async def __call__(self, request: Row) -> Rows:
         try:
-            yield {"first": True}
+            yield [{"first": True}]
             await asyncio.Event().wait()
         finally:
             self.closed = True
@@ -217,10 +217,10 @@ async def test_row_132_a_reader_that_does_not_read_is_let_go(
     monkeypatch.setattr(control, "_PATIENCE", 0.2)
     closed = asyncio.Event()
 
-    async def flood(request: Row) -> AsyncGenerator[dict[str, Any], None]:
+    async def flood(request: Row) -> Rows:
         try:
             while True:
-                yield {"text": "x" * 10_000}
+                yield [{"text": "x" * 10_000}]
         finally:
             closed.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.slots import Piece
@@ -86,3 +88,23 @@ def test_what_the_new_policy_opens_meanwhile_is_not_closed_by_the_rest() -> None
     for entry in one.judge_some(9, NOW):
         assert [grant.rule for grant in entry.grants] == [1001]
     assert [grant.rule for grant in one.written(HOST, ADDR)] == [1001]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [((PIECE,), None), ((), []), ((OTHER,), [1001]), ((PIECE, OTHER), [1000])],
+)
+def test_a_place_with_room_for_more_is_judged_alike(
+    pieces: tuple[Piece, ...], said: list[int] | None
+) -> None:
+    one = ledger()
+    one.hold(HOST, NAME, [ADDR], [(PIECE, END)], NOW)
+    assert (HOST, ADDR) in one._places
+
+    entries = one.rejudge(lambda *_: pieces, lambda *_: False, NOW)
+
+    told = [[grant.rule for grant in entry.grants] for entry in entries]
+    assert told == ([] if said in (None, [1000]) else [said])
+    assert (one.room.taken, one.names_held) == ((0, 0) if said == [] else (1, 1))
+    assert one.rule_room.of(HOST, PIECE.rule) == (PIECE in pieces)
+    assert one.rule_room.of(HOST, OTHER.rule) == (OTHER in pieces)

@@ -121,15 +121,14 @@ def test_sharing_is_reported_and_a_closing_that_takes_ports_away_too() -> None:
     assert out.shared == [(A1, X)] and out.shut
 
 
-def test_a_place_of_one_name_that_is_judged_as_it_was_stays() -> None:
+def test_who_holds_a_place_alone_is_found_and_no_tail_is_overlooked() -> None:
     place = Place()
     group = place.groups.setdefault(OPEN, Group())
     group.add(X, Nanos(10), ())
 
-    assert place.stays(lambda _name, _chain: (OPEN,), Nanos(5))
-    assert not place.stays(lambda _name, _chain: (SHUT,), Nanos(5))
-    assert not place.stays(lambda _name, _chain: (OPEN, SHUT), Nanos(5))
-    assert not place.stays(lambda _name, _chain: (), Nanos(5))
-    assert place.stays(lambda _name, _chain: (), Nanos(10))  # it is over anyway
+    assert place.only(Nanos(5)) == (OPEN, X, group.names[X])
+    group.fold(Nanos(8))
+    assert place.only(Nanos(5)) is None  # somebody must look
+    assert place.only(Nanos(8)) is not None
     group.add(Y, Nanos(10), ())
-    assert not place.stays(lambda _name, _chain: (OPEN,), Nanos(5))  # somebody must look
+    assert place.only(Nanos(8)) is None
