@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ _LONGEST = 600.0  # seconds; then the lists are compiled here, which is slower f
 # What a text that names a URL has: its middle, or an escape that may stand for it.
 _ELSEWHERE = (b"://", b"\\")
 _elsewhere = {"done": False}
+# What was asked for lately, as the policy would write it: it is put on top a moment later, and
+# again at each reload, and to ask another process takes half a second of CPU.
+_made: dict[Wanted, Rule] = {}
+_MOST_MADE = 256
 
 
 def apart(do: bool = True) -> None:
@@ -78,9 +83,15 @@ def renew_tested(policy: Policy, known: Mapping[str, int], copies: Copies) -> Po
 
 def make_rules(wanted: Sequence[Wanted], taken: frozenset[RuleId]) -> Sequence[Rule | str]:
     """Temporary rules; see `temporary.Maker`."""
-    if not wanted:
-        return ()
+    known = [_made[one] for one in wanted if one in _made]
+    ids = {rule.id for rule in known}
+    if len(ids) == len(wanted) and not ids & taken:
+        return known
     found: Sequence[Rule | str] = _done("rules", tuple(wanted), taken, hurry=True)
+    if not taken and len(wanted) == 1 and isinstance(rule := found[0], Rule):
+        if len(_made) >= _MOST_MADE:
+            _made.clear()
+        _made[replace(wanted[0], to=rule.text.partition(" ")[2])] = rule
     return found
 
 

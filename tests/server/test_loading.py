@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dnsfw.errors import PolicyError
+from dnsfw.model import HOST, RuleId, Verdict
 from dnsfw.policy.lists import store
+from dnsfw.policy.rule import Rule, Ttl
+from dnsfw.policy.temporary import Wanted
 from dnsfw.server import loading
 from tests.support.running import ALLOW_EXAMPLE, make, running
 
@@ -66,3 +71,28 @@ async def test_a_process_that_cannot_be_started_is_done_without(
     policy.write_text("# list\n")
 
     await loading.warm(policy)
+
+
+def test_a_temporary_rule_is_read_once_unless_its_number_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, done = list[object](), loading._done
+
+    def spy(job: str, *arguments: Any, hurry: bool) -> Any:
+        asked.append(arguments)
+        return done(job, *arguments, hurry=hurry)
+
+    monkeypatch.setattr(loading, "_done", spy)
+    monkeypatch.setattr(loading, "_made", {})
+    said = Wanted("deny", "EXAMPLE.com", HOST, "host for a time", Verdict.DENY, Ttl())
+    written = replace(said, to="example.com")
+
+    (one,) = loading.make_rules([said], frozenset())
+    again = loading.make_rules([written], frozenset({RuleId(1)}))
+    assert list(again) == [one] and len(asked) == 1
+
+    assert isinstance(one, Rule)
+    (other,) = loading.make_rules([written], frozenset({one.id}))
+    assert isinstance(other, Rule) and other.id != one.id and len(asked) == 2
+    assert list(loading.make_rules([written], frozenset())) == [one], "its own number stays"
+    assert len(loading.make_rules([written, written], frozenset())) == 2 and len(asked) == 3
