@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.needs_machine, pytest.mark.needs_root, pytest.mark.nee
 
 OPEN4, OPEN6 = "203.0.113.10", "2001:db8::10"
 SHUT4, SHUT6 = "203.0.113.66", "2001:db8::66"
-PROGRAMS = 11
+PROGRAMS = 33
 
 
 @pytest.fixture(scope="module")
