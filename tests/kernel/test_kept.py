@@ -381,12 +381,12 @@ def test_that_a_row_lives_is_said_of_its_rule(stage: Stage, sock: socket.socket)
         assert not stage.passes(sock)
 
 
+# a device alone knows no named role of a socket
+@pytest.mark.parametrize("stage", ["cgroup", "both"], indirect=True)
 def test_a_descriptor_that_is_passed_on_is_judged_as_the_socket_that_it_is(
     stage: Stage, sock: socket.socket
 ) -> None:
     """Of a role that refuses: what its owner was kept from, nobody else may do for him."""
-    if stage.where == "device":
-        pytest.skip("a device alone knows no named role of a socket")
     stage.site.wall.policy(others=[RolePlan(WEB, DENY)])
     place = stage.site.below("web")
     stage.site.wall.cgroup_is(stage.site.number(place), WEB)

@@ -53,6 +53,7 @@ async def test_a_resolv_conf_that_names_a_dnsfw_that_does_not_run_is_looked_thro
 ) -> None:
     conf = tmp_path / "resolv.conf"
     conf.write_text("nameserver 127.0.53.53\n")
+    monkeypatch.setenv("DNSFW_PIN_DIR", str(tmp_path))  # whatever wall this host may have
     monkeypatch.setattr(fetch_command, "RESOLV_CONF", conf)
     monkeypatch.setattr(fetch_command, "find_upstreams", lambda *_: ())
 

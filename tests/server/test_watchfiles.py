@@ -41,7 +41,7 @@ async def test_the_last_good_policy_stays_and_it_is_said(tmp_path: Path) -> None
 
         run.policy.write_text(MORE)
         await reads(run, "allow more.example")
-        assert not run.daemon.reloader.stale
+        await until(lambda: not run.daemon.reloader.stale)
 
 
 async def test_a_directory_of_parts_that_appears_is_read(tmp_path: Path) -> None:
