@@ -1,9 +1,10 @@
 """Markers, probes and the loud skip: what a test needs is said on the test.
 
-`needs_root`, `needs_bpf`, `needs_netns`, `needs_cgroup`, `needs_machine`, `needs_bcc` and
-`needs_peers` are probed once a run. `DNSFW_REQUIRE=bpf,netns,cgroup` turns a skip of these
-kinds into a failure, `DNSFW_REQUIRE=wheel` insists on the installed package; the last lines
-of a run list what was skipped and why.
+`needs_root`, `needs_bpf`, `needs_netns`, `needs_cgroup`, `needs_machine`, `needs_bcc`,
+`needs_peers` and `needs_vlans` are probed once a run. `DNSFW_REQUIRE=bpf,netns,cgroup` turns a
+skip of these kinds into a failure (not of what is skipped for want of another kind),
+`DNSFW_REQUIRE=wheel` insists on the installed package; the last lines of a run list what was
+skipped and why.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ def _kinds(item: pytest.Item) -> list[str]:
     return [kind for kind in KINDS if item.get_closest_marker(f"needs_{kind}")]
 
 
+def _is_required(item: pytest.Item) -> bool:
+    kinds = set(_kinds(item))
+    absent = {kind for kind in kinds if why_not(kind)}
+    return bool(REQUIRED & (absent or kinds))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for kind in _kinds(item):
         if reason := why_not(kind):
@@ -88,7 +95,7 @@ def pytest_runtest_makereport(
 ) -> Iterator[None]:
     """A skip of a kind that this run insists on is a failure, whoever raised it."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and REQUIRED & set(_kinds(item)):
+    if report.skipped and not hasattr(report, "wasxfail") and _is_required(item):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"DNSFW_REQUIRE={os.environ['DNSFW_REQUIRE']}: {reason}"

@@ -21,6 +21,7 @@ KINDS = {
     "machine": "may guard a whole machine: one that contrib/test --kernels booted",
     "bcc": "has python3-bpfcc and kernel headers",
     "peers": "has unbound, nsd, curl, dig and ping",
+    "vlans": "has 802.1Q devices in its kernel",
 }
 PEERS = ("unbound", "nsd", "curl", "dig", "ping")
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
@@ -35,6 +36,7 @@ def why_not(kind: str) -> str | None:
     return {
         "root": _root, "bpf": _bpf, "netns": _netns,
         "cgroup": _cgroup, "machine": _machine, "bcc": _bcc, "peers": _peers,
+        "vlans": _vlans,
     }[kind]()
 
 
@@ -98,6 +100,13 @@ def _bcc() -> str | None:
     if not [*Path("/lib/modules").glob("*/build"), *Path("/usr/src").glob("linux-headers-*")]:
         return "no kernel headers"
     return None
+
+
+def _vlans() -> str | None:
+    if Path("/proc/net/vlan").exists():
+        return None
+    found = subprocess.run(["modprobe", "-q", "-n", "8021q"], check=False).returncode == 0
+    return None if found else "no VLANs in this kernel"
 
 
 def _peers() -> str | None:
