@@ -89,10 +89,11 @@ _Static_assert(264 == 8 * DNSFW_QUESTION_WORDS, "whole");
 
 /* answers, answers_big, answers_long (of names of more than 64 bytes): hash, by
  * the question's own hash: the sum, modulo 2^64, of its words up to the name's
- * end, which zeros fill up. Each word w counts as w ^ w >> 32 (else top bits
- * would cancel out), times its own factor, a secret of this host: nobody finds
- * two questions that drive each other out. An entry holds the whole question,
- * and is served to no other.
+ * end, which zeros fill up. Each word w counts as w ^ w >> 32 times its own
+ * factor, a secret of this host. Factors are odd, so 2^63 in two words cancels
+ * out: somebody can make two questions that drive each other out. That costs a
+ * way to the daemon and no more, for an entry holds the whole question, and is
+ * served to no other.
  *
  * An element of a hash is reused for another key under its readers, so a copy
  * counts when its seal is right: the question's hash, and added to it in the
