@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,7 @@ class Reloader:
     ) -> None:
         self.policy = policy
         self.written = written  # without what holds for a time
+        self._began = _of_a_start(policy)
         self.path = shown_place(path)  # `status` is read in another directory
         self.stale = ""  # why the file on disk is not what is in force
         self._wanted = wanted
@@ -124,7 +125,11 @@ class Reloader:
         self._check(written)
         policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
         changes = tuple(diff(self.written, written))
-        later = tuple(_at_next_start(self.policy, policy))
+        later = tuple(
+            f"{key} has changed: {when}"
+            for key, (value, when) in _of_a_start(policy).items()
+            if value != self._began[key][0]
+        )
         await self._prepare(policy)
         if self._refusing is not None and policy.dns.kernel_answers:
             await self._refusing.prepare(policy)
@@ -223,16 +228,17 @@ async def _nobody() -> None:
     """Nobody has sockets of another role."""
 
 
-def _at_next_start(old: Policy, new: Policy) -> Iterator[str]:
-    """What a reload does not change: sockets and hooks stay as they are."""
-    for key, before, after in (
-        ("dns.listen", old.dns.listen, new.dns.listen),
-        ("dns.upstreams", old.dns.upstreams, new.dns.upstreams),
-        ("dns.workers", old.dns.workers, new.dns.workers),
-        ("host.containers", old.containers, new.containers),
-        ("degraded", old.degraded, new.degraded),
-    ):
-        if before != after:
-            yield f"{key} has changed: that takes effect at the next start"
-    if old.tables != new.tables:
-        yield "tables has changed: that takes effect at the first start after `dnsfw down`"
+_NEXT_START = "that takes effect at the next start"
+_AFTER_DOWN = "that takes effect at the first start after `dnsfw down`"
+
+
+def _of_a_start(policy: Policy) -> dict[str, tuple[object, str]]:
+    """What a reload does not change (sockets and hooks stay as they are), and what does."""
+    return {
+        "dns.listen": (policy.dns.listen, _NEXT_START),
+        "dns.upstreams": (policy.dns.upstreams, _NEXT_START),
+        "dns.workers": (policy.dns.workers, _NEXT_START),
+        "host.containers": (policy.containers, _NEXT_START),
+        "degraded": (policy.degraded, _NEXT_START),
+        "tables": (policy.tables, _AFTER_DOWN),
+    }

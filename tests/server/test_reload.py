@@ -59,6 +59,10 @@ async def test_what_only_a_start_can_change_is_said(tmp_path: Path) -> None:
 
         assert "dns.upstreams has changed: that takes effect at the next start" in last["warnings"]
 
+        run.policy.write_text(ALLOW_EXAMPLE)  # as at the start: nothing waits for the next one
+        _, last = await run.control("reload")
+        assert not any("next start" in line for line in last["warnings"])
+
 
 async def test_the_kernel_gets_the_new_policy_before_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
