@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* An upstream that costs next to nothing: whoever asks for nNUMBER.anything
- * gets the one address 198.18.0.0 + NUMBER (RFC 2544), whatever was asked.
+ * gets the one address 198.18.0.0 + NUMBER (RFC 2544: a /15, so from 131,072 on
+ * they come round), whatever was asked.
  *
  *   upstream FD TTL       FD is a UDP socket that was bound for it
  */
@@ -17,6 +18,7 @@ enum {
 	LONGEST = 512,
 	RECORD = 16,
 	NETWORK = 198 << 24 | 18 << 16,
+	ADDRESSES = 1 << 17,
 };
 
 static unsigned char wires[BATCH][LONGEST + RECORD];
@@ -41,7 +43,7 @@ static unsigned int answer(unsigned char *wire, unsigned int length, uint32_t tt
 	if (end > length)
 		return 0;
 	ttl = htonl(ttl);
-	number = htonl(NETWORK + number);
+	number = htonl(NETWORK + number % ADDRESSES);
 	memcpy(record + 6, &ttl, 4);
 	record[11] = 4;
 	memcpy(record + 12, &number, 4);
