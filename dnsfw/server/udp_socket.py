@@ -54,16 +54,23 @@ _INFO6 = struct.Struct("=16sI")  # in6_pktinfo: address, interface
 Control = tuple[int, int, bytes]
 
 
-def open_socket(endpoint: Endpoint, bound: socket.socket | None = None) -> socket.socket:
-    """One of its own, or one that is bound already made ready. ConfigError says why not."""
-    # No SO_REUSEADDR and no SO_REUSEPORT: with either, another process could bind the same
-    # address later and answer in our place.
+def open_socket(
+    endpoint: Endpoint, bound: socket.socket | None = None, *, shared: bool = False
+) -> socket.socket:
+    """One of its own, or one that is bound already made ready. ConfigError says why not.
+
+    `shared`: one more of a group, which somebody of ours has begun.
+    """
+    # No SO_REUSEADDR, and no SO_REUSEPORT unless it is shared: with either, another process
+    # could bind the same address later and answer in our place.
     sock = bound or socket.socket(endpoint.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         _prepare(sock, endpoint)
         if bound is None:
             if endpoint.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bind(sock, endpoint, "udp")
     except BaseException:
         sock.close()
@@ -78,8 +85,8 @@ def open_group(endpoint: Endpoint, count: int) -> list[socket.socket]:
         return group
     try:
         group[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        port = group[0].getsockname()[1]
-        group += [_open_member(Endpoint(endpoint.address, port)) for _ in range(count - 1)]
+        same = Endpoint(endpoint.address, group[0].getsockname()[1])
+        group += [open_socket(same, shared=True) for _ in range(count - 1)]
         _divide(group[0], count)
         _look_for_others(group, endpoint)
     except BaseException:
@@ -87,20 +94,6 @@ def open_group(endpoint: Endpoint, count: int) -> list[socket.socket]:
             sock.close()
         raise
     return group
-
-
-def _open_member(endpoint: Endpoint) -> socket.socket:
-    sock = socket.socket(endpoint.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        _prepare(sock, endpoint)
-        if endpoint.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bind(sock, endpoint, "udp")
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _divide(first: socket.socket, count: int) -> None:

@@ -111,16 +111,18 @@ def test_row_83_who_slips_in_while_a_group_is_made_is_found(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of our own user: the kernel lets nobody else share."""
-    real, foreign = udp_socket._open_member, []
+    real, foreign = udp_socket.open_socket, []
 
-    def between(endpoint: Endpoint) -> socket.socket:
+    def between(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
+        if not shared:  # the first, which finds the port free
+            return real(endpoint)
         other = socket.socket(endpoint.family, socket.SOCK_DGRAM)
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(endpoint.sockaddr)
         foreign.append(other)
-        return real(endpoint)
+        return real(endpoint, shared=True)
 
-    monkeypatch.setattr(udp_socket, "_open_member", between)
+    monkeypatch.setattr(udp_socket, "open_socket", between)
 
     with pytest.raises(ConfigError, match="another program of this user"):
         open_group(Endpoint(ip_address(address), 0), 2)
@@ -178,8 +180,8 @@ def test_no_socket_is_left_of_a_group_that_could_not_be_made(
     made: list[socket.socket] = []
     real = udp_socket.open_socket
 
-    def noted(*args: object) -> socket.socket:
-        made.append(real(*args))  # type: ignore[arg-type]
+    def noted(*args: object, **named: object) -> socket.socket:
+        made.append(real(*args, **named))  # type: ignore[arg-type]
         return made[-1]
 
     def refuse(*_: object) -> None:
@@ -190,7 +192,7 @@ def test_no_socket_is_left_of_a_group_that_could_not_be_made(
     with pytest.raises(ConfigError):
         open_group(Endpoint(ip_address("127.0.0.1"), 0), 2)
 
-    assert [sock.fileno() for sock in made] == [-1]
+    assert [sock.fileno() for sock in made] == [-1, -1]
 
 
 @pytest.mark.parametrize(("address", "asked"), SOMEWHERE[2:])
