@@ -12,7 +12,7 @@ from pathlib import Path
 from dnsfw.datapath import bpf, links, pins
 from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.links import link_create
-from dnsfw.datapath.process import Process
+from dnsfw.datapath.process import entered
 from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 
 __all__ = ["PREFIX", "Attach", "answer_there", "leave_others", "on_lo_of"]
@@ -24,11 +24,11 @@ PREFIX = "lo_"  # and the namespace's number, as /proc shows it
 Attach = Callable[[int], int]
 
 
-def on_lo_of(pid: int, program: int) -> int:
-    """The link of a program (a descriptor) on lo of this process's namespace, behind whatever
-    else runs there. Gone, DatapathError.
+def on_lo_of(network: int, program: int) -> int:
+    """The link of a program on lo of a network namespace (descriptors), behind whatever else
+    runs there. DatapathError.
     """
-    with Process(pid) as process, process.network():
+    with entered(network):
         return link_create(program, _LO, AttachType.TCX_EGRESS)
 
 

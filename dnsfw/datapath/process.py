@@ -11,14 +11,14 @@ import os
 import re
 import select
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from dnsfw.datapath.own import netns_cookie
 from dnsfw.errors import ConfigError, DatapathError
 
-__all__ = ["Gone", "Process", "homes", "inhabited", "netns_here", "netns_of"]
+__all__ = ["Gone", "Process", "entered", "homes", "inhabited", "netns_here", "netns_of"]
 
 _PIDFD_GETFD = 438  # one number on every architecture; Linux 5.6
 _CLONE_NEWNET = 0x40000000
@@ -121,20 +121,14 @@ class Process:
 
         DatapathError if it cannot be entered: it needs CAP_SYS_ADMIN. Gone.
         """
-        with Path("/proc/thread-self/ns/net").open() as home:
-            self.check()
-            if _libc.setns(self._fd, _CLONE_NEWNET) != 0:  # a pidfd: Linux 5.8
-                number = ctypes.get_errno()
-                self.check()
-                raise DatapathError(
-                    f"cannot enter the network namespace of process {self.pid}: "
-                    f"{os.strerror(number)}; it needs CAP_SYS_ADMIN and Linux 5.8"
-                )
+        self.check()
+        with ExitStack() as there:
             try:
-                yield
-            finally:
-                if _libc.setns(home.fileno(), _CLONE_NEWNET) != 0:
-                    os._exit(1)  # lost in somebody else's namespace: do nothing more there
+                there.enter_context(entered(self._fd))  # by a pidfd: Linux 5.8
+            except DatapathError as error:
+                self.check()
+                raise DatapathError(f"process {self.pid}: {error}") from None
+            yield
 
     def _read(self, what: str) -> str:
         return (_PROC / str(self.pid) / what).read_text(errors="replace")
@@ -146,6 +140,25 @@ class Process:
         except OSError:
             raise Gone(self.pid) from None
         return text.rpartition(")")[2].split()
+
+
+@contextmanager
+def entered(network: int) -> Iterator[None]:
+    """This thread is in that network namespace (a descriptor of it, or of a process in it).
+
+    DatapathError if it cannot be entered: it needs CAP_SYS_ADMIN.
+    """
+    with Path("/proc/thread-self/ns/net").open() as home:
+        if _libc.setns(network, _CLONE_NEWNET) != 0:
+            raise DatapathError(
+                f"cannot enter the network namespace: {os.strerror(ctypes.get_errno())}; "
+                "it needs CAP_SYS_ADMIN and Linux 5.8"
+            )
+        try:
+            yield
+        finally:
+            if _libc.setns(home.fileno(), _CLONE_NEWNET) != 0:
+                os._exit(1)  # lost in somebody else's namespace: do nothing more there
 
 
 def inhabited(networks: frozenset[int]) -> frozenset[int]:
@@ -183,8 +196,8 @@ def homes(cookies: frozenset[int]) -> dict[int, int]:
 
 
 def netns_of(pid: int) -> int:
-    """The number of a process's network namespace."""
-    return (_PROC / str(pid) / "ns" / "net").stat().st_ino
+    """A descriptor of a process's network namespace, the caller's; its inode is its number."""
+    return os.open(_PROC / str(pid) / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def netns_here() -> int:

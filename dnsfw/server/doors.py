@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -220,18 +220,27 @@ class Doors:
         except DatapathError:
             self.given_up += 1
             raise
-        try:
-            self._check(knock, listeners[0])
-            place = _Place(knock.role, listeners, _inode(listeners[0].socket))
-            self._admit(knock.netns, place)
-        except BaseException:
-            _close(listeners)
-            raise
-        self._room.take(knock.role)
-        with suppress(DnsfwError):  # repeated questions need not come to the doors; else they do
-            attach = partial(self.helper.answer_in, knock.pid)
-            await asyncio.to_thread(self._kernel.answer_in, place.inode, attach)
+        with ExitStack() as held:
+            try:
+                self._check(knock, listeners[0])
+                network = held.enter_context(_network(listeners[0].socket))
+                place = _Place(knock.role, listeners, os.fstat(network).st_ino)
+                self._admit(knock.netns, place)
+            except BaseException:
+                _close(listeners)
+                raise
+            self._room.take(knock.role)
+            await self._have_answered(place, network)
         await self._read(place)
+
+    async def _have_answered(self, place: _Place, network: int) -> None:
+        """By the kernel: repeated questions need not come to the doors. Else they do.
+
+        By the namespace itself: who knocked may be gone (`dig` is, when its question was refused).
+        """
+        attach = partial(self.helper.answer_in, network)
+        with suppress(DnsfwError):
+            await asyncio.to_thread(self._kernel.answer_in, place.inode, attach)
 
     async def _open_again(self) -> None:
         """Where an earlier process had doors, on the ports of before, without a knock: whoever
@@ -362,14 +371,15 @@ def _check_lo(sock: socket.socket) -> None:
         raise DatapathError("its lo is down; remedy: ip link set lo up")
 
 
-def _inode(sock: socket.socket) -> int:
-    """The number of a socket's network namespace, as /proc shows it."""
+@contextmanager
+def _network(sock: socket.socket) -> Iterator[int]:
+    """The network namespace of a socket; its inode is its number in /proc."""
     try:
         fd = fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
     except OSError as error:
         raise DatapathError(f"nobody could tell when it is empty: {error.strerror}") from None
     try:
-        return os.fstat(fd).st_ino
+        yield fd
     finally:
         os.close(fd)
 

@@ -108,8 +108,8 @@ class Privileged:
     def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
         return dict(self._ask("homes", cookies=list(cookies))[0]["homes"])
 
-    def answer_in(self, pid: int, program: int) -> int:
-        return self._ask("answer", (program,), pid=pid)[1][0]
+    def answer_in(self, network: int, program: int) -> int:
+        return self._ask("answer", (network, program))[1][0]
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
         return frozenset(self._ask("inhabited", networks=list(networks))[0]["inhabited"])

@@ -157,8 +157,8 @@ class HelperChild:
         return {}, made
 
     def _answer(self, request: Request, fds: Sequence[int]) -> Answer:
-        (program,) = fds
-        return {}, [on_lo_of(int(request["pid"]), program)]
+        network, program = fds
+        return {}, [on_lo_of(network, program)]
 
     def _homes(self, request: Request, fds: Sequence[int]) -> Answer:
         return {"homes": list(homes(frozenset(map(int, request["cookies"]))).items())}, []

@@ -81,9 +81,9 @@ class Helper(Protocol):
     def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
         """A process in each of these network namespaces (as hooks know them), where one is."""
 
-    def answer_in(self, pid: int, program: int) -> int:
-        """The program answers on lo of this process's network namespace, as long as the link
-        that comes back is held. ConfigError: the process is gone; DatapathError.
+    def answer_in(self, network: int, program: int) -> int:
+        """The program answers on lo of a network namespace (descriptors, both the caller's), as
+        long as the link that comes back is held. DatapathError.
         """
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:
@@ -144,7 +144,7 @@ class NoHelper:
     def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
         raise DatapathError(self.lost)
 
-    def answer_in(self, pid: int, program: int) -> int:
+    def answer_in(self, network: int, program: int) -> int:
         raise DatapathError(self.lost)
 
     def inhabited(self, networks: Sequence[int]) -> frozenset[int]:

@@ -172,9 +172,12 @@ class Runner:
         )  # fmt: skip
         self.kernel = self._open_kernel(wanted, self._policy, fill)
         if self._net is not None:
-            there, attach = netns_of(self._child.pid), partial(on_lo_of, self._child.pid)
-            with suppress(DnsfwError):  # else every question comes to us
-                self.kernel.answer_in(there, attach)
+            network = netns_of(self._child.pid)
+            try:
+                with suppress(DnsfwError):  # else every question comes to us
+                    self.kernel.answer_in(os.fstat(network).st_ino, partial(on_lo_of, network))
+            finally:
+                os.close(network)
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service

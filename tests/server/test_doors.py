@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +24,7 @@ from tests.support.memory_kernel import MemoryKernel
 from tests.support.until import until
 
 WEB, WORKER = RoleId(16), RoleId(17)
-HERE, INODE = 4711, 4026531840
+HERE, INODE = 4711, Path("/proc/self/ns/net").stat().st_ino
 
 
 class FakeHelper(NoHelper):
@@ -36,6 +39,7 @@ class FakeHelper(NoHelper):
         self.without_v6 = False
         self.lives = True
         self.at_home: set[int] = set()
+        self.answers_on: list[int] = []
 
     def sockets_in(self, pid: int, wanted: Sequence[Wanted]) -> list[int]:
         self.asked.append(pid)
@@ -55,6 +59,10 @@ class FakeHelper(NoHelper):
                 raise DatapathError("somebody has it") from None
         return [sock.detach() for sock in made]
 
+    def answer_in(self, network: int, program: int) -> int:
+        self.answers_on.append(os.fstat(network).st_ino)
+        return 0
+
     def homes(self, cookies: Sequence[int]) -> Mapping[int, int]:
         return {cookie: 77 for cookie in cookies if cookie in self.at_home}
 
@@ -71,6 +79,16 @@ class Made:
     said: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def closing_fd(path: str) -> Iterator[int]:
+    """To ask a socket for its namespace needs CAP_NET_ADMIN."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 @pytest.fixture
 async def made(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Made]:
     kernel, helper = MemoryKernel(), FakeHelper()
@@ -84,7 +102,7 @@ async def made(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Made]:
     doors = Doors(kernel, equip, echo)
     one = Made(doors, kernel, helper, doors._here)
     monkeypatch.setattr(doors, "_here", HERE)
-    monkeypatch.setattr(module, "_inode", lambda sock: INODE)
+    monkeypatch.setattr(module, "_network", lambda sock: closing_fd("/proc/self/ns/net"))
     doors.helper = helper
     doors.said = lambda kind, text: one.said.append(text)
     yield one
@@ -326,6 +344,13 @@ async def test_a_port_that_somebody_took_meanwhile_means_others(made: Made) -> N
         await made.doors.start()
 
     assert await asks(str(DOOR4), made.kernel.standing_doors[made.there].udp4[2], b"q") == b"q"
+
+
+async def test_the_namespace_is_answered_whatever_became_of_who_knocked_there(made: Made) -> None:
+    """The first question is refused, and who asked it may end before anything is attached."""
+    await made.doors.answer(Knock(made.there, 77, WEB))
+
+    assert made.helper.answers_on == [INODE]  # by the namespace of the sockets, no process
 
 
 async def test_what_answers_there_goes_with_the_doors(made: Made) -> None:

@@ -93,6 +93,7 @@ class MemoryKernel:
             self.answers.switch(dns.kernel_answers)
 
     def answer_in(self, netns: int, attach: Callable[[int], int]) -> None:
+        attach(0)
         self.answered_in.add(netns)
 
     def answer_only_in(self, netns: Container[int]) -> None:
