@@ -8,26 +8,53 @@ that multiplies. Who is farther away and meant has a role: `subjects: [{source: 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Protocol
 
 from dnsfw.model import HOST, NO_ROLE, RoleId
 
-__all__ = ["Neighbours", "connected"]
+__all__ = ["ROUTES4", "ROUTES6", "Held", "Neighbours", "connected"]
 
 ROUTES4, ROUTES6 = Path("/proc/net/route"), Path("/proc/net/ipv6_route")
 _GATEWAY, _REJECT = 0x2, 0x200  # linux/route.h
 _WIDEST = {4: 8, 6: 32}  # a shorter prefix is a way out, not a neighbourhood
 _MOST = 4096  # addresses that are remembered
 
+_CHUNK = 1 << 16
+
 Net = IPv4Network | IPv6Network
+
+
+class Routes(Protocol):
+    """Where they stand: a Path, or one that is held."""
+
+    def read_text(self) -> str: ...
+
+
+class Held:
+    """A file of /proc that stays open, for who can open none later; it says what is true now."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1  # no such protocol here
+
+    def read_text(self) -> str:
+        """OSError where there is none."""
+        parts: list[bytes] = []
+        while part := os.pread(self._fd, _CHUNK, sum(map(len, parts))):
+            parts.append(part)
+        return b"".join(parts).decode()
 
 
 class Neighbours:
     """Whose address is near; told by `forget` when routes may have changed."""
 
-    def __init__(self, routes4: Path = ROUTES4, routes6: Path = ROUTES6) -> None:
+    def __init__(self, routes4: Routes = ROUTES4, routes6: Routes = ROUTES6) -> None:
         self.near: set[int] = set()  # senders of whole batches that were let in, as numbers
         self.strangers = 0
         self._paths = routes4, routes6
@@ -62,7 +89,7 @@ class Neighbours:
         return addr.is_loopback or addr.is_link_local or any(addr in net for net in self._nets)
 
 
-def connected(routes4: Path = ROUTES4, routes6: Path = ROUTES6) -> Iterator[Net]:
+def connected(routes4: Routes = ROUTES4, routes6: Routes = ROUTES6) -> Iterator[Net]:
     """The networks that devices of this host are on."""
     for line in _lines(routes4)[1:]:
         words = line.split()
@@ -81,7 +108,7 @@ def connected(routes4: Path = ROUTES4, routes6: Path = ROUTES6) -> Iterator[Net]
                 yield net6
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Routes) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:

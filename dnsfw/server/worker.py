@@ -6,8 +6,9 @@ the daemon's (`engine/replica.py`). A copy counts for one epoch: the worker look
 when a batch begins, and the daemon, before it changes anything, waits until every batch that
 began under an earlier number is over (`worker_memory.py`).
 
-It has no capability, no file and no other descriptor, and ends with its daemon, however that
-ends: by SIGKILL when the parent dies, or at the end of the channel.
+It has no capability, may call nothing but what `cell.WORKER` lists, and ends with its daemon,
+however that ends: by SIGKILL when the parent dies, or at the end of the channel. Its user is the
+daemon's: another one's process the daemon, which has no CAP_KILL, could not end.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import ctypes
 import gc
 import json
 import os
+import platform
 import select
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -27,13 +30,15 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
+from dnsfw.datapath import cell, seccomp
 from dnsfw.engine.replica import Replica
+from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.batch import Batch
 from dnsfw.server.capabilities import drop
 from dnsfw.server.clock import Now, boot_now
-from dnsfw.server.neighbours import Neighbours
+from dnsfw.server.neighbours import ROUTES4, ROUTES6, Held, Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.udp import Slot, UdpListener
@@ -57,7 +62,7 @@ _MOST_DESCRIPTORS = 250  # of one message: below SCM_MAX_FD
 _ENOUGH = LONGEST // 2  # octets of queries in one message
 _TICK = 1.0  # seconds between two signs of life
 _TELL = 0.2  # seconds between two reports, while there is something to report
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 
 
 class _Ears:
@@ -87,9 +92,10 @@ class Worker:
         listeners: Iterable[UdpListener],
         now: Now = boot_now,
     ) -> None:
+        self._poll = select.epoll()
         self.replica = Replica()
         self.rates = Rates(time.monotonic)
-        self.neighbours = Neighbours()
+        self.neighbours = Neighbours(Held(ROUTES4), Held(ROUTES6))
         self.handed = 0
         self._channel = channel
         self._epoch = epoch
@@ -114,7 +120,7 @@ class Worker:
     def serve(self) -> None:
         """Until the channel ends."""
         self._send(READY)
-        poll = select.epoll()
+        poll = self._poll
         poll.register(self._channel.fileno(), select.EPOLLIN)
         for fd in self._ears.callbacks:
             poll.register(fd, select.EPOLLIN)
@@ -260,6 +266,8 @@ def main() -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_NAME, b"dnsfw-worker", 0, 0, 0)
     drop(())
+    # No other process of this user without capabilities looks into it for the daemon's sockets.
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != config["parent"]:
         os._exit(0)
@@ -277,8 +285,17 @@ def main() -> None:
         listener.askers = MarkedAskers(_no_connection) if config["marks"] else EVERYBODY_IS_HOST
         listener.neighbours = worker.neighbours if one["strangers"] else None
     gc.freeze()
+    _close_in()
     worker.serve()
     os._exit(0)
+
+
+def _close_in() -> None:
+    """Everything it needs is there: from here on it only answers."""
+    try:
+        seccomp.install(cell.program(platform.machine(), cell.WORKER))
+    except DatapathError as error:
+        sys.exit(f"dnsfw: a DNS worker cannot be confined: {error}; remedy: dns.workers: 1")
 
 
 def _configured(channel: socket.socket) -> tuple[Mapping[str, Any], list[int]]:

@@ -134,6 +134,7 @@ def test_workers_have_no_rights_at_all(world: World) -> None:
         assert status["Name"] == "dnsfw-worker" and status["NoNewPrivs"] == "1"
         assert {int(status[cap], 16) for cap in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
         assert int(status["CapBnd"], 16) == 0
+        assert status["Seccomp"] == "2"
 
 
 def test_what_they_answer_is_what_the_daemon_answers_and_is_open(world: World) -> None:

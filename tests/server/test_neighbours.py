@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dnsfw.model import HOST, NO_ROLE, RoleId
-from dnsfw.server.neighbours import Neighbours, connected
+from dnsfw.server.neighbours import Held, Neighbours, connected
 
 ROUTES4 = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -62,3 +62,24 @@ def test_routes_are_read_again_when_they_may_have_changed(some: Neighbours, tmp_
 
 def test_this_host_has_its_own_routes_or_none() -> None:
     assert all(net.prefixlen >= 8 for net in connected())
+
+
+def test_a_held_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    """A worker opens nothing any more when it is told that addresses have changed."""
+    (tmp_path / "route").write_text(ROUTES4)
+    held = Neighbours(Held(tmp_path / "route"), Held(tmp_path / "none"))
+    assert held.is_near("10.0.2.77") and not held.is_near("2001:db8::7")
+
+    (tmp_path / "route").write_text(ROUTES4.splitlines()[0])
+    assert held.is_near("10.0.2.77")
+    held.forget()
+
+    assert not held.is_near("10.0.2.77")
+
+
+def test_what_proc_says_fits_whatever_its_length(tmp_path: Path) -> None:
+    text = "a line that is no route\n" * 10_000
+    (tmp_path / "long").write_text(text)
+
+    assert Held(tmp_path / "long").read_text() == text
+    assert Held(Path("/proc/net/route")).read_text() == Path("/proc/net/route").read_text()

@@ -109,6 +109,7 @@ def test_it_has_no_rights_and_nothing_of_ours(link: Link, listener: UdpListener)
         assert int(status(link, field), 16) == 0, field
     assert status(link, "NoNewPrivs") == "1"
     assert status(link, "Name") == "dnsfw-worker"
+    assert status(link, "Seccomp") == "2"  # and what it may call is in test_cell
     held = {str(file.readlink()) for file in Path(f"/proc/{link.pid}/fd").iterdir()}
     kinds = sorted(what.split(":")[0].split(" ")[0] for what in held)
     mine = str(Path(f"/proc/self/fd/{listener.socket.fileno()}").readlink())

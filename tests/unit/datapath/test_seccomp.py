@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,33 +13,10 @@ import pytest
 
 from dnsfw.datapath.seccomp import program
 from dnsfw.errors import DatapathError
+from tests.support.seccomp import AARCH64, ARM, I386, X86_64, verdict
 
-ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 AF_PACKET, AF_VSOCK, AF_XDP, AF_BLUETOOTH = 17, 40, 44, 31
 STREAM, DGRAM, RAW = 1, 2, 3
-
-
-def verdict(code: bytes, arch: int, nr: int, *args: int) -> str:
-    """What a kernel would do with this call: the classic BPF of seccomp(2), interpreted."""
-    data = struct.pack("=iIQ6Q", nr, arch, 0, *args, *[0] * (6 - len(args)))
-    steps = list(struct.iter_unpack("=HBBI", code))
-    accumulator, at = 0, 0
-    while True:
-        what, yes, no, k = steps[at]
-        at += 1
-        if what == 0x20:
-            (accumulator,) = struct.unpack_from("=I", data, k)
-        elif what == 0x54:
-            accumulator &= k
-        elif what == 0x15:
-            at += yes if accumulator == k else no
-        elif what == 0x35:
-            at += yes if accumulator >= k else no
-        elif what == 0x06:
-            return "allow" if k == ALLOW else errno.errorcode[k & 0xFFFF]
-        else:
-            raise AssertionError(hex(what))
 
 
 FILTER = {m: program(m, raw=True, escape=True) for m in ("x86_64", "aarch64")}
