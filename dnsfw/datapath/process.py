@@ -195,9 +195,14 @@ def homes(cookies: frozenset[int]) -> dict[int, int]:
     return found
 
 
-def netns_of(pid: int) -> int:
-    """A descriptor of a process's network namespace, the caller's; its inode is its number."""
-    return os.open(_PROC / str(pid) / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
+@contextmanager
+def netns_of(pid: int) -> Iterator[int]:
+    """A descriptor of a process's network namespace; its inode is its number."""
+    fd = os.open(_PROC / str(pid) / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def netns_here() -> int:

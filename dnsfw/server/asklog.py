@@ -29,6 +29,7 @@ from dnsfw.server.asklog_file import LogFiles
 from dnsfw.server.asklog_rows import Heard, name_row, who_row
 from dnsfw.server.capabilities import drop_all
 from dnsfw.server.clock import Now
+from dnsfw.server.gather import gather
 from dnsfw.server.kernel_refusals import Refused
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import NOBODY, CgroupPaths, Who
@@ -41,9 +42,7 @@ LINES_A_SECOND = 200
 BURST = 2000
 _ALIKE_KEPT = 8192
 _QUEUE = 4096
-_BATCH = 512
 _IDLE = 5.0  # seconds between two looks at what is too old
-_GATHER = 0.05  # seconds: one write for what comes in them, and few switches of threads
 _PAUSE = 5.0  # seconds that a disk without room is left alone
 _GOODBYE = 2.0
 _HEADER = 12
@@ -246,17 +245,7 @@ class AskLog:
             if not 0 <= self._wall() - pruned < _IDLE:
                 pruned = self._wall()
                 self._files.prune(pruned)
-            batch: list[Heard | dict[str, Any]] = []
-            with suppress(queue.Empty):
-                item = self._queue.get(timeout=_IDLE)
-                time.sleep(_GATHER)
-                while item is not None:
-                    batch.append(item)
-                    if len(batch) >= _BATCH:
-                        break
-                    item = self._queue.get_nowait()
-                else:
-                    going = False
+            batch, going = gather(self._queue, _IDLE)
             if batch:
                 self._save(batch, going)
         self._files.close()

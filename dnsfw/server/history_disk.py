@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnsfw.server.capabilities import drop_all
+from dnsfw.server.gather import gather
 from dnsfw.server.who_asks import Who
 
 if TYPE_CHECKING:  # only who keeps a history pays for it
@@ -30,10 +31,8 @@ __all__ = ["FILE", "HistoryDisk", "Kept", "KeptEvent", "KeptLearnt", "KeptRefusa
 FILE = "history.sqlite"
 ROWS = 200_000  # of each kind: about 40 MB
 _QUEUE = 4096
-_BATCH = 512
 _IDLE = 5.0  # seconds
 _PRUNE_EVERY = 60.0
-_GATHER = 0.05  # seconds: one transaction for what comes in them
 _PAUSE = 5.0  # seconds that a disk without room is left alone
 _GOODBYE = 2.0
 _BUSY = 2000  # milliseconds a reader waits
@@ -190,17 +189,7 @@ class HistoryDisk:
         self._ready.set()
         going, pruned = True, 0.0
         while going:
-            batch: list[Kept] = []
-            with suppress(queue.Empty):
-                item = self._queue.get(timeout=_IDLE)
-                time.sleep(_GATHER)
-                while item is not None:
-                    batch.append(item)
-                    if len(batch) >= _BATCH:
-                        break
-                    item = self._queue.get_nowait()
-                else:
-                    going = False
+            batch, going = gather(self._queue, _IDLE)
             try:
                 if database is None:
                     database = self._open()

@@ -172,12 +172,8 @@ class Runner:
         )  # fmt: skip
         self.kernel = self._open_kernel(wanted, self._policy, fill)
         if self._net is not None:
-            network = netns_of(self._child.pid)
-            try:
-                with suppress(DnsfwError):  # else every question comes to us
-                    self.kernel.answer_in(os.fstat(network).st_ino, partial(on_lo_of, network))
-            finally:
-                os.close(network)
+            with netns_of(self._child.pid) as there, suppress(DnsfwError):  # else all come to us
+                self.kernel.answer_in(os.fstat(there).st_ino, partial(on_lo_of, there))
 
     async def _bring_up(self, loop: asyncio.AbstractEventLoop) -> None:
         kernel, service = self.kernel, self.service

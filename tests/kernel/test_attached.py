@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from dnsfw.datapath.syscall import AttachType
 from dnsfw.model import Reason, addr_from
 from tests.support.netlab import Capture, Cgroup, Lab, Netns, wait_until
 from tests.support.packets import IP4, UDP, VLAN, Ether
+from tests.support.site import act_in
 from tests.support.wall import ALLOW, LATER, RULE, Wall
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_cgroup]
@@ -66,22 +66,7 @@ class Site:
 
     def inside(self, act: Callable[[], Any]) -> Any:
         """What `act` returns, or the OSError it raises, in a process of the cgroup."""
-        reader, writer = os.pipe()
-        if (pid := os.fork()) == 0:
-            with contextlib.suppress(BaseException):
-                (self.cgroup.path / "cgroup.procs").write_text(str(os.getpid()))
-                with self.guarded.entered():
-                    try:
-                        result = act()
-                    except OSError as error:
-                        result = error.errno
-                os.write(writer, pickle.dumps(result))
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            data = pipe.read()
-        os.waitpid(pid, 0)
-        return pickle.loads(data)
+        return act_in(self.cgroup.path, self.guarded, act)
 
 
 def attach_by_clsact(loaded: Loaded, device: int) -> None:

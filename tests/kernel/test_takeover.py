@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pickle
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from dnsfw.datapath.syscall import AttachType
 from dnsfw.model import HOST, Reason
 from tests.support.doors import OpenDoors, open_doors
 from tests.support.netlab import Capture, Cgroup, Lab, Netns, wait_until
+from tests.support.site import act_in
 from tests.support.wall import Wall
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_cgroup]
@@ -61,22 +61,7 @@ class Site:
 
     def inside(self, act: Callable[[], Any], where: Netns | None = None) -> Any:
         """What `act` returns, or the OSError it raises, in a process of the cgroup."""
-        reader, writer = os.pipe()
-        if (pid := os.fork()) == 0:
-            with contextlib.suppress(BaseException):
-                (self.cgroup.path / "cgroup.procs").write_text(str(os.getpid()))
-                with (where or self.guarded).entered():
-                    try:
-                        result = act()
-                    except OSError as error:
-                        result = error.errno
-                os.write(writer, pickle.dumps(result))
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            data = pipe.read()
-        os.waitpid(pid, 0)
-        return pickle.loads(data)
+        return act_in(self.cgroup.path, where or self.guarded, act)
 
     def count(self, reason: Reason) -> abi.Counter:
         return self.wall.sink.counters()[reason]
