@@ -13,7 +13,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Limit
 from dnsfw.datapath.bpf import BpfError
 from dnsfw.datapath.sink import KernelSink
-from dnsfw.datapath.swap import Swapped, nothing
+from dnsfw.datapath.swap import Slices, Swapped, nothing
 from dnsfw.datapath.tables import decode_portset, number_key, same_prefix
 from dnsfw.model import (
     SECOND,
@@ -111,6 +111,9 @@ class MemorySink:
 
     def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
         return self._sink.begin(plan, between)
+
+    def aside(self, plan: Plan) -> Slices:
+        return self._sink.aside(plan)
 
     def write(self, entries: Sequence[Entry]) -> None:
         self._sink.write(entries)

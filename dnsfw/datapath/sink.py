@@ -14,6 +14,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.swap import (
     Generation,
     PolicyTables,
+    Slices,
     Swapped,
     Table,
     nothing,
@@ -55,6 +56,11 @@ class Sink(Protocol):
         """`apply` but for the end of the old rules, and the wait: what comes back has both, for
         who must not stand still. Until then grants of rules that are no more still count, and a
         packet that is just being judged may be judged by the old policy.
+        """
+
+    def aside(self, plan: Plan) -> Slices:
+        """Write what this plan needs and no packet looks at yet, some of it with each step:
+        `begin` of the same plan has the less to do. DatapathError leaves nothing of it.
         """
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -115,6 +121,13 @@ class KernelSink:
         except PortSetsFull:  # before the flip: `between` was not called
             self._collect()
             return self._policy.begin(plan, between)
+
+    def aside(self, plan: Plan) -> Slices:
+        try:
+            yield from self._policy.aside(plan)
+        except PortSetsFull:
+            self._collect()
+            yield from self._policy.aside(plan)
 
     def write(self, entries: Sequence[Entry]) -> None:
         if len(entries) >= _MANY and self._write_at_once(entries):

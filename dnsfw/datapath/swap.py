@@ -1,7 +1,9 @@
 """The policy in the kernel: roles, live rules and address rules, swapped as a whole.
 
 A swap builds the new address rules beside the old ones under the role's other table
-number, and flips each role with one write. No packet ever sees half a policy.
+number, and flips each role with one write. No packet ever sees half a policy. What takes long
+(tens of thousands of rules that are written before, or deleted after) goes in slices, between
+which whoever swaps may do something else.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, TypeVar
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Limit
@@ -25,7 +28,19 @@ from dnsfw.datapath.tables import (
     with_probe,
 )
 from dnsfw.errors import DatapathError
-from dnsfw.model import PROBE, Lockdown, Plan, PortSet, RoleId, RuleId
+from dnsfw.model import (
+    PROBE,
+    FixedEntry,
+    Lockdown,
+    Plan,
+    PortSet,
+    RoleId,
+    RolePlan,
+    RuleId,
+)
+
+T = TypeVar("T")
+Slices = Iterator[None]  # work that goes on with each step
 
 _ONLY = bytes(4)  # the key of an array of one
 _ALIVE = 1  # as long as it stands in the table
@@ -35,6 +50,7 @@ _MEMBARRIER_CALL = {"x86_64": 324, "i686": 375, "armv7l": 389, "ppc64le": 365, "
 _MEMBARRIER_CALL_ELSEWHERE = 283  # asm-generic
 _MEMBARRIER_GLOBAL = 1
 _READ_AT_ONCE = 4096  # rules: a millisecond
+_SLICE = 256  # rules that are written or deleted before somebody else has a turn: a millisecond
 _LONGEST_PACKET = 0.05  # seconds; where the kernel cannot tell that readers are gone
 
 
@@ -55,18 +71,24 @@ class Swapped:
     they opened, and programs that began before may still read its tables.
 
     `bury` the rules when these grants are judged anew; `wait` until the programs are gone, in
-    any thread; then `finish`, where the tables are written.
+    any thread; then `finish`, where the tables are written. What is begun again goes on.
     """
 
-    bury: Callable[[], None]
+    bury: Callable[[], Slices]
     wait: Callable[[], None]
-    finish: Callable[[], None]
+    finish: Callable[[], Slices]
 
     def settle(self) -> None:
         """All three, here and now."""
-        self.bury()
+        whole(self.bury())
         self.wait()
-        self.finish()
+        whole(self.finish())
+
+
+def whole(slices: Slices) -> None:
+    """All that is left of it, here and now."""
+    for _ in slices:
+        pass
 
 
 def nothing() -> None:
@@ -120,9 +142,14 @@ class PolicyTables:
         roles = ((_number(k), abi.Role.unpack(v)) for k, v in self._role_map.items())
         self._roles = {RoleId(number): role for number, role in roles if role.configured}
         self._rules = {RuleId(_number(k)): _number(v) for k, v in self._rule_map.items()}
-        self._fixed = {key for key, _ in self._fixed_map.items()}
+        self._in_force = self._rules  # what is in `_rules` beyond it is begun, or not yet buried
+        self._fixed: dict[tuple[int, int], list[bytes]] = {}  # keys by table and role
+        for key, _ in self._fixed_map.items():
+            parts = abi.FixedKey.unpack(key)
+            self._fixed.setdefault((parts.table, parts.role), []).append(key)
+        self._aside: _Aside | None = None
         self._begun: Swapped | None = None  # whose old tables are still there
-        self._drop_dead_tables()
+        whole(self._drop_dead_tables())
 
     @property
     def locked(self) -> Lockdown:
@@ -146,10 +173,15 @@ class PolicyTables:
         moves grants from an old rule to a new one does it there, and no address that both
         policies allow is shut for a moment.
         """
-        if self._begun is not None:  # its tables are where these will be built
-            self._begun.settle()
-        plan = with_probe(plan)
-        roles = self._build_aside(plan)
+        if self._aside is None or self._aside.plan is not plan:
+            whole(self.aside(plan))
+        ready = self._aside
+        assert ready is not None
+        roles = self._roles_of(ready)
+        self._aside = None
+        for rule, value in ready.changed.items():
+            self._rule_map.update(number_key(rule), abi.Rule(value).pack())
+        self._rules.update(ready.changed)
         for number, role in roles.items():
             self._set_role(number, role)  # the flip
         for number in self._roles.keys() - roles.keys():
@@ -158,26 +190,97 @@ class PolicyTables:
             self._set_role(number, _NOBODY._replace(epoch=self._next_epoch(number)))
             del self._roles[number]
         between()
-        alive = _alive(plan)
-        self._rules = self._rules | alive
         self._generation.renew()
         swapped = self._begun = Swapped(
-            lambda: self._bury(swapped, alive), self._barrier, lambda: self._finish(swapped)
+            lambda: self._bury(swapped, ready.alive), self._barrier, lambda: self._finish(swapped)
         )
         return swapped
 
-    def _bury(self, swapped: Swapped, alive: dict[RuleId, int]) -> None:
-        """What nobody moved to a rule of now is shut."""
-        if swapped is self._begun and self._rules is not alive:
-            for rule in self._rules.keys() - alive.keys():
-                self._rule_map.delete(number_key(rule))
-            self._rules = alive
-            self._generation.renew()
+    def aside(self, plan: Plan) -> Slices:
+        """Write what nobody looks at yet, so that `begin` of this very plan has little left to
+        do. DatapathError leaves nothing of it, and so does whatever is begun instead.
+        """
+        if self._begun is not None:  # its tables are where these will be built
+            self._begun.settle()
+        self._forget_aside()
+        wanted = with_probe(plan)
+        tables = {r.role: self._other_table(r.role) for r in wanted.roles}
+        alive = _alive(wanted)
+        self._rules = {**self._in_force}
+        yield
+        try:
+            yield from self._write_fixed(shield_mapped(wanted.fixed), tables)
+            yield from self._write_rules({r: v for r, v in alive.items() if r not in self._rules})
+        except DatapathError as error:
+            self._forget_aside()
+            if is_full(error):
+                raise DatapathError(
+                    f"{len(wanted.fixed)} address rules and {len(wanted.rules)} rules do not fit "
+                    f"beside the old ones (the kernel takes {int(Limit.MAX_FIXED)} and "
+                    f"{int(Limit.MAX_RULES)} together)"
+                ) from error
+            raise
+        changed = dict(alive.items() - self._rules.items())
+        self._aside = _Aside(plan, wanted.roles, tables, alive, changed)
 
-    def _finish(self, swapped: Swapped) -> None:
+    def _write_fixed(self, entries: Iterable[FixedEntry], tables: Mapping[RoleId, int]) -> Slices:
+        for part in _parts(entries):
+            elements = []
+            for entry in part:
+                table = tables[entry.role]
+                elements.append(encode_fixed(entry, table, self._portset))
+                self._fixed.setdefault((table, entry.role), []).append(elements[-1][0])
+            self._fixed_map.update_many(elements)
+            yield
+
+    def _write_rules(self, rules: Mapping[RuleId, int]) -> Slices:
+        for part in _parts(rules.items()):
+            self._rules.update(part)
+            self._rule_map.update_many([(number_key(r), abi.Rule(v).pack()) for r, v in part])
+            yield
+
+    def _forget_aside(self) -> None:
+        """Of what was written for a swap that never began nothing is left."""
+        self._aside = None
+        whole(self._drop_dead_tables())
+        if gone := self._rules.keys() - self._in_force.keys():
+            self._rule_map.delete_many(list(map(number_key, gone)))
+        self._rules = self._in_force
+
+    def _roles_of(self, ready: _Aside) -> dict[RoleId, abi.Role]:
+        """The roles that will look at it."""
+        try:
+            return {
+                r.role: encode_role(
+                    r, ready.tables[r.role], self._next_epoch(r.role), self.locked, self._portset
+                )
+                for r in ready.roles
+            }
+        except DatapathError:
+            self._forget_aside()
+            raise
+
+    def _bury(self, swapped: Swapped, alive: dict[RuleId, int]) -> Slices:
+        """What nobody moved to a rule of now is shut."""
+        if swapped is not self._begun or self._rules is alive:
+            return
+        for part in _parts(self._rules.keys() - alive.keys()):
+            self._rule_map.delete_many(list(map(number_key, part)))
+            for rule in part:
+                del self._rules[rule]
+            yield
+            if swapped is not self._begun or self._rules is alive:
+                return  # somebody did the rest meanwhile
+        self._rules = self._in_force = alive
+        self._generation.renew()
+
+    def _finish(self, swapped: Swapped) -> Slices:
         """A program that read the old table's number looked there until now."""
         if swapped is self._begun:
-            self._drop_dead_tables()
+            for _ in self._drop_dead_tables():
+                yield
+                if swapped is not self._begun:
+                    return
             self._begun = None
 
     def verify(self) -> tuple[str, ...]:
@@ -210,43 +313,6 @@ class PolicyTables:
             used |= fixed_portsets(value)
         return used
 
-    def _build_aside(self, plan: Plan) -> dict[RoleId, abi.Role]:
-        """Writes what nobody looks at yet; gives the roles that will look at it."""
-        fixed: list[bytes] = []
-        rules: list[RuleId] = []
-        tables = {r.role: self._other_table(r.role) for r in plan.roles}
-        try:
-            for entry in shield_mapped(plan.fixed):
-                key, value = encode_fixed(entry, tables[entry.role], self._portset)
-                self._fixed_map.update(key, value)
-                fixed.append(key)
-            for rule, alive in _alive(plan).items() - self._rules.items():
-                self._rule_map.update(number_key(rule), abi.Rule(alive).pack())
-                rules.append(rule)
-            roles = {
-                r.role: encode_role(
-                    r, tables[r.role], self._next_epoch(r.role), self.locked, self._portset
-                )
-                for r in plan.roles
-            }
-        except DatapathError as error:
-            for key in fixed:
-                self._fixed_map.delete(key)
-            for rule in rules:
-                if (before := self._rules.get(rule)) is None:
-                    self._rule_map.delete(number_key(rule))
-                else:
-                    self._rule_map.update(number_key(rule), abi.Rule(before).pack())
-            if is_full(error):
-                raise DatapathError(
-                    f"{len(plan.fixed)} address rules and {len(plan.rules)} rules do not fit "
-                    f"beside the old ones (the kernel takes {int(Limit.MAX_FIXED)} and "
-                    f"{int(Limit.MAX_RULES)} together)"
-                ) from error
-            raise
-        self._fixed |= set(fixed)
-        return roles
-
     def _other_table(self, role: RoleId) -> int:
         return 1 - self._roles[role].table if role in self._roles else 0
 
@@ -258,13 +324,33 @@ class PolicyTables:
         self._role_map.update(number_key(number), role.pack())
         self._roles[number] = role
 
-    def _drop_dead_tables(self) -> None:
+    def _drop_dead_tables(self) -> Slices:
         live = {(role.table, number) for number, role in self._roles.items()}
-        for key in list(self._fixed):
-            parts = abi.FixedKey.unpack(key)
-            if (parts.table, parts.role) not in live:
-                self._fixed_map.delete(key)
-                self._fixed.discard(key)
+        for table in self._fixed.keys() - live:
+            keys = self._fixed[table]
+            while keys:
+                part = keys[-_SLICE:]
+                self._fixed_map.delete_many(part)
+                del keys[-_SLICE:]
+                yield
+            self._fixed.pop(table, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """What is written for a plan that does not judge yet."""
+
+    plan: Plan
+    roles: tuple[RolePlan, ...]
+    tables: Mapping[RoleId, int]
+    alive: dict[RuleId, int]
+    changed: dict[RuleId, int]  # rules of before that will end at another time
+
+
+def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while part := list(islice(rest, _SLICE)):
+        yield part
 
 
 def _alive(plan: Plan) -> dict[RuleId, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from dnsfw.datapath import abi, devices
 from dnsfw.datapath.sink import Sink
-from dnsfw.datapath.swap import Swapped, nothing
+from dnsfw.datapath.swap import Slices, Swapped, nothing
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Addr, Entry, Flow, Lockdown, Plan, Rank, Reason, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
@@ -32,7 +32,10 @@ class NoTables:
 
     def begin(self, plan: Plan, between: Callable[[], None] = nothing) -> Swapped:
         between()
-        return Swapped(nothing, nothing, nothing)
+        return Swapped(lambda: iter(()), nothing, lambda: iter(()))
+
+    def aside(self, plan: Plan) -> Slices:
+        return iter(())
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Nothing is shut, so nothing needs to be opened."""

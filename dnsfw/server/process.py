@@ -11,7 +11,7 @@ from dnsfw.server.helper import Helper, start_helper
 from dnsfw.server.kernel import OpenKernel
 from dnsfw.server.loading import apart
 from dnsfw.server.log import Log
-from dnsfw.server.loop import calm_collector, raise_file_limit, run
+from dnsfw.server.loop import answers_first, calm_collector, raise_file_limit, run
 from dnsfw.server.options import Options
 
 __all__ = ["serve"]
@@ -24,6 +24,7 @@ def serve(options: Options) -> None:
     helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
     calm_collector()
+    answers_first()
     apart()
     log = Log()
     try:

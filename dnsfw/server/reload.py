@@ -19,9 +19,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnsfw.datapath.swap import Swapped
+from dnsfw.datapath.swap import Swapped, whole
 from dnsfw.engine.effects import Withdraw
 from dnsfw.errors import ConfigError, DnsfwError
+from dnsfw.model import Plan
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.difference import diff
 from dnsfw.policy.files import find_policy, shown_place
@@ -34,7 +35,7 @@ from dnsfw.server.performer import Performer
 from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
-from dnsfw.server.walk import walk_flows, walk_grants
+from dnsfw.server.walk import in_turns, walk_flows, walk_grants
 
 __all__ = ["Reloaded", "Reloader"]
 
@@ -180,17 +181,20 @@ class Reloader:
     async def _swap(self, policy: Policy) -> tuple[str, ...]:
         """Says what else the operator should know. On an error the new one may judge."""
         self._names.take(policy)
-        swapped = self._put(policy)
+        plan = await asyncio.to_thread(policy.plan)
+        await in_turns(self._kernel.sink.aside(plan))
+        swapped = self._put(policy, plan)
         self.policy = policy
         try:
             await walk_grants(self._performer, self._now)
+            await in_turns(swapped.bury())
         finally:
-            swapped.bury()
+            whole(swapped.bury())  # in any case, what is left of it
         await asyncio.to_thread(swapped.wait)  # a grace period: answers go on
-        swapped.finish()
+        await in_turns(swapped.finish())
         return self._hand_over(policy)
 
-    def _put(self, policy: Policy) -> Swapped:
+    def _put(self, policy: Policy, plan: Plan) -> Swapped:
         """The kernel's tables flip, and the engine judges by the new policy. Then the grants move
         to the new rules or close (`walk_grants`), and the old rules die.
 
@@ -204,7 +208,7 @@ class Reloader:
         if self._refusing is not None:
             self._refusing.stop()
         swap_engine = lambda: perform(engine.begin_swap(policy, now))  # noqa: E731
-        swapped = kernel.sink.begin(policy.plan(), swap_engine)
+        swapped = kernel.sink.begin(plan, swap_engine)
         kernel.answer(policy.dns)
         if self._refusing is not None:
             self._refusing.take(policy)
@@ -212,7 +216,7 @@ class Reloader:
 
     def _put_back(self, policy: Policy) -> None:
         """All of it, here and now: something has gone wrong."""
-        swapped, performer = self._put(policy), self._performer
+        swapped, performer = self._put(policy, policy.plan()), self._performer
         while performer.engine.unjudged:
             performer.perform(performer.engine.judge_held(self._now(), _MANY))
         swapped.settle()

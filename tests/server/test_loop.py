@@ -6,11 +6,18 @@ import asyncio
 import builtins
 import gc
 import resource
+import sys
 from typing import Any
 
 import pytest
 
-from dnsfw.server.loop import calm_collector, loop_name, raise_file_limit, run
+from dnsfw.server.loop import (
+    answers_first,
+    calm_collector,
+    loop_name,
+    raise_file_limit,
+    run,
+)
 
 
 async def which() -> str:
@@ -75,8 +82,20 @@ def test_full_collections_become_rare_and_leave_out_what_is_there_already() -> N
     try:
         calm_collector()
 
-        assert gc.get_threshold()[2] > 100
+        young, few, all_of_it = gc.get_threshold()
+        assert young * few <= 1_000, "at one time"
+        assert young * few * all_of_it >= 10_000_000
         assert gc.get_freeze_count() > 0
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def test_a_thread_that_computes_hands_over_before_an_answer_is_late() -> None:
+    before = sys.getswitchinterval()
+    try:
+        answers_first()
+
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)

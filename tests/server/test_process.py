@@ -36,6 +36,7 @@ def test_the_helper_is_there_before_any_thread_and_ends_with_us(
     monkeypatch.setattr(process, "check", lambda wanted: None)
     monkeypatch.setattr(process, "Log", Log)
     monkeypatch.setattr(process, "calm_collector", lambda: None)
+    monkeypatch.setattr(process, "answers_first", lambda: None)
     monkeypatch.setattr(process, "run", lambda coroutine: (coroutine.close(), order.append("run")))
 
     process.serve(Options(dns_only=dns_only, run_dir=tmp_path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from dnsfw.datapath import abi, swap
 from dnsfw.datapath.bpf import BpfError
 from dnsfw.datapath.memory import MemoryMap, memory_maps
-from dnsfw.datapath.swap import PolicyTables
+from dnsfw.datapath.swap import PolicyTables, whole
 from dnsfw.datapath.tables import PROBE_RULE, PortSets, number_key
 from dnsfw.errors import DatapathError
 from dnsfw.model import (
@@ -64,9 +64,17 @@ class Logged:
         self.said.append(("write", self.name, key))
         self.table.update(key, value)
 
+    def update_many(self, elements: Sequence[tuple[bytes, bytes]], /) -> None:
+        for key, value in elements:
+            self.update(key, value)
+
     def delete(self, key: bytes, /) -> bool:
         self.said.append(("delete", self.name, key))
         return self.table.delete(key)
+
+    def delete_many(self, keys: Sequence[bytes], /) -> None:
+        for key in keys:
+            self.delete(key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return self.table.items()
@@ -82,8 +90,8 @@ def plan(*rules: int, fixed: int = 1, roles: tuple[RoleId, ...] = (HOST,)) -> Pl
         tuple(
             FixedEntry(
                 HOST,
-                addr_from(f"10.{i}.0.0"),
-                112,
+                addr_from(f"10.{i & 255}.{i >> 8}.0"),
+                120,
                 (FixedRule(RuleId(rules[0]), ANY, Verdict.ALLOW),),
             )
             for i in range(fixed)
@@ -171,7 +179,7 @@ def test_what_has_begun_judges_and_the_old_tables_stay_until_nobody_reads_them()
 
     swapped.wait()
     assert log.steps()[-1] == ("barrier", "")
-    swapped.finish()
+    whole(swapped.finish())
     assert log.steps()[-1] == ("delete", "fixed")
 
 
@@ -185,11 +193,11 @@ def test_old_rules_count_until_they_are_buried_and_are_no_tampering_until_then()
     assert policy.verify() == () and {number_key(300), number_key(301)} <= rules.keys()
 
     before = generation(log)
-    swapped.bury()
+    whole(swapped.bury())
     assert number_key(300) not in rules and number_key(301) in rules
     assert policy.verify() == () and generation(log) != before
     policy.begin(plan(300))
-    swapped.bury()
+    whole(swapped.bury())
     assert {number_key(300), number_key(301)} <= rules.keys(), "only its own"
 
 
@@ -199,13 +207,13 @@ def test_a_swap_that_comes_before_the_last_one_is_finished_finishes_it_first() -
     policy = log.policy()
     policy.apply(plan(300))
     first = policy.begin(plan(301, fixed=3))
-    first.bury()
+    whole(first.bury())
     log.said.clear()
 
     second = policy.begin(plan(302))
     assert log.steps()[:2] == [("barrier", ""), ("delete", "fixed")]
     there = set(log.maps["dnsfw_fixed"].data)
-    first.finish()
+    whole(first.finish())
     assert set(log.maps["dnsfw_fixed"].data) == there, "the second was not waited for"
 
     second.settle()
@@ -417,3 +425,83 @@ def test_a_temporary_rule_stands_with_its_end_and_a_longer_one_is_written() -> N
     assert log.policy().verify() == ()
     policy.apply(plan(300))
     assert number_key(301) not in table
+
+
+def test_what_is_written_aside_judges_nothing_and_is_no_tampering() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    before = live_table(log), generation(log)
+    later = plan(301, 302, fixed=700)
+
+    slices = policy.aside(later)
+    steps = 0
+    for _ in slices:
+        steps += 1
+        assert policy.verify() == ()
+        assert (live_table(log), generation(log)) == before
+    assert steps > 700 // 256
+    log.said.clear()
+
+    swapped = policy.begin(later)
+    assert log.steps() == [("write", "roles"), ("write", "generation")]
+    assert live_table(log) != before[0]
+    swapped.settle()
+    assert set(log.maps["dnsfw_rules"].data) == {number_key(r) for r in (301, 302, PROBE_RULE)}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 99])
+def test_what_was_written_aside_for_a_plan_that_never_came_is_gone(steps: int) -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    other = policy.aside(plan(301, 302, fixed=700))
+    for _, _ in zip(range(steps), other, strict=False):
+        pass
+
+    policy.apply(plan(303, fixed=2))
+
+    left = {number_key(303), number_key(PROBE_RULE)}
+    assert set(log.maps["dnsfw_rules"].data) == left
+    assert tables_in_use(log) == {live_table(log)}
+    assert len(log.maps["dnsfw_fixed"].data) == 2 + 2  # and the self-test's
+    assert policy.verify() == ()
+
+
+def test_an_equal_plan_that_is_another_is_written_for_itself() -> None:
+    """Only who wrote it aside may count on it."""
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(300))
+    whole(policy.aside(plan(301)))
+    log.said.clear()
+
+    policy.begin(plan(301))
+
+    assert ("write", "fixed") in log.steps() and ("delete", "fixed") in log.steps()
+
+
+def test_the_end_of_a_swap_goes_in_slices_and_another_begin_does_the_rest() -> None:
+    log = Log()
+    policy = log.policy()
+    policy.apply(plan(*range(300, 900), fixed=700))
+    first = policy.begin(plan(1000))
+    rules = log.maps["dnsfw_rules"].data
+    burying = first.bury()
+    next(burying)
+    assert 2 < len(rules) < 602 and policy.verify() == ()
+
+    whole(first.bury())
+    assert set(rules) == {number_key(1000), number_key(PROBE_RULE)}
+    finishing = first.finish()
+    next(finishing)
+    there = len(log.maps["dnsfw_fixed"].data)
+    second = policy.begin(plan(1001))
+    assert len(log.maps["dnsfw_fixed"].data) < there
+    left = dict(log.maps["dnsfw_fixed"].data)
+    whole(burying)
+    whole(finishing)
+    assert log.maps["dnsfw_fixed"].data == left, "the second was not waited for"
+    second.settle()
+    assert set(rules) == {number_key(1001), number_key(PROBE_RULE)}
+    assert tables_in_use(log) == {live_table(log)}
