@@ -7,13 +7,13 @@ canonical wire form of a domain name, `Addr` is 16 bytes with IPv4 mapped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, NewType
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import Inbound, Limit, Lockdown, Loopback, Mode, Rank, Reason, Verdict
+from dnsfw.values import dataclass
 
 __all__ = [
     "DEFAULT_RULE",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -22,6 +21,7 @@ from dnsfw.policy.explained import rule_row
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.ports import KNOWN, describe
 from dnsfw.policy.seen import Seen
+from dnsfw.values import dataclass
 
 __all__ = ["diff"]
 

@@ -7,7 +7,7 @@ import os
 import pwd
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dnsfw.datapath.process import Process
@@ -16,6 +16,7 @@ from dnsfw.errors import ConfigError
 from dnsfw.model import NO_ROLE, RoleId, Subject, SubjectKind
 from dnsfw.policy import subjects
 from dnsfw.policy.policy import Policy
+from dnsfw.values import dataclass
 
 _PROC = Path("/proc")
 # The cgroups that `enroll` and executables make: see datapath/enroll.py.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import click
@@ -16,6 +15,7 @@ from dnsfw.model import Verdict
 from dnsfw.policy.compile import find_policy, load
 from dnsfw.policy.explained import rule_row
 from dnsfw.policy.seen import Seen
+from dnsfw.values import dataclass
 from dnsfw.wire.name import to_text
 
 __all__ = ["by_text", "replay", "seen_text"]

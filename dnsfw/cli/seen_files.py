@@ -6,13 +6,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO
 
 from dnsfw.cli.render import counts
 from dnsfw.errors import ConfigError
 from dnsfw.policy.seen import Seen, read_seen
+from dnsfw.values import dataclass
 
 __all__ = ["Logs"]
 

@@ -10,7 +10,6 @@ import ctypes
 import mmap
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate, repeat
 from operator import mul
@@ -23,6 +22,7 @@ from dnsfw.datapath.swap import Table
 from dnsfw.datapath.tables import is_full, number_key
 from dnsfw.errors import DatapathError
 from dnsfw.model import Name, Nanos, RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["Answer", "AnswerKey", "AnswerTable", "Published", "Size", "fits", "map_dns", "size_of"]
 

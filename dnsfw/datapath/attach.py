@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath import adopt, devices, elsewhere, hooks, own, pins
@@ -24,6 +23,7 @@ from dnsfw.datapath.stages import set_stages
 from dnsfw.datapath.tamper import Mender, Repair
 from dnsfw.datapath.xdp import XdpPlace
 from dnsfw.errors import ConfigError, DatapathError
+from dnsfw.values import dataclass
 
 Prepare = Callable[["Wall"], None]
 _UPLINK_PROGRAMS = {

@@ -7,12 +7,12 @@ source on this host. Callers see no difference.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.bpf import Map, Program
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["DEVICE_PROGRAMS", "MAPS", "PROGRAMS", "Backend", "Loaded", "check"]
 

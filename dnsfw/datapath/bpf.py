@@ -11,7 +11,6 @@ import errno
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath.syscall import (
@@ -27,6 +26,7 @@ from dnsfw.datapath.syscall import (
     info,
     syscall,
 )
+from dnsfw.values import dataclass
 
 __all__ = [
     "AttachType",

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["COMPILER", "WORKER", "Cell", "program"]
 

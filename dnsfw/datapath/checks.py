@@ -6,12 +6,13 @@ import ctypes
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dnsfw.datapath import cgroup, hooks, mounts
 from dnsfw.datapath.backend import Backend
 from dnsfw.datapath.libbpf import LibbpfBackend, netns_cookie_in_skb_hooks
+from dnsfw.values import dataclass
 
 __all__ = ["Check", "Host"]
 

@@ -11,13 +11,13 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
 from struct import Struct
 
 from dnsfw.errors import DatapathError
 from dnsfw.model import Addr, addr_from
+from dnsfw.values import dataclass
 
 # linux/if_arp.h
 _ETHER, _LOOPBACK = 1, 772

@@ -19,12 +19,12 @@ import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath.process import Gone, Process
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import Rank
+from dnsfw.values import dataclass
 
 __all__ = ["Place", "Tree", "dissolve", "members", "put", "rank_of", "remove"]
 

@@ -16,7 +16,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
@@ -24,6 +23,7 @@ from dnsfw.datapath.process import Gone
 from dnsfw.datapath.syscall import Closing
 from dnsfw.errors import DatapathError, DnsfwError
 from dnsfw.model import RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["XATTR", "ExecWatch", "Executable"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +21,7 @@ from dnsfw.datapath.devices import Device, Layer
 from dnsfw.datapath.netlink import Side
 from dnsfw.datapath.syscall import AttachType, BpfError, Closing
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 _BEFORE = 8  # BPF_F_BEFORE without a relative: the head of the chain
 _LEAD_TRIES = 3  # of somebody who pushes ahead at the same time

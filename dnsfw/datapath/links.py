@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from dataclasses import dataclass
 
 from dnsfw.datapath.syscall import AttachType, BpfError, Cmd, call, call_back, info
+from dnsfw.values import dataclass
 
 _PROGRAM_INFO = 224  # bytes of bpf_prog_info that we know
 _LINK_INFO = 64

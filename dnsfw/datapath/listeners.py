@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.swap import Table
 from dnsfw.datapath.tables import number_key
 from dnsfw.errors import ConfigError
 from dnsfw.model import Addr
+from dnsfw.values import dataclass
 
 _HERE = b"\x01"
 _ONLY = number_key(0)

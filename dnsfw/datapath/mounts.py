@@ -12,11 +12,11 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 BPFFS = "bpf"
 CGROUP2 = "cgroup2"

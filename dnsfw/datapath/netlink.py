@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 T = TypeVar("T")
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -18,13 +18,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
 from dnsfw.datapath import netlink
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["PrivateNet"]
 

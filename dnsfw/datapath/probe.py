@@ -16,7 +16,6 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath import cgroup as cgroups
@@ -26,6 +25,7 @@ from dnsfw.datapath.probe_child import answer
 from dnsfw.datapath.sink import Sink
 from dnsfw.errors import DatapathError
 from dnsfw.model import Reason
+from dnsfw.values import dataclass
 
 _GUESTS = "dnsfw_guest"  # the programs of a device that leads to guests alone
 _PATIENCE = 20.0  # seconds for a child that needs a tenth of one

@@ -12,7 +12,6 @@ import ctypes
 import mmap
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.answers import Answer, AnswerKey, AnswerTable
@@ -21,6 +20,7 @@ from dnsfw.datapath.bpf import Map, object_id
 from dnsfw.datapath.suffix_build import Filler
 from dnsfw.datapath.tables import number_key
 from dnsfw.model import Name, RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["Prepared", "RefusalTable", "template_key"]
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from struct import Struct
 
@@ -24,6 +24,7 @@ from dnsfw.datapath.bpf import Map
 from dnsfw.datapath.process import Process
 from dnsfw.errors import DatapathError
 from dnsfw.model import RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["HeldSocket", "end_socket", "record_of", "relabel", "share_counts"]
 

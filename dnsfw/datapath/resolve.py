@@ -12,7 +12,7 @@ import pwd
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dnsfw.datapath import cgroup, devices
@@ -30,6 +30,7 @@ from dnsfw.datapath.rows import (
 )
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, NO_ROLE, Rank, Subject, SubjectKind
+from dnsfw.values import dataclass
 
 _SLICE = ".slice"
 _RETRY_NAMES = 30.0  # seconds: a user may come from a directory on the network

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from dnsfw.datapath import abi
@@ -12,6 +11,7 @@ from dnsfw.datapath.tables import number_key
 from dnsfw.datapath.whose import Claim, Whose
 from dnsfw.errors import ConfigError
 from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, addr_from
+from dnsfw.values import dataclass
 
 CGROUPS, IDS, SOURCES = "dnsfw_cgroups", "dnsfw_ids", "dnsfw_sources"
 DEVICES, VIA = "dnsfw_devices", "dnsfw_via"

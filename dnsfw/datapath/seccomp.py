@@ -17,10 +17,10 @@ import ctypes
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from struct import Struct
 
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["Numbers", "install", "program"]
 

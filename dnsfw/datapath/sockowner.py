@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dnsfw.datapath.sockdiag import (
@@ -24,6 +23,7 @@ from dnsfw.datapath.sockdiag import (
     send,
 )
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["Owner", "SocketOwners"]
 

@@ -12,7 +12,6 @@ import ctypes
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -38,6 +37,7 @@ from dnsfw.model import (
     RolePlan,
     RuleId,
 )
+from dnsfw.values import dataclass
 
 T = TypeVar("T")
 Slices = Iterator[None]  # work that goes on with each step

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath import bpf
@@ -19,6 +18,7 @@ from dnsfw.datapath.hooks import HookState, Place
 from dnsfw.datapath.pins import PinDir
 from dnsfw.datapath.syscall import BpfError, Closing
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

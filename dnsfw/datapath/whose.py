@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dnsfw.model import HOST, Rank, RoleId
+from dnsfw.values import dataclass
 
 Claim = tuple[RoleId, Rank]  # of a cgroup on everything below it
 

@@ -12,7 +12,6 @@ import fcntl
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.datapath import links
@@ -22,6 +21,7 @@ from dnsfw.datapath.devices import Device, vlans_of
 from dnsfw.datapath.hooks import HookState, link_note, take_link
 from dnsfw.datapath.syscall import AttachType, BpfError
 from dnsfw.errors import DatapathError
+from dnsfw.values import dataclass
 
 __all__ = ["XdpPlace"]
 

@@ -5,7 +5,6 @@ the engine itself, with the answer from a scripted upstream. Nothing leaves the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from dnsfw.engine.rehearsal import open_ports, rehearse
 from dnsfw.errors import PolicyError
@@ -13,6 +12,7 @@ from dnsfw.model import Name, Reason, Verdict, addr_text
 from dnsfw.policy.case import Case
 from dnsfw.policy.explain import explain_asked
 from dnsfw.policy.policy import Policy
+from dnsfw.values import dataclass
 
 __all__ = ["Result", "require_tests", "run_cases", "said"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from dnsfw.engine.limits import Limits
 from dnsfw.model import SECOND, Name, Nanos, RoleId, RuleId
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.rule import Rule
+from dnsfw.values import dataclass
 from dnsfw.wire.message import AAAA, A
 from dnsfw.wire.name import labels
 

@@ -7,11 +7,11 @@ that needs a grant without handing the grant over in the same effect.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from dnsfw.model import Addr, Entry, Flow, Name, Nanos, Reason, RoleId, RuleId, Verdict
+from dnsfw.values import dataclass
 from dnsfw.wire.reply import Template
 
 if TYPE_CHECKING:

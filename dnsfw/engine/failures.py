@@ -7,12 +7,12 @@ one for each role, so that none can learn from it what another asked.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
 from cachetools import TLRUCache
 
 from dnsfw.engine.limits import FAILURE_MIN, QUESTION_FAILURE_MAX
 from dnsfw.model import Nanos, RoleId
+from dnsfw.values import dataclass
 from dnsfw.wire.message import Ede
 
 __all__ = ["Failures"]

@@ -7,7 +7,7 @@ The ledger then says which of them can; `records` builds the reply from those al
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv6Network
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from dnsfw.model import (
 from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.ports import ANY
 from dnsfw.policy.rule import Judgement, Rule, Share
+from dnsfw.values import dataclass
 from dnsfw.wire import rdata
 from dnsfw.wire.message import AAAA, HTTPS, PTR, SVCB, A, Record
 from dnsfw.wire.name import ROOT

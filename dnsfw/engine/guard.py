@@ -8,7 +8,7 @@ is never held up by them, so what is in use goes on; only the rate (row 105) cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
@@ -18,6 +18,7 @@ from dnsfw.engine.limits import Limits
 from dnsfw.model import SECOND, Name, Nanos, RoleId
 from dnsfw.policy.psl import anybody_registers_below
 from dnsfw.policy.questions import NORMAL, Action, Guard
+from dnsfw.values import dataclass
 from dnsfw.wire.codes import TXT, Rcode
 from dnsfw.wire.name import labels, suffix_starts, to_text
 
@@ -73,7 +74,7 @@ class _Domain:
     since: Nanos  # when the window began
     tokens: float
     filled: Nanos
-    free: Nanos = Nanos(0)  # noqa: RUF009 - a NewType is no call. Throttled: the next one passes
+    free: Nanos = Nanos(0)
     new: int = 0
     odd: int = 0
     answers: int = 0

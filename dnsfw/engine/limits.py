@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dnsfw.model import SECOND, abi
+from dnsfw.values import dataclass
 
 # A stub resolver gives up after 5 s (resolv.conf(5), `timeout`): an answer later than
 # that is no answer, so every client hears of a failure before its own patience ends.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dnsfw.engine.limits import REFUSAL_TTL
 from dnsfw.model import Name, Verdict
 from dnsfw.policy.policy import RolePolicy
+from dnsfw.values import dataclass
 from dnsfw.wire import reply
 from dnsfw.wire.message import AAAA, A, Rcode, Record
 from dnsfw.wire.name import from_text, suffix_starts

@@ -6,7 +6,7 @@ It decides what to ask and when to give up; what an answer means is the engine's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from dnsfw.engine.cache import CacheKey
@@ -18,6 +18,7 @@ from dnsfw.engine.stragglers import Stragglers, blame, read_for
 from dnsfw.engine.upstreams import Upstreams
 from dnsfw.errors import WireError
 from dnsfw.model import SECOND, Name, Nanos
+from dnsfw.values import dataclass
 from dnsfw.wire.message import AD, CD, MAX_UDP, RD, Ede, Query, Rcode, Response
 from dnsfw.wire.parts import HEADER, write_opt
 from dnsfw.wire.reply import write_query

@@ -8,7 +8,7 @@ role's, and how soon it comes says nothing about what another asked.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush
 
 from dnsfw.engine.cache import CacheKey
@@ -16,6 +16,7 @@ from dnsfw.engine.effects import Ask, AskId, Client
 from dnsfw.engine.fair import Room
 from dnsfw.engine.limits import CLIENT_PATIENCE, Limits
 from dnsfw.model import Name, Nanos
+from dnsfw.values import dataclass
 from dnsfw.wire.message import Ede, Query
 
 MAX_TRIES = 3  # asked at once for one question: each is a chance for a forger
@@ -55,10 +56,10 @@ class Pending:
     tries: dict[AskId, Try] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)  # upstreams, in order
     broken: set[int] = field(default_factory=set)  # those that said they cannot
-    next_try: Nanos = Nanos(0)  # noqa: RUF009 - a NewType is no call
+    next_try: Nanos = Nanos(0)
     hedge_at: Nanos | None = None  # when the next upstream is asked beside a slow one
     ede: Ede = Ede.NO_REACHABLE_AUTHORITY  # what went wrong last
-    wake: Nanos = Nanos(0)  # noqa: RUF009
+    wake: Nanos = Nanos(0)
 
     def late(self, now: Nanos) -> list[Waiter]:
         """Take out the clients whose patience has ended."""

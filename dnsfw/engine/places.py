@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from dnsfw.engine.effects import Holder
 from dnsfw.engine.fair import Room
 from dnsfw.engine.slots import Piece, Pieces
 from dnsfw.model import Addr, Entry, Grant, Name, Nanos, RoleId, RuleId, Verdict
+from dnsfw.values import dataclass
 
 Chain = tuple[Name, ...]
 Key = tuple[RoleId, Addr]

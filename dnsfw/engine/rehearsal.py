@@ -5,13 +5,14 @@ from a script. Nothing leaves the process, and nothing is remembered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 
 from dnsfw.engine.effects import Ask, Client, Effect, OpenThenReply, Reply, Transport
 from dnsfw.engine.engine import Engine
 from dnsfw.model import SECOND, Addr, Entry, Name, Nanos, PortSet, RoleId, Verdict
 from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.values import dataclass
 from dnsfw.wire import reply
 from dnsfw.wire.message import AAAA, CNAME, A, Rcode, Record, read_query, read_response
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dnsfw.engine.explain import explain_for
 from dnsfw.engine.rehearsal import open_ports, rehearse
@@ -29,6 +29,7 @@ from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.ports import KNOWN
 from dnsfw.policy.rule import Rule
 from dnsfw.policy.seen import Seen
+from dnsfw.values import dataclass
 
 __all__ = ["Judge", "Outcome"]
 

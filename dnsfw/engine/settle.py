@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.engine import notes
 from dnsfw.engine.cache import CacheKey, Front, Ready, seconds_since
@@ -18,6 +18,7 @@ from dnsfw.engine.places import Left
 from dnsfw.engine.refusals import failure, refusal
 from dnsfw.model import SECOND, Addr, Entry, Mode, Nanos, Reason, Verdict
 from dnsfw.policy.policy import Refusal, RolePolicy
+from dnsfw.values import dataclass
 from dnsfw.wire import reply
 from dnsfw.wire.message import AAAA, A, Ede, Rcode
 from dnsfw.wire.query import Asked

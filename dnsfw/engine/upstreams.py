@@ -10,10 +10,10 @@ Those second questions come out of a budget, so a slow hour does not double the 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from dnsfw.engine.limits import FAILURE_MAX, FAILURE_MIN, TRY_PATIENCE
 from dnsfw.model import Nanos
+from dnsfw.values import dataclass
 
 __all__ = ["UpstreamState", "Upstreams"]
 

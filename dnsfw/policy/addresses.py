@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from dnsfw.model import Addr, FixedEntry, FixedRule, Reason, RoleId, RuleId, Verdict, abi
 from dnsfw.policy.ports import KNOWN, take
 from dnsfw.policy.prefix import MAPPED, Prefix
 from dnsfw.policy.rule import Rule, Share
+from dnsfw.values import dataclass
 
 BUILTIN_RULE = RuleId(abi.RuleId.BUILTIN)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsfw.errors import ConfigError, WireError
@@ -11,6 +10,7 @@ from dnsfw.policy.destination import split
 from dnsfw.policy.ports import KNOWN, parse_ports
 from dnsfw.policy.problems import Wrong, shown
 from dnsfw.policy.psl import fold_dots, to_ascii
+from dnsfw.values import dataclass
 from dnsfw.wire.name import from_text, to_text
 
 __all__ = ["Asked", "parse_asked"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dnsfw.errors import ConfigError, WireError
@@ -13,6 +12,7 @@ from dnsfw.policy.problems import Position, Problems, shown
 from dnsfw.policy.syntax_check import check_tests
 from dnsfw.policy.syntax_tests import CaseSection
 from dnsfw.policy.syntax_yaml import Document, Path, read_document
+from dnsfw.values import dataclass
 from dnsfw.wire.name import from_text, to_text
 
 __all__ = ["Case", "compile_cases", "read_cases"]

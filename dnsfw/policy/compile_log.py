@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from dnsfw.policy.problems import Problems, shown
+from dnsfw.values import dataclass
 
 if TYPE_CHECKING:  # every command knows a policy; to read one takes pydantic
     from dnsfw.policy.syntax_log import LogSection

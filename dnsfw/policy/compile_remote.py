@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as FilePath
 
 from dnsfw.errors import ConfigError
@@ -23,6 +23,7 @@ from dnsfw.policy.syntax_check import Checked
 from dnsfw.policy.syntax_remote import RemoteKeys, RemoteSection
 from dnsfw.policy.syntax_rules import ListSection, RuleSection
 from dnsfw.policy.syntax_yaml import Document, Path
+from dnsfw.values import dataclass
 
 __all__ = ["Sources", "list_source", "policy_source", "sources_in"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv6Network, ip_address
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -15,6 +15,7 @@ from dnsfw.policy.problems import Position, Problems, Wrong, shown
 from dnsfw.policy.syntax_upstream import UpstreamSection
 from dnsfw.policy.syntax_yaml import Document, Path
 from dnsfw.policy.upstream import Address, Upstream, asked, parse_pin, unreachable
+from dnsfw.values import dataclass
 
 __all__ = ["compile_nat64", "compile_upstreams"]
 

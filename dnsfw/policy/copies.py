@@ -15,12 +15,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.remote import Remote
+from dnsfw.values import dataclass
 
 __all__ = ["Copies", "Copy", "state_dir"]
 

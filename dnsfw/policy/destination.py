@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from dnsfw.model import PortSet
@@ -11,6 +10,7 @@ from dnsfw.policy.pattern import Pattern, parse_pattern
 from dnsfw.policy.ports import PROTOCOLS, parse_ports, suffix_text
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Wrong, shown
+from dnsfw.values import dataclass
 
 _MAX_TEXT = 512  # longer than any name with any ports that fit
 COMMA = 'a comma splits what is not quoted: write ["example.com:80,443"]'

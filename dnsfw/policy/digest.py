@@ -8,13 +8,13 @@ keep them only if it would judge the same; a digest that differs though the poli
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from hashlib import blake2b
 
 from dnsfw import __version__
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.rule import Rule
+from dnsfw.values import names_of
 
 __all__ = ["digest"]
 
@@ -22,7 +22,7 @@ _BYTES = 16
 # What follows from the rest, and what nobody is judged by.
 _DERIVED = frozenset({"_matcher", "addresses", "closes", "judge", "keeps", "rules_by_id"})
 _BY_HAND = frozenset({"rules", "implied", "lists"})
-_FIELDS = tuple(f.name for f in fields(Rule) if f.name not in {"where", "note", "what"})
+_FIELDS = tuple(name for name in names_of(Rule) or () if name not in {"where", "note", "what"})
 
 
 def digest(policy: Policy, *more: object) -> str:
@@ -60,8 +60,8 @@ def _plain(value: object) -> object:
         return (type(value).__name__, value.name)
     if value is None or isinstance(value, str | bytes | int | float):
         return value
-    if is_dataclass(value):
-        return (type(value).__name__, [_plain(getattr(value, f.name)) for f in fields(value)])
+    if (names := names_of(type(value))) is not None:
+        return (type(value).__name__, [_plain(getattr(value, name)) for name in names])
     if isinstance(value, Mapping):
         return sorted((repr(_plain(key)), repr(_plain(item))) for key, item in value.items())
     if isinstance(value, set | frozenset):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dnsfw.model import (
     DEFAULT_RULE,
@@ -22,6 +22,7 @@ from dnsfw.policy.ports import KNOWN
 from dnsfw.policy.prefix import MAPPED
 from dnsfw.policy.rule import Judgement, Rule, Share
 from dnsfw.policy.why import why_lost, why_silent
+from dnsfw.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

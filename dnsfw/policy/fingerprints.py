@@ -10,7 +10,6 @@ make exceptions, and a name that the engine answers by itself, stops the walk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from dnsfw.model import Mode, Name, PortSet, Reason, RoleId, RuleId, Verdict, abi
@@ -24,6 +23,7 @@ from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.policy.ports import ANY
 from dnsfw.policy.rule import Judgement, Rule
 from dnsfw.policy.siphash import hash_name
+from dnsfw.values import dataclass
 from dnsfw.wire.name import ROOT
 
 __all__ = ["Blame", "Image", "compile_prints", "own_suffixes", "refuses"]

@@ -7,12 +7,13 @@ Where their order and ours differ, the later entry is told apart: either nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from dnsfw.model import PortSet, Verdict
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.prefix import Prefix
+from dnsfw.values import dataclass
 
 __all__ = [
     "Entry", "Fate", "Told", "clash", "covers", "overlaps", "settle_order",

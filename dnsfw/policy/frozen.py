@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from hashlib import blake2b
@@ -20,6 +19,7 @@ from pathlib import Path, PosixPath
 from typing import Any
 
 from dnsfw.policy.lists.table import Damaged, Table
+from dnsfw.values import names_of
 
 __all__ = ["NotWhole", "freeze", "shape", "thaw"]
 
@@ -109,7 +109,8 @@ def _is_value(found: type, module: str) -> bool:
     if found.__module__ != module:
         return False
     named = issubclass(found, tuple) and hasattr(found, "_fields")
-    return is_dataclass(found) or issubclass(found, Enum) or named or found.__name__ in _PLAIN
+    plain = named or found.__name__ in _PLAIN
+    return names_of(found) is not None or issubclass(found, Enum) or plain
 
 
 def _classes(module: str) -> Iterator[type]:
@@ -119,8 +120,8 @@ def _classes(module: str) -> Iterator[type]:
 
 
 def _parts(kept: type) -> Iterator[str]:
-    if is_dataclass(kept):
-        yield from (field.name for field in fields(kept))
+    if (names := names_of(kept)) is not None:
+        yield from names
     elif issubclass(kept, Enum):
         yield from (f"{name}={value.value!r}" for name, value in kept.__members__.items())
     else:

@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,6 +22,7 @@ from dnsfw.policy.lists.formats import Format
 from dnsfw.policy.lists.store import ListSource, Store
 from dnsfw.policy.minisign import verify
 from dnsfw.policy.remote import LIST, Remote, Told
+from dnsfw.values import dataclass
 
 __all__ = ["Answer", "answer", "command", "question"]
 

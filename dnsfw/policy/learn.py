@@ -12,7 +12,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -25,6 +25,7 @@ from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Problems, Wrong, printable
 from dnsfw.policy.psl import anybody_registers_below
 from dnsfw.policy.syntax_yaml import read_document
+from dnsfw.values import dataclass
 
 __all__ = ["SIBLINGS", "Learned", "Lesson", "destinations", "learn", "read_rows", "render"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from struct import Struct
 from typing import Protocol
@@ -19,6 +18,7 @@ from dnsfw.policy.buckets import SLOTS, UNIT, Buckets, buckets_for
 from dnsfw.policy.lists.spelled import Buffer, Texts, spelled
 from dnsfw.policy.lists.table import Table
 from dnsfw.policy.siphash import Key, begin, end, more
+from dnsfw.values import dataclass
 
 __all__ = [
     "FIRST_CLASS", "PASS", "STOP", "Builder", "Damaged", "Listed", "Member", "PlainBuilder",

@@ -7,10 +7,11 @@ value may be set once, and an error names both places. Every position stays in i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.policy.problems import Problems
 from dnsfw.policy.syntax_yaml import Document, Path, read_document
+from dnsfw.values import dataclass
 
 __all__ = ["read_parts"]
 

@@ -17,11 +17,11 @@ import calendar
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from dnsfw.errors import ConfigError
 from dnsfw.policy.problems import printable
+from dnsfw.values import dataclass
 
 __all__ = ["ENDING", "MOST_BYTES", "Signed", "verify"]
 

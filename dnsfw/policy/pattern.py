@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
 from dnsfw.model import Name
 from dnsfw.policy.problems import Wrong, shown
 from dnsfw.policy.psl import anybody_registers_below, fold_dots, to_ascii
+from dnsfw.values import dataclass
 from dnsfw.wire.name import MAX_NAME, ROOT, from_text
 
 MAX_LABEL = 63  # octets, RFC 1035 section 2.3.4

@@ -5,7 +5,7 @@ tables are made from, so that they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,7 @@ from dnsfw.policy.questions import Questions
 from dnsfw.policy.remote import Remote, Texts
 from dnsfw.policy.rule import Decision, Judgement, Rule, Share, Ttl
 from dnsfw.policy.upstream import Upstream
+from dnsfw.values import dataclass
 
 if TYPE_CHECKING:  # it reads policies, and that takes pydantic
     from dnsfw.policy.case import Case

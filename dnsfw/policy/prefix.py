@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from dnsfw.model import Addr, addr_from, addr_text
+from dnsfw.values import dataclass
 
 _MAPPED_BITS = 96
 MAPPED = Addr(bytes(10) + b"\xff\xff" + bytes(4))  # ::ffff:0:0, where IPv4 lives

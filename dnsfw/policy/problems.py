@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.errors import PolicyError
+from dnsfw.values import dataclass
 
 TEMPORARY = "temporary rule"  # the place of one, which is in no file and on no line
 _SHOWN = 80  # an operator recognises a value by its beginning

@@ -7,11 +7,11 @@ into the labels below it, and some types were made to carry anything back.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
 from dnsfw.model import Verdict
 from dnsfw.policy.problems import Wrong, shown
+from dnsfw.values import dataclass
 from dnsfw.wire import codes
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dnsfw.errors import ConfigError
 from dnsfw.policy.problems import Position, Wrong, shown
 from dnsfw.policy.psl import to_ascii
+from dnsfw.values import dataclass
 
 __all__ = [
     "LIST", "POLICY", "Demands", "Remote", "Texts", "Told", "check_url", "judge", "looks_remote",

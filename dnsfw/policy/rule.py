@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Literal, NamedTuple
 
@@ -12,6 +11,7 @@ from dnsfw.policy.ports import ANY, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position
 from dnsfw.policy.questions import Guard, Types
+from dnsfw.values import dataclass
 
 MIN_GRACE = 2  # seconds: less and a client's connect can lose the race against its own TTL
 _ALL_TCP = PortSet((PortRange(PROTOCOLS["tcp"], 1),))

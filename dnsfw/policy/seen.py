@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import chain
 from typing import Any
@@ -16,6 +15,7 @@ from dnsfw.model import Addr, Name, Verdict, addr_from
 from dnsfw.policy.asked import Asked, parse_asked
 from dnsfw.policy.problems import Problems, printable
 from dnsfw.policy.syntax_yaml import read_document
+from dnsfw.values import dataclass
 from dnsfw.wire.name import from_text
 
 __all__ = ["Seen", "Unread", "read_seen"]

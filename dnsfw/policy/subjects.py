@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from dnsfw.model import HOST, NO_ROLE, RoleId, Subject, SubjectKind
+from dnsfw.values import dataclass
 
 ORDER = (
     "enrolled",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from dnsfw.policy.syntax_roles import ROLE_NAME, RoleSection, SubjectSection
 from dnsfw.policy.syntax_rules import LIST_TAG, NAMES_TAG, RuleSection
 from dnsfw.policy.syntax_tests import CaseSection
 from dnsfw.policy.syntax_yaml import Document, Path
+from dnsfw.values import dataclass
 
 Section = TypeVar("Section", PolicySection, RoleSection, RuleSection, SubjectSection, CaseSection)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
 from dnsfw.policy.problems import Position, Problems, shown
+from dnsfw.values import dataclass
 
 MAX_DEPTH = 32  # the language needs six
 MAX_NODES = 1_000_000

@@ -8,7 +8,7 @@ judge without refusing (`mode: audit`). Where the policy says `locked: true` the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, get_args
 
 from dnsfw.errors import ConfigError
@@ -18,6 +18,7 @@ from dnsfw.policy.policy import HOST_NAME, Policy, RolePolicy
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import printable
 from dnsfw.policy.rule import Rule, Ttl
+from dnsfw.values import dataclass
 
 __all__ = ["WORDS", "Maker", "Temporary", "Wanted", "canonical", "decides", "on_top"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsfw.policy.ports import LAST_PORT
 from dnsfw.policy.problems import Wrong, shown
+from dnsfw.values import dataclass
 
 __all__ = [
     "Address", "Upstream", "asked", "believes", "helpers", "parse_pin", "parse_url", "unreachable",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsfw.errors import ConfigError
 from dnsfw.policy.upstream import Upstream
+from dnsfw.values import dataclass
 
 __all__ = ["DNS_PORT", "Endpoint", "endpoints", "parse_endpoint", "plain"]
 

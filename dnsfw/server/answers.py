@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from random import Random
@@ -24,6 +23,7 @@ from dnsfw.engine.effects import Effect, Publish
 from dnsfw.engine.offers import asked_name
 from dnsfw.errors import DatapathError
 from dnsfw.model import SECOND, Name, Nanos
+from dnsfw.values import dataclass
 from dnsfw.wire.message import CD, RD
 
 __all__ = ["Book"]

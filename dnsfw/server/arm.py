@@ -7,7 +7,6 @@ takes the wall over, address rules decide and every name is closed, for nobody a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dnsfw.policy.files import find_policy
@@ -18,6 +17,7 @@ from dnsfw.server.loading import load_tested
 from dnsfw.server.lock import Lock
 from dnsfw.server.options import Options
 from dnsfw.server.role_names import RoleNames
+from dnsfw.values import dataclass
 
 __all__ = ["Armed", "arm"]
 

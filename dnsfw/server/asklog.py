@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from dnsfw.server.gather import gather
 from dnsfw.server.kernel_refusals import Refused
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import NOBODY, CgroupPaths, Who
+from dnsfw.values import dataclass
 from dnsfw.wire.name import skip_name
 
 __all__ = ["AskLog"]

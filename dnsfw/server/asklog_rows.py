@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,6 +14,7 @@ from dnsfw.server.escape import safe
 from dnsfw.server.reporter import role_text
 from dnsfw.server.veil import Veil
 from dnsfw.server.who_asks import CgroupPaths, Who
+from dnsfw.values import dataclass
 from dnsfw.wire.codes import type_text
 from dnsfw.wire.message import AAAA, CNAME, A, Ede, Rcode, Record, read_response
 from dnsfw.wire.name import to_text

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import count
 
@@ -21,6 +20,7 @@ from dnsfw.model import SECOND, Addr, Nanos, addr_text
 from dnsfw.policy.upstream import Address, Upstream
 from dnsfw.server.address import Endpoint, endpoints
 from dnsfw.server.carrier import Carrier, Ears
+from dnsfw.values import dataclass
 from dnsfw.wire import rdata
 from dnsfw.wire.codes import AAAA, A
 from dnsfw.wire.message import echoes, read_response

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.engine.effects import Ask, AskId
 from dnsfw.model import Nanos
 from dnsfw.server.address import Endpoint
+from dnsfw.values import dataclass
 
 __all__ = ["Carrier", "Ears", "Own", "Together", "Ways", "each", "fresh"]
 

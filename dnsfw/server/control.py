@@ -19,12 +19,12 @@ import os
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.server.faults import Faults
+from dnsfw.values import dataclass
 
 __all__ = [
     "ADMINS",

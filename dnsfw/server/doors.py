@@ -17,7 +17,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
@@ -35,6 +34,7 @@ from dnsfw.server.knocks import Knock, Knocks
 from dnsfw.server.roles import AskersElsewhere
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
+from dnsfw.values import dataclass
 
 __all__ = ["DOOR4", "DOOR6", "Doors"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from dnsfw.datapath.abi import Mode, Verdict
@@ -18,6 +18,7 @@ from dnsfw.model import HOST, Addr, Grant, addr_from
 from dnsfw.policy.policy import Policy, RolePolicy
 from dnsfw.server.helper import Enrolled, Helper
 from dnsfw.server.older import is_loopback
+from dnsfw.values import dataclass
 
 __all__ = ["Done", "Enrollments", "refused"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from dnsfw.server.role_views import role_rows
 from dnsfw.server.veil import is_veiled
 from dnsfw.server.views import ports_text
 from dnsfw.server.who_asks import Who, who_text
+from dnsfw.values import dataclass
 from dnsfw.wire.name import to_text
 
 if TYPE_CHECKING:

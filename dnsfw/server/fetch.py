@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -30,6 +30,7 @@ from dnsfw.model import addr_from
 from dnsfw.policy.problems import Wrong, printable
 from dnsfw.policy.remote import check_url
 from dnsfw.server.fetch_gzip import MAGIC, NotGzip, Unpacked
+from dnsfw.values import dataclass
 
 if TYPE_CHECKING:  # a daemon that fetches nothing does without it
     from http.client import HTTPConnection, HTTPResponse

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dnsfw.model import SECOND, Nanos
 from dnsfw.server.clock import Now
+from dnsfw.values import dataclass
 
 __all__ = ["Digest", "Happening", "Watcher", "Watchers"]
 

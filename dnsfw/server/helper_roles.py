@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
@@ -18,6 +17,7 @@ from dnsfw.datapath.process import Gone, Process
 from dnsfw.datapath.relabel import HeldSocket, listening_ports, relabel, share_counts
 from dnsfw.errors import ConfigError
 from dnsfw.model import HOST, Rank, RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["Moved", "RoleMaker", "refuse_vital"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from dnsfw.datapath.executables import Executable
@@ -11,6 +10,7 @@ from dnsfw.datapath.relabel import HeldSocket
 from dnsfw.errors import DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.address import Endpoint
+from dnsfw.values import dataclass
 
 __all__ = ["Enrolled", "Helper", "NoHelper", "Told", "Wanted"]
 

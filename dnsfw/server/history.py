@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dnsfw.datapath import abi
@@ -18,6 +17,7 @@ from dnsfw.engine.effects import Client, Note, OpenThenReply
 from dnsfw.model import NO_ROLE, Addr, Name, Nanos, RoleId, RuleId
 from dnsfw.server.escape import safe
 from dnsfw.server.who_asks import NOBODY, Who
+from dnsfw.values import dataclass
 
 __all__ = ["Happened", "History", "Learnt", "Refusals", "Remembers", "Seen"]
 

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnsfw.server.capabilities import drop_all
 from dnsfw.server.gather import gather
 from dnsfw.server.who_asks import Who
+from dnsfw.values import dataclass
 
 if TYPE_CHECKING:  # only who keeps a history pays for it
     import sqlite3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.datapath import abi
@@ -15,6 +14,7 @@ from dnsfw.model import Addr, Rank, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
 from dnsfw.server.options import Options
+from dnsfw.values import dataclass
 
 __all__ = [
     "AskedSource",

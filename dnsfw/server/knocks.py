@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from dnsfw.model import RoleId
+from dnsfw.values import dataclass
 
 __all__ = ["Knock", "Knocks"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from dnsfw.datapath import abi
@@ -18,6 +18,7 @@ from dnsfw.engine.effects import Note
 from dnsfw.model import Addr, Name, Reason, RoleId, Verdict, addr_text
 from dnsfw.server.escape import safe
 from dnsfw.server.reporter import protocol_text, reason_text, role_text
+from dnsfw.values import dataclass
 from dnsfw.wire.name import to_text
 
 __all__ = ["MAX_ROWS", "Asker", "Observed"]

@@ -9,13 +9,13 @@ instead of hanging; the others are judged by their next packet like any.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from dnsfw.datapath import abi
 from dnsfw.datapath.abi import FlowState, Mode, Reason, Verdict
 from dnsfw.datapath.sockdiag import UDP, Connection, split
 from dnsfw.model import HOST, Addr, Nanos, RoleId, addr_text
 from dnsfw.policy.policy import Policy, RolePolicy
+from dnsfw.values import dataclass
 
 __all__ = ["Older", "Owner", "describe", "flow_of", "sort_changed", "sort_older"]
 

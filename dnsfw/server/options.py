@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dnsfw.model import addr_text
@@ -13,6 +13,7 @@ from dnsfw.policy.policy import Endpoint as PolicyEndpoint
 from dnsfw.policy.upstream import Upstream
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.resolvconf import SYSTEM
+from dnsfw.values import dataclass
 
 __all__ = ["CONTROL_NAME", "Options", "listen_on", "processes", "run_dir", "wanted_upstreams"]
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from math import inf
 
 from dnsfw.engine.effects import Note
 from dnsfw.model import Name, Reason, RoleId, RuleId, Verdict, abi
+from dnsfw.values import dataclass
 
 __all__ = ["RateLimits", "Rates", "fair_part"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dnsfw.datapath.swap import Swapped, whole
@@ -36,6 +36,7 @@ from dnsfw.server.refusing import Refusing
 from dnsfw.server.role_names import RoleNames
 from dnsfw.server.temporary import Temporaries
 from dnsfw.server.walk import in_turns, walk_flows, walk_grants
+from dnsfw.values import dataclass
 
 __all__ = ["Reloaded", "Reloader"]
 

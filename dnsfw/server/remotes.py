@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from dnsfw.policy.remote import LIST, POLICY, Remote
 from dnsfw.server.clock import Now
 from dnsfw.server.fetcher import Fetcher, WallClock
 from dnsfw.server.provide import fill, provide
+from dnsfw.values import dataclass
 
 __all__ = ["Remotes", "Said"]
 

@@ -15,11 +15,11 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dnsfw.datapath import seccomp
 from dnsfw.errors import DatapathError, DnsfwError
+from dnsfw.values import dataclass
 
 __all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "Account", "Child", "Start"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from dnsfw.server.address import plain
 from dnsfw.server.resolvconf import RESOLV_CONF, SYSTEM, find_upstreams, nameservers
 from dnsfw.server.run_child import Account
 from dnsfw.server.run_policy import RunRules
+from dnsfw.values import dataclass
 
 __all__ = ["FORMATS", "Net", "RunOptions", "account_of", "report_format", "run_upstreams"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dnsfw.errors import ConfigError, PolicyError
@@ -19,6 +19,7 @@ from dnsfw.policy.policy import HOST_NAME, Access, Policy, RolePolicy
 from dnsfw.policy.problems import Position, Problems, Wrong
 from dnsfw.policy.resolvers import ENCRYPTED_WORD, encrypted_dns
 from dnsfw.policy.rule import Rule
+from dnsfw.values import dataclass
 
 __all__ = ["COMMAND_LINE", "RUN", "RunRules", "policy_place", "run_policy"]
 

@@ -11,8 +11,9 @@ import ctypes
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from struct import Struct
+
+from dnsfw.values import dataclass
 
 __all__ = ["PASSED", "Heard", "Signals"]
 

@@ -23,13 +23,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from dnsfw.errors import DatapathError
 from dnsfw.policy.learn import destinations, learn
 from dnsfw.server.escape import safe
+from dnsfw.values import dataclass
 
 __all__ = ["Outcome", "report_text", "summary", "write_report"]
 

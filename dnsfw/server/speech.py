@@ -7,10 +7,10 @@ arrives, in any order. It does not judge an answer: that is the engine's busines
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.errors import WireError
+from dnsfw.values import dataclass
 from dnsfw.wire.padding import KEEPALIVE, keepalive, padded, with_option
 from dnsfw.wire.stream import Frames, frame
 

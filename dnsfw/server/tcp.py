@@ -10,7 +10,6 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 from dnsfw.datapath.askers import socket_cookie
@@ -22,6 +21,7 @@ from dnsfw.server.binding import bind
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
+from dnsfw.values import dataclass
 from dnsfw.wire.stream import Frames, frame
 
 __all__ = ["TcpLimits", "TcpListener"]

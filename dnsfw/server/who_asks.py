@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dnsfw.datapath import cgroup
@@ -19,6 +19,7 @@ from dnsfw.errors import DatapathError
 from dnsfw.model import SECOND, Nanos
 from dnsfw.server.clock import Now
 from dnsfw.server.escape import safe
+from dnsfw.values import dataclass
 
 __all__ = ["NOBODY", "CgroupPaths", "Who", "WhoAsks", "who_text"]
 

@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dnsfw.engine.cache import CacheKey
@@ -47,6 +47,7 @@ from dnsfw.server.worker_words import (
     read_queries,
     read_told,
 )
+from dnsfw.values import dataclass
 
 __all__ = ["Workers"]
 

@@ -6,10 +6,9 @@ about a count, a length or a name is a WireError, which the engine takes for jun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dnsfw.errors import WireError
 from dnsfw.model import Name
+from dnsfw.values import dataclass
 from dnsfw.wire.codes import (
     AA,
     AAAA,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from struct import Struct
 
 from dnsfw.errors import WireError
 from dnsfw.model import Addr, Name
+from dnsfw.values import dataclass
 from dnsfw.wire import codes
 from dnsfw.wire.name import read_name_as_sent
 from dnsfw.wire.record import Record

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
 from dnsfw.errors import WireError
 from dnsfw.model import Name
+from dnsfw.values import dataclass
 from dnsfw.wire import codes
 from dnsfw.wire.name import POINTER, read_name, read_name_as_sent
 

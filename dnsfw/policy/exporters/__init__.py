@@ -7,13 +7,13 @@ said in its place that would allow more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dnsfw.policy.exporters.allow_lists import allowed_endpoints, sandbox
 from dnsfw.policy.exporters.cilium import cilium
 from dnsfw.policy.exporters.name_lists import FORMATS as LISTS
 from dnsfw.policy.exporters.outcome import Exported, Left, Made
 from dnsfw.policy.policy import RolePolicy
+from dnsfw.values import dataclass
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.model import Mode, Verdict
 from dnsfw.policy.first_match import Entry, overlaps
@@ -13,6 +13,7 @@ from dnsfw.policy.policy import RolePolicy
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position
 from dnsfw.policy.rule import ListName, Rule
+from dnsfw.values import dataclass
 
 __all__ = ["Exported", "Left", "Made", "Named"]
 

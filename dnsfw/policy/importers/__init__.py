@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from dnsfw.policy.importers.allowed_endpoints import FORMAT as ALLOWED_ENDPOINTS
@@ -36,6 +35,7 @@ from dnsfw.policy.importers.sandbox import KEYS as SANDBOX_KEYS
 from dnsfw.policy.importers.sandbox import import_sandbox
 from dnsfw.policy.lists.formats import PLAIN_NAMES
 from dnsfw.policy.problems import Position, Problems
+from dnsfw.values import dataclass
 
 __all__ = ["FORMATS", "Finding", "Format", "Imported", "Kept", "convert", "import_text",
            "recognize"]  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dnsfw.model import Verdict
 from dnsfw.policy.destination import parse_destination, split
@@ -18,6 +17,7 @@ from dnsfw.policy.importers.rule_lines import rule_lines, said
 from dnsfw.policy.pattern import Pattern
 from dnsfw.policy.problems import Position, Problems, Wrong, printable, shown
 from dnsfw.policy.syntax_yaml import Document, Path, read_document
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KEY", "import_allowed_endpoints"]
 

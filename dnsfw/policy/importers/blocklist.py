@@ -8,7 +8,7 @@ is put in force directly (`dnsfw up --policy policy.json`, `dnsfw reload`) locks
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, ip_address, ip_network
 
 from dnsfw.policy.importers.outcome import Imported, Kept, Section, comment, quoted
@@ -16,6 +16,7 @@ from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.pattern import Kind, parse_pattern
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Problems, Wrong, shown
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KEYS", "import_blocklist"]
 

@@ -9,7 +9,7 @@ of `egressDeny` beats them all. A prefix with `except` becomes the prefixes that
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.model import Verdict
 from dnsfw.policy.first_match import Entry, Fate, covers, settle_order, trimmed
@@ -27,6 +27,7 @@ from dnsfw.policy.importers.rule_lines import holds_metadata, rule_lines, said
 from dnsfw.policy.pattern import Pattern, parse_pattern
 from dnsfw.policy.problems import Position, Problems, Wrong
 from dnsfw.policy.syntax_yaml import Path
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KINDS", "import_cilium"]
 

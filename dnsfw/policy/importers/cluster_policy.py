@@ -7,7 +7,7 @@ reaches is left out. A last Deny of every address becomes `default: deny`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import ip_network
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from dnsfw.policy.ports import ANY, LAST_PORT, PROTOCOLS
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Position, Problems, Wrong
 from dnsfw.policy.syntax_yaml import Path
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KINDS", "import_cluster_policy"]
 

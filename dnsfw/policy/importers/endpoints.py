@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from dnsfw.model import SubjectKind
@@ -20,6 +20,7 @@ from dnsfw.policy.importers.outcome import Imported, Kept, Section, quoted
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Problems, Wrong, shown
 from dnsfw.policy.syntax_yaml import Path, read_document
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KEYS", "import_endpoints"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from dnsfw.policy.importers.outcome import Finding, Section
 from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.problems import Position, Problems
 from dnsfw.policy.syntax_yaml import Document, read_document
+from dnsfw.values import dataclass
 
 __all__ = ["Manifest", "manifests", "role_name", "selector_text"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TypeVar
 
 from dnsfw.policy.problems import Position, Problems, printable, shown
 from dnsfw.policy.syntax_yaml import Document, Path
+from dnsfw.values import dataclass
 
 __all__ = ["Finding", "Imported", "Kept", "Section", "comment", "quoted"]
 

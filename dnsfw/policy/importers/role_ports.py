@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.model import PortRange, PortSet
 from dnsfw.policy.importers.outcome import Kept, Section
 from dnsfw.policy.ports import LAST_PORT, PROTOCOLS, describe
 from dnsfw.policy.problems import shown
+from dnsfw.values import dataclass
 
 __all__ = ["DIRECTIONS", "Ports", "open_ports", "read_rules"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from dnsfw.model import Limit, PortRange, PortSet
 from dnsfw.policy.importers.outcome import comment, quoted
 from dnsfw.policy.importers.role_ports import Ports, open_ports
 from dnsfw.policy.ports import LAST_PORT, PROTOCOL_NAMES, PROTOCOLS, chunks, suffix_text
+from dnsfw.values import dataclass
 
 __all__ = ["RoleLines", "role_text"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dnsfw.model import Limit, PortSet, SubjectKind
 from dnsfw.policy.compile_subjects import read_subject
@@ -19,6 +19,7 @@ from dnsfw.policy.importers.role_ports import DIRECTIONS, Ports, open_ports, rea
 from dnsfw.policy.importers.role_text import RoleLines, role_text
 from dnsfw.policy.importers.tolerant_json import read_json
 from dnsfw.policy.problems import Problems, Wrong, shown
+from dnsfw.values import dataclass
 
 __all__ = ["FORMAT", "KEYS", "import_roles"]
 

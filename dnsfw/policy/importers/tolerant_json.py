@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 
 from dnsfw.policy.problems import Position, Problems, shown
 from dnsfw.policy.syntax_yaml import MAX_DEPTH, MAX_NODES, Document, Path
+from dnsfw.values import dataclass
 
 __all__ = ["read_json"]
 

@@ -6,7 +6,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntFlag
 from ipaddress import ip_network
 
@@ -14,6 +14,7 @@ from dnsfw.policy.pattern import MAX_LABEL
 from dnsfw.policy.prefix import Prefix
 from dnsfw.policy.problems import Wrong, shown
 from dnsfw.policy.psl import to_ascii
+from dnsfw.values import dataclass
 
 __all__ = [
     "MAX_LINE", "MAX_TEXT", "NAME", "NOT_TREE", "TREE", "Means", "Parsed", "name_of", "prefix_of",

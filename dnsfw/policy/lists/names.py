@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from dnsfw.model import Name
@@ -11,6 +10,7 @@ from dnsfw.policy.lists.table import Hit, Table
 from dnsfw.policy.pattern import Kind, Pattern
 from dnsfw.policy.problems import Position
 from dnsfw.policy.rule import Rule
+from dnsfw.values import dataclass
 from dnsfw.wire.name import to_text
 
 # By plain numbers, and with the kind's own text: an enum costs more than the look-up.

@@ -13,7 +13,6 @@ import json
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from dnsfw.policy.files import check_owned
 from dnsfw.policy.lists.columns import Parsed
 from dnsfw.policy.lists.formats import Format, read_list
 from dnsfw.policy.lists.table import Damaged, Table, build
+from dnsfw.values import dataclass
 
 __all__ = ["ListSource", "Store", "cache_dir", "give_back", "replace_file"]
 
