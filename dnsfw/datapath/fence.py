@@ -22,23 +22,14 @@ import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
-from struct import Struct
 
-from dnsfw.datapath import mounts
+from dnsfw.datapath import landlock, mounts
 from dnsfw.errors import DatapathError
 
-__all__ = ["close_in", "landlock_version"]
+__all__ = ["close_in"]
 
 _CLONE_NEWNS, _CLONE_NEWCGROUP = 0x00020000, 0x02000000
 _MS_REC, _MS_SLAVE, _MNT_DETACH = 1 << 14, 1 << 19, 2
-# The same numbers on every architecture (asm-generic/unistd.h).
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_VERSION_FLAG = 1
-_RULE_PATH_BENEATH = 1
-_ACCESS = (1 << 13) - 1  # every right of the first version: writing, making, removing
-_RULESET = Struct("=Q")
-_PATH_BENEATH = Struct("=Qi")  # packed in the kernel too
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,11 +41,6 @@ def close_in() -> None:
     _namespaces()
     _show_only_ours()
     _landlock()
-
-
-def landlock_version() -> int:
-    """0 where the kernel has no Landlock, or has it switched off."""
-    return max(0, int(_libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)))
 
 
 def _namespaces() -> None:
@@ -79,25 +65,15 @@ def _show_only_ours() -> None:
 
 def _landlock() -> None:
     """Everything below / is allowed; what Landlock itself closes is what we are after."""
-    if not landlock_version():
+    if not landlock.version():
         raise DatapathError(
             "Landlock is missing, so root could leave its cgroup: it needs Linux 5.13 with "
             "`landlock` in lsm=; remedy: --user somebody who is not root, and leave the guard out"
         )
-    ruleset = int(_libc.syscall(_CREATE_RULESET, _RULESET.pack(_ACCESS), _RULESET.size, 0))
-    if ruleset < 0:
-        raise _lacks("Landlock", "a rule set was refused")
-    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
-        rule = _PATH_BENEATH.pack(_ACCESS, root)
-        done = _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) == 0
-        # With CAP_SYS_ADMIN it may do without no_new_privs: sudo goes on to work.
-        done = done and _libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
-        if not done:
-            raise _lacks("Landlock", "it was refused")
-    finally:
-        os.close(root)
-        os.close(ruleset)
+        landlock.restrict(landlock.EVERYTHING, [Path("/")])
+    except DatapathError as error:
+        raise DatapathError(f"cannot keep the command in its cgroup: {error}") from None
 
 
 def _lacks(what: str, needs: str) -> DatapathError:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
+from typing import Any, BinaryIO
 
 import dnsfw
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
@@ -16,6 +16,7 @@ from dnsfw.policy.frozen import NotWhole, freeze, shape, thaw
 __all__ = ["NoChild", "ask"]
 
 LONGEST = 600.0  # seconds: ten million names of lists that nobody compiled before
+MOST = 1 << 30  # bytes of an answer; the child can write no more to any file
 _CHILD = "dnsfw.server.compile_child"
 _ERRORS = {"policy": PolicyError, "config": ConfigError, "host": DatapathError}
 _TOLD = 400  # characters of what a child said that failed
@@ -28,25 +29,54 @@ class NoChild(Exception):
 def ask(job: str, *arguments: object, hurry: bool = False) -> Any:
     """What the job gives. The errors of the job are raised here; NoChild.
 
-    ConfigError where the code on disk is not ours any more, and where the child was killed.
+    ConfigError where the code on disk is not ours any more, and where the child was killed, or
+    hung, or would not end: what it could not do nobody shall do in its place.
     """
-    argv, environment = command()
-    request = freeze((job, arguments, hurry))
-    try:
-        done = subprocess.run(
-            argv, input=request, env=environment, capture_output=True, timeout=LONGEST, check=False
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NoChild(str(error)) from None
-    if done.returncode == -SIGKILL:
+    status, said, told = _run(freeze((job, arguments, hurry)))
+    if status == -SIGKILL:
         raise ConfigError(
             "the process that reads policies was killed: too little memory; it takes 40 MB, "
             "and more for lists"
         )
-    if done.returncode != 0:
-        told = done.stderr.decode(errors="replace").strip()[-_TOLD:]
-        raise ConfigError(f"the process that reads policies failed ({done.returncode}): {told}")
-    return _answer(done.stdout)
+    if status != 0:
+        words = told.decode(errors="replace").strip()[-_TOLD:]
+        raise ConfigError(f"the process that reads policies failed ({status}): {words}")
+    return _answer(said)
+
+
+def _run(request: bytes) -> tuple[int, bytes, bytes]:
+    """Its exit status, answer and complaints. It writes to files, not to pipes: so their size is
+    the kernel's to limit (RLIMIT_FSIZE), and known before a byte of them is read here.
+    """
+    argv, environment = command()
+    with _memory("answer") as said, _memory("complaints") as told:
+        try:
+            done = subprocess.run(
+                argv, input=request, stdout=said, stderr=told, env=environment, timeout=LONGEST,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ConfigError(
+                f"the process that reads policies was ended after {LONGEST:.0f} s; remedy: "
+                "shorter lists, or files that can be read"
+            ) from None
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NoChild(str(error)) from None
+        if (size := os.fstat(said.fileno()).st_size) > MOST:
+            raise ConfigError(
+                f"the process that reads policies made {size} bytes of them, which is more than "
+                f"{MOST} bytes; remedy: shorter lists"
+            )
+        said.seek(0)
+        told.seek(max(0, os.fstat(told.fileno()).st_size - _TOLD))
+        return done.returncode, said.read(), told.read(_TOLD)
+
+
+def _memory(name: str) -> BinaryIO:
+    try:
+        return os.fdopen(os.memfd_create(f"dnsfw-{name}", os.MFD_CLOEXEC), "w+b", buffering=0)
+    except OSError as error:
+        raise NoChild(str(error)) from None
 
 
 def command() -> tuple[list[str], dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsfw.datapath.fence import landlock_version
+from dnsfw.datapath import landlock
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroup]
 
@@ -27,7 +27,7 @@ except OSError as error:
 """
 
 
-@pytest.mark.skipif(not landlock_version(), reason="no Landlock")
+@pytest.mark.skipif(not landlock.version(), reason="no Landlock")
 def test_its_cgroup_is_the_top_and_other_processes_are_closed() -> None:
     home = str(Path(sys.modules["dnsfw"].__file__ or "").parents[1])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,6 +89,81 @@ def test_a_process_that_dies_is_no_policy(monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(ConfigError, match="too little memory"):
         ask("load", Path("x"), {}, None, True)
+
+
+_HANGS = """
+import os, sys, time
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+# Asks a child whose job waits at the other end of a pipe.
+_ASKS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from dnsfw.server import compile_apart
+argv, environment = compile_apart.command()
+argv = [*argv[: argv.index("-m")], "-c", sys.argv[3]]
+compile_apart.command = lambda: (argv, environment)
+compile_apart.ask("wait", sys.argv[2])
+"""
+_WAITS = """
+from dnsfw.server import compile_child, compile_jobs
+compile_jobs.JOBS = {"wait": lambda fifo: open(fifo).read()}
+compile_child.main()
+"""
+
+
+def test_one_that_hangs_is_ended_and_nobody_does_it_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hung there would hang here."""
+    note = tmp_path / "pid"
+    monkeypatch.setattr(
+        compile_apart, "command", lambda: ([sys.executable, "-c", _HANGS, str(note)], {})
+    )
+    monkeypatch.setattr(compile_apart, "LONGEST", 1.0)
+
+    with pytest.raises(ConfigError, match="was ended after 1 s"):
+        ask("load", Path("x"), {}, None, True)
+    assert not note.exists() or not Path(f"/proc/{note.read_text() or 'none'}").exists()
+
+
+def test_who_says_more_than_any_policy_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = [sys.executable, "-c", "import os; os.write(1, bytes(100))"]
+    monkeypatch.setattr(compile_apart, "command", lambda: (argv, {}))
+    monkeypatch.setattr(compile_apart, "MOST", 99)
+
+    with pytest.raises(ConfigError, match="more than 99 bytes"):
+        ask("load", Path("x"), {}, None, True)
+
+
+def test_with_us_it_ends_however_we_end(tmp_path: Path) -> None:
+    home = str(Path(sys.modules["dnsfw"].__file__ or "").parents[1])
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    asker = subprocess.Popen([sys.executable, "-P", "-c", _ASKS, home, str(fifo), _WAITS])
+    with fifo.open("w"):  # it has opened it, and reads
+        child = next(
+            int(stat.parent.name)
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if _parent(stat) == asker.pid
+        )
+        watched = os.pidfd_open(child)
+        poll = select.poll()
+        poll.register(watched, select.POLLIN)
+
+        asker.kill()
+        asker.wait()
+
+        assert poll.poll(20_000)
+    os.close(watched)
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
 
 
 def test_without_a_process_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
