@@ -30,10 +30,12 @@ def start_dnsmasq(
     lab: Lab, netns: Netns, port: int, upstream: Place, *more: str, addresses: Sequence[str] = (LO,)
 ) -> subprocess.Popen[str]:
     """dnsmasq as a forwarder with a cache; `more` are lines of its configuration."""
+    if not any(line.startswith("cache-size=") for line in more):
+        more = (*more, f"cache-size={min(CACHE, 10_000)}")
     config = lab.file(f"dnsmasq-{netns.name}-{port}.conf", "\n".join([
         "no-resolv", "no-hosts", "keep-in-foreground", "user=root", "group=root", "bind-interfaces",
         *(f"listen-address={a}" for a in addresses), f"port={port}",
-        f"server={upstream[0]}#{upstream[1]}", f"cache-size={min(CACHE, 10_000)}", "pid-file=",
+        f"server={upstream[0]}#{upstream[1]}", "pid-file=",
         "dns-forward-max=10000", *more,
     ]) + "\n")
     return _start(netns, ["dnsmasq", f"--conf-file={config}"], port, addresses)
