@@ -60,40 +60,40 @@ class _Store(Generic[Value]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._parts: dict[RoleId, Kept[CacheKey, Value]] = {}
+        self.parts: dict[RoleId, Kept[CacheKey, Value]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts.values()))
+        return sum(map(len, self.parts.values()))
 
     @property
     def used(self) -> int:
-        return sum(part.cost for part in self._parts.values())
+        return sum(part.cost for part in self.parts.values())
 
     def get(self, key: CacheKey, now: Nanos) -> Value | None:
-        part = self._parts.get(key[0])
+        part = self.parts.get(key[0])
         return None if part is None else part.get(key, now)
 
     def pop(self, key: CacheKey) -> None:
-        if (part := self._parts.get(key[0])) is not None:
+        if (part := self.parts.get(key[0])) is not None:
             part.pop(key)
 
     def put(self, key: CacheKey, value: Value, until: Nanos, cost: int, now: Nanos) -> None:
-        part = self._parts.get(key[0])
+        part = self.parts.get(key[0])
         if part is None:
-            part = self._parts[key[0]] = Kept(self.size)
+            part = self.parts[key[0]] = Kept(self.size)
         part.put(key, value, until, cost, now)
-        if len(self._parts) > 1 and self.used > self.size:
+        if len(self.parts) > 1 and self.used > self.size:
             self._make_room(now)
 
     def keep(self, roles: Container[RoleId]) -> None:
         """Forget what roles knew that are no more."""
-        self._parts = {role: part for role, part in self._parts.items() if role in roles}
+        self.parts = {role: part for role, part in self.parts.items() if role in roles}
 
     def _make_room(self, now: Nanos) -> None:
-        for part in self._parts.values():
+        for part in self.parts.values():
             part.expire(now)
         while self.used > self.size:
-            max(self._parts.values(), key=lambda part: part.cost).drop()
+            max(self.parts.values(), key=lambda part: part.cost).drop()
 
 
 class Cache:
@@ -103,6 +103,7 @@ class Cache:
         self._positive: _Store[Facts | Plain] = _Store(limits.answer_bytes)
         self._negative: _Store[Facts] = _Store(limits.negative_bytes)
         self._failures = Failures(limits.failures)
+        self._answers: tuple[_Store[Any], ...] = (self._positive, self._negative)
 
     def get(self, key: CacheKey, now: Nanos) -> Facts | None:
         found = self._positive.get(key, now)
@@ -112,17 +113,21 @@ class Cache:
 
     def knows(self, key: CacheKey, now: Nanos) -> bool:
         """Whether there is something about this question, a failure too."""
-        return (
-            self._positive.get(key, now) is not None
-            or self._negative.get(key, now) is not None
-            or self._failures.find(key, now) is not None
-        )
+        role = key[0]
+        for store in self._answers:
+            part = store.parts.get(role)
+            if part is not None and part.has(key) and part.get(key, now) is not None:
+                return True
+        return role in self._failures.parts and self._failures.find(key, now) is not None
 
     def put_plain(self, key: CacheKey, plain: Plain, now: Nanos) -> None:
         """As `put`."""
-        self._failures.forget(key)
-        self._negative.pop(key)
-        until, store = Nanos(plain[4] + plain[3] * SECOND), self._positive
+        role, store = key[0], self._positive
+        if role in self._failures.parts:
+            self._failures.forget(key)
+        if role in self._negative.parts:
+            self._negative.pop(key)
+        until = Nanos(plain[4] + plain[3] * SECOND)
         if (cost := plain_cost(plain)) <= store.size // _LARGEST_SHARE:
             store.put(key, plain, until, cost, now)
         else:
@@ -184,37 +189,37 @@ class Front:
     the dict's own, for speed.
     """
 
-    __slots__ = ("_items", "_limit", "_order", "cleared", "find", "replies")
+    __slots__ = ("_limit", "_order", "cleared", "find", "items", "replies")
 
     def __init__(self, limit: int) -> None:
-        self._items: dict[tuple[RoleId, bytes, bool, int], Ready | Plain] = {}
+        self.items: dict[tuple[RoleId, bytes, bool, int], Ready | Plain] = {}
         self._order: dict[RoleId, OrderedDict[CacheKey, None]] = {}
         self._limit = limit
         self.replies = Replies(limit)  # what was made of these, and goes with them
         self.cleared = False  # since somebody set it to False: the kernel's copies must go too
-        self.find = self._items.get  # `ripe` makes a `Ready` of what is found
+        self.find = self.items.get  # `ripe` makes a `Ready` of what is found
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def offered(self, key: CacheKey, *, again: bool = False) -> None:
         """The kernel was told of this one; `again`: it has forgotten it."""
         if (ready := self.get(key)) is not None:
-            self._items[key] = ready._replace(offer=again)
+            self.items[key] = ready._replace(offer=again)
 
     def get(self, key: tuple[RoleId, bytes, bool, int]) -> Ready | None:
-        found = self._items.get(key)
+        found = self.items.get(key)
         return None if found is None else self.ripe(key, found)
 
     def ripe(self, key: tuple[RoleId, bytes, bool, int], found: Ready | Plain) -> Ready:
         """What was found, ready to be told again: most answers never are."""
         if isinstance(found, Ready):
             return found
-        made = self._items[key] = ready_of(found)
+        made = self.items[key] = ready_of(found)
         return made
 
     def put(self, key: CacheKey, value: Ready | Plain) -> None:
-        items, mine = self._items, self._order.get(key[0])
+        items, mine = self.items, self._order.get(key[0])
         if mine is None:
             mine = self._order[key[0]] = OrderedDict()
         if key in items:
@@ -238,5 +243,5 @@ class Front:
     def clear(self) -> None:
         self.cleared = True
         self.replies.clear()
-        self._items.clear()
+        self.items.clear()
         self._order.clear()

@@ -21,6 +21,8 @@ AskId = NewType("AskId", int)
 
 
 class Transport(Enum):
+    __hash__ = object.__hash__  # Enum's own is written in Python
+
     UDP = "udp"
     TCP = "tcp"
 

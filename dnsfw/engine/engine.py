@@ -104,9 +104,15 @@ class Engine(Changes):
             self._asked[client.role] += 1
         asked = peek(wire)
         if asked is not None:
-            known = self._known(asked, client, now, wire)
+            # Not `CacheKey` itself, which the garbage collector would look at while it is kept.
+            key: CacheKey = (  # type: ignore[assignment]
+                client[1], asked[2], asked[5], asked[1] & KEY_FLAGS,
+            )
+            known = None
+            if key in self._front.items or key in self._refuser.front.items:
+                known = self._known(asked, client, now, wire)
             if known is None:
-                known = self._fresh.asked(asked, client, now)
+                known = self._fresh.asked(asked, key, client, now)
             if known is not None:
                 return known
         try:
@@ -207,7 +213,8 @@ class Engine(Changes):
     def on_answer(self, ask: AskId, wire: bytes, now: Nanos) -> list[Effect]:
         """A datagram, or a message, that came back for an Ask. Junk leads to nothing."""
         if (said := self._fresh.answer(ask, wire, now)) is not None:
-            return self._first(said)
+            cleared = self._front.cleared or self._refuser.front.cleared
+            return self._first(said) if cleared else said
         return self._first(self._finish(self._lookups.on_answer(ask, wire, now), now))
 
     def on_ask_failed(self, ask: AskId, why: str, now: Nanos) -> list[Effect]:

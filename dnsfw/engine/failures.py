@@ -32,11 +32,11 @@ class Failures:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._parts: dict[RoleId, TLRUCache[_Key, _Failure]] = {}
+        self.parts: dict[RoleId, TLRUCache[_Key, _Failure]] = {}
         self._now = Nanos(0)
 
     def __len__(self) -> int:
-        return int(sum(part.currsize for part in self._parts.values()))
+        return int(sum(part.currsize for part in self.parts.values()))
 
     def find(self, key: _Key, now: Nanos) -> Ede | None:
         """How this question failed, so recently that nobody is asked again."""
@@ -49,27 +49,27 @@ class Failures:
         if last is not None and now < last.until:
             return  # the same failure, told to one more client
         step = min(2 * last.step, QUESTION_FAILURE_MAX) if last else FAILURE_MIN
-        part = self._parts.get(key[0])
+        part = self.parts.get(key[0])
         if part is None:
             # Kept for as long again, so that another one in a row is known to be that.
-            part = self._parts[key[0]] = TLRUCache(
+            part = self.parts[key[0]] = TLRUCache(
                 self._size, lambda _, held, __: held.until + held.step, lambda: self._now
             )
         part[key] = _Failure(Nanos(now + step), step, ede)
         while len(self) > self._size:
-            max(self._parts.values(), key=lambda one: one.currsize).popitem()
+            max(self.parts.values(), key=lambda one: one.currsize).popitem()
 
     def forget(self, key: _Key) -> None:
         """It was answered."""
-        if (part := self._parts.get(key[0])) is not None:
+        if (part := self.parts.get(key[0])) is not None:
             part.pop(key, None)
 
     def keep(self, roles: Container[RoleId]) -> None:
         """Forget those of roles that are no more."""
-        self._parts = {role: part for role, part in self._parts.items() if role in roles}
+        self.parts = {role: part for role, part in self.parts.items() if role in roles}
 
     def _of(self, key: _Key, now: Nanos) -> _Failure | None:
-        part = self._parts.get(key[0])
+        part = self.parts.get(key[0])
         if part is None:
             return None
         self._now = now

@@ -19,12 +19,13 @@ GREED = 8  # one role alone gets 8/9 of a table, two greedy ones 8/17 each
 class Room:
     """Counts who holds how much of one table. While there is one role, it may have all."""
 
-    __slots__ = ("_limit", "_mine", "shared", "taken")
+    __slots__ = ("_limit", "_mine", "plenty", "shared", "taken")
 
     def __init__(self, limit: int) -> None:
         self.shared = False  # more roles than one
         self.taken = 0
         self._limit = limit
+        self.plenty = GREED * (limit + 1) // (GREED + 1)  # up to here nobody can want too much
         self._mine: Counter[Hashable] = Counter()
 
     def left(self, role: Hashable, more: int = 1) -> bool:
@@ -32,9 +33,9 @@ class Room:
         free = self._limit - self.taken - more + 1
         return free > 0 and (not self.shared or self._mine[role] + more <= GREED * free)
 
-    def take(self, role: Hashable) -> None:
-        self.taken += 1
-        self._mine[role] += 1
+    def take(self, role: Hashable, more: int = 1) -> None:
+        self.taken += more
+        self._mine[role] += more
 
     def give(self, role: Hashable) -> None:
         self.taken -= 1

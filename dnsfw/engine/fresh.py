@@ -14,10 +14,9 @@ judgement: whoever is about to judge by another policy calls `resume_all` first.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from dnsfw.engine.cache import KEY_FLAGS, Cache, CacheKey, Front
+from dnsfw.engine.cache import Cache, CacheKey, Front
 from dnsfw.engine.effects import (
     Ask,
     AskId,
@@ -32,6 +31,7 @@ from dnsfw.engine.effects import (
 from dnsfw.engine.facts import whole_facts
 from dnsfw.engine.filter import Site
 from dnsfw.engine.gate import Gate, types_of
+from dnsfw.engine.guard import Spot
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.local import special
 from dnsfw.engine.lookups import Lookups
@@ -57,7 +57,8 @@ __all__ = ["Fresh"]
 _MOST_PLANS = 1024  # a policy has few judgements; a list may have one for each entry
 _MOST_PREFIXES = 4096  # of a role's address rules; beyond it all of its answers go the long way
 _APART = 50_000_000  # a question may be late by so much less than the one before it
-_SPECIAL_TYPES = frozenset(kind.to_bytes(2, "big") for kind in (ANY, PTR))
+_SPECIAL_TYPES = frozenset({ANY, PTR})
+_KIND_AT = -PAIR.size  # of a question: its type, then its class
 _MAPPED = bytes(10) + b"\xff\xff"
 _UDP = Transport.UDP
 _new = tuple.__new__  # of a named tuple, without the call in between
@@ -69,7 +70,7 @@ class _Plan(NamedTuple):
     judgement: Judgement  # kept alive, so that its id stays its own
     usable: bool
     rule: Rule | None = None
-    types: frozenset[bytes] | None = None  # None: all
+    types: frozenset[int] | None = None  # None: all
     guard: Guard | None = None
     exact: bytes = b""  # the name that is a rule's own, which says nothing to anybody
     piece: Piece | None = None  # None: several, so the ledger takes them the long way
@@ -98,6 +99,9 @@ class _Question(NamedTuple):
     late: Nanos
     role: _Role
     plan: _Plan
+    name: Name
+    kind: int
+    spot: Spot | None  # where what is said in names is counted
 
 
 class Fresh:
@@ -120,7 +124,7 @@ class Fresh:
         self._site: Site | None = None  # that `_roles` are made for
         self._by_ask: dict[AskId, _Question] = {}
         self._by_key: dict[CacheKey, AskId] = {}
-        self._late: deque[tuple[Nanos, AskId]] = deque()  # in order; some are answered
+        self._last = Nanos(0)  # how late the last of them is
 
     def __len__(self) -> int:
         return len(self._by_ask)
@@ -131,69 +135,57 @@ class Fresh:
 
     # --- a question comes ---
 
-    def asked(self, asked: Peek, client: Client, now: Nanos) -> list[Effect] | None:
+    def asked(
+        self, asked: Peek, key: CacheKey, client: Client, now: Nanos
+    ) -> list[Effect] | None:
         """What to do with a question of which nothing is ready. None: it goes the long way."""
-        _, flags, question, _, _, do, _ = asked
-        if do or flags & KEY_FLAGS != RD or client[2] is not _UDP or not self.on:
+        role_id, question, do, flags = key
+        if do or flags != RD or client[2] is not _UDP or not self.on:
             return None
         if self._site is not self._settler.site:
             self._load(self._settler.site)
-        role = self._roles.get(client[1])
+        role = self._roles.get(role_id)
         if role is None:
             return None
-        name = Name(question[: -PAIR.size])
+        name = Name(question[:_KIND_AT])
         judgement = role.policy.judge(name)
-        kind = question[-PAIR.size : -2]
-        if special(name) or kind in _SPECIAL_TYPES:
+        number = question[_KIND_AT] << 8 | question[_KIND_AT + 1]
+        if number in _SPECIAL_TYPES or special(name):
             return None
         if not judgement[1]:
-            number = int.from_bytes(kind, "big")
             return self._refuser.fresh(asked, client, name, number, judgement)
         plan = role.plans.get(id(judgement)) or self._plan(role, judgement)
-        if not plan.usable or (plan.types is not None and kind not in plan.types):
+        if not plan.usable or (plan.types is not None and number not in plan.types):
             return None
-        # Not `CacheKey` itself, which the garbage collector would look at as long as it is kept.
-        key = cast(CacheKey, (client[1], question, False, RD))
-        late = Nanos(now + self._lookups.patience)
-        if not self._is_new(key, now) or not self._in_order(late):
+        if (other := self._by_key.get(key)) is not None:
+            self.resume(other)  # who asks too joins it there
+            return None
+        lookups = self._lookups
+        if self._cache.knows(key, now) or not lookups.takes(key):
+            return None
+        late = Nanos(now + lookups.patience)
+        # How long an upstream takes is measured anew with each of its answers: about in order.
+        if self._by_ask and late + _APART < self._last:
             return None
         said: list[Effect] = []
-        if plan.guard is not None and name != plan.exact:
-            number = int.from_bytes(kind, "big")
-            told = self._gate.guards.asks(client[1], plan.guard, name, number, now)
+        guard, spot = plan.guard, None
+        if guard is not None and name != plan.exact:
+            guards = self._gate.guards
+            spot = guards.spot(role_id, guard, name)
+            told = guards.asks_at(spot, guard, name, number, now)
             if told is not None:
-                query = whole(asked)
-                may, said = self._gate.told(query, client, plan.rule, plan.guard, told)
+                may, said = self._gate.told(whole(asked), client, plan.rule, guard, told)
                 if not may:
                     return said
-        ask = self._lookups.ask_usual(question, now)
-        self._late.append((max(late, self._late[-1][0]) if self._late else late, ask.ask))
-        self._lookups.table.room.take(client[1])
-        self._by_ask[ask.ask] = _new(
-            _Question, (key, client, asked, ask, now, late, role, plan)
+        ask = lookups.ask_usual(question, now)
+        self._last = late
+        lookups.table.room.take(role_id)
+        self._by_key[key] = id_ = ask[0]
+        self._by_ask[id_] = _new(
+            _Question, (key, client, asked, ask, now, late, role, plan, name, number, spot)
         )
-        self._by_key[key] = ask.ask
         said.append(ask)
         return said
-
-    def _is_new(self, key: CacheKey, now: Nanos) -> bool:
-        """Whether nobody knows of it, or waits for it, and it may be asked as usual."""
-        if (ask := self._by_key.get(key)) is not None:
-            self.resume(ask)  # who asks too joins it there
-            return False
-        lookups = self._lookups
-        return (
-            not self._cache.knows(key, now)
-            and lookups.table.find(key) is None
-            and lookups.usual
-            and lookups.table.room.left(key[0])
-        )
-
-    def _in_order(self, late: Nanos) -> bool:
-        """Whether it is late about when it would be behind the others: how long an upstream
-        takes is measured anew with each of its answers.
-        """
-        return not self._late or late + _APART >= self._late[-1][0]
 
     # --- its answer comes, or does not ---
 
@@ -202,33 +194,36 @@ class Fresh:
         question = self._by_ask.get(ask)
         if question is None:
             return None
-        key, client, asked, effect, since, _, role, plan = question
-        found = read_addresses(wire, effect.wire)
+        key, client, asked, effect, since, _, role, plan, name, kind, spot = question
+        found = read_addresses(wire, effect[3])
         if found is None or (addrs := self._ordinary(found, role)) is None:
             self.resume(ask)
             return None
-        self._forget(ask, question)
-        lookups = self._lookups
-        lookups.upstreams.worked(effect.upstream, since, now)
-        name, ad = Name(key[1][: -PAIR.size]), found.ad and effect.upstream in lookups.trusted
-        kind = int.from_bytes(key[1][-PAIR.size : -2], "big")
-        self._cache.put_plain(key, (name, kind, found.body, found.ttl, now, ad), now)
-        if plan.guard is not None and name != plan.exact:
-            self._gate.guards.answered(key[0], plan.guard, name, Rcode.NOERROR)
+        lookups, role_id, (body, _, _, ttl, most, ad) = self._lookups, key[0], found
+        del self._by_ask[ask], self._by_key[key]
+        lookups.table.room.give(role_id)
+        lookups.upstreams.worked(effect[1], since, now)
+        ad = ad and effect[1] in lookups.trusted
+        plain = (name, kind, body, ttl, now, ad)
+        self._cache.put_plain(key, plain, now)
+        if spot is not None:
+            self._gate.guards.answered_at(spot, Rcode.NOERROR)
         gone = _new(Forget, (ask,))
-        piece, entries = plan.piece, list[Entry]()
-        ttl = min(found.ttl, plan.longest)
-        until = Nanos(now + (max(ttl, plan.least) + plan.grace) * SECOND)
+        piece, least, entries = plan.piece, plan.least, list[Entry]()
+        told = ttl if ttl <= plan.longest else plan.longest
+        until = Nanos(now + ((told if told > least else least) + plan.grace) * SECOND)
         if piece is None or not self._ledger.hold_alone(
-            key[0], name, addrs, piece, until, entries
+            role_id, name, addrs, piece, until, entries
         ):
             waiters = (Waiter(client, whole(asked), effect.deadline),)
-            facts = whole_facts((name, kind, found.body, found.ttl, now, ad))
+            facts = whole_facts(plain)
             settled = self._settler.settle(CacheKey(*key), facts, role.policy, waiters, now)
             return [gone, *(settled or ())]
-        body = found.body if found.most <= ttl else _shortened(found, ttl)
-        self._front.put(key, (name, kind, body, ttl, now, ad))
-        rule, role_id = piece.rule, key[0]
+        if most > told:
+            body = _shortened(found, told)
+            plain = (name, kind, body, told, now, ad)
+        self._front.put(key, plain)
+        rule = piece.rule
         holders = tuple([_new(Holder, (role_id, addr, name, rule, until, ())) for addr in addrs])
         reply = _new(Reply, (client, write_addresses(asked, body, len(addrs), ad=ad)))
         return [gone, _new(OpenThenReply, (tuple(entries), holders, (reply,), ()))]
@@ -257,8 +252,9 @@ class Fresh:
         """Let it go on the long way, from where it stands."""
         question = self._by_ask.get(ask)
         if question is not None:
-            key, client, asked, effect, since, late, _, _ = question
-            self._forget(ask, question)
+            key, client, asked, effect, since, late, *_ = question
+            del self._by_ask[ask], self._by_key[key]
+            self._lookups.table.room.give(key[0])
             self._lookups.resume(CacheKey(*key), client, whole(asked), effect, since, late)
 
     def resume_key(self, key: CacheKey) -> None:
@@ -270,23 +266,19 @@ class Fresh:
         """The same for all of them."""
         for ask in list(self._by_ask):
             self.resume(ask)
-        self._late.clear()
-
-    def _forget(self, ask: AskId, question: _Question) -> None:
-        del self._by_ask[ask], self._by_key[question[0]]
-        self._lookups.table.room.give(question[0][0])
 
     # --- time ---
 
     def on_deadline(self, now: Nanos) -> None:
         """Whoever is late goes the long way."""
         while (wake := self.next_wake()) is not None and wake <= now:
-            self.resume(self._late.popleft()[1])
+            self.resume(next(iter(self._by_ask)))
 
     def next_wake(self) -> Nanos | None:
-        while self._late and self._late[0][1] not in self._by_ask:
-            self._late.popleft()
-        return self._late[0][0] if self._late else None
+        """When the first of them is late; about, where they were asked in a hurry."""
+        for question in self._by_ask.values():
+            return question[5]
+        return None
 
     # --- the policy ---
 
@@ -314,8 +306,7 @@ def _plan(policy: RolePolicy, judgement: Judgement) -> _Plan:
     if means is None:
         return _Plan(judgement, usable=False)
     rule = judgement.rule
-    numbers = types_of(policy, judgement).numbers
-    types = None if numbers is None else frozenset(n.to_bytes(2, "big") for n in numbers)
+    types = types_of(policy, judgement).numbers
     what = None if rule is None else rule.what
     exact = what.suffix if isinstance(what, Pattern) else b""
     guard: Guard | None = (rule and rule.guard) or policy.questions.guard

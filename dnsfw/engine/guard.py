@@ -22,15 +22,17 @@ from dnsfw.values import dataclass
 from dnsfw.wire.codes import TXT, Rcode
 from dnsfw.wire.name import labels, suffix_starts, to_text
 
-__all__ = ["Guards", "Sign", "Told", "domain_of", "read_suffixes"]
+__all__ = ["Guards", "Sign", "Spot", "Told", "domain_of", "read_suffixes"]
 
 _ENOUGH = 30  # answers, or new names: below that a share says nothing
 _BURST = 2  # seconds' worth of the rate that may come at once
 _CANDIDATES = 16  # of which the one that said least gives way
+_EVERYDAY = (NORMAL.numbers or frozenset()) - {TXT}  # the types that are not odd
 _NAMES_KEPT = 2  # times `names`: who is only logged goes on asking
 
 
 class Sign(Enum):
+    __hash__ = object.__hash__  # Enum's own is written in Python
     NAMES = "new names"
     LABEL = "a long label"
     NXDOMAIN = "names that do not exist"
@@ -83,7 +85,7 @@ class _Domain:
     told: set[Sign] = field(default_factory=set)
 
 
-_Key = tuple[RoleId, int, Name]
+Spot = tuple[RoleId, int, Name]  # who asks, under which guard, below which domain
 _MOST_GUARDS = 256  # a policy has a few; under audit each question makes one
 
 
@@ -96,7 +98,8 @@ class Guards:
         self._limits = limits
         self._most = limits.guarded_domains
         self._most_names = limits.guarded_names
-        self._domains: dict[_Key, _Domain] = {}
+        self._domains: dict[Spot, _Domain] = {}
+        self._last: tuple[Spot, _Domain] | None = None  # the last of them
         self._numbers: dict[Guard, int] = {}
         self._known: dict[int, tuple[Guard, int]] = {}  # by `id`: to hash one takes long
         self._names = 0
@@ -111,31 +114,43 @@ class Guards:
 
     def clear(self) -> None:
         self._domains.clear()
+        self._last = None
         self._names = 0
+
+    def spot(self, role: RoleId, guard: Guard, name: Name) -> Spot:
+        """Where a name is counted."""
+        # Names are new, what stands behind their first label seldom is.
+        return role, self._number(guard), _domain_of(name[name[0] + 1 :]) or name
 
     def asks(
         self, role: RoleId, guard: Guard, name: Name, qtype: int, now: Nanos
     ) -> Told | None:
         """A question is about to go upstream. None: there is nothing new to say about it."""
-        domain = domain_of(name)
-        here = self._domain((role, self._number(guard), domain), guard, now)
+        return self.asks_at(self.spot(role, guard, name), guard, name, qtype, now)
+
+    def asks_at(
+        self, spot: Spot, guard: Guard, name: Name, qtype: int, now: Nanos
+    ) -> Told | None:
+        """The same where the spot is known."""
+        here = self._domain(spot, guard, now)
         sign = self._rate(here, guard, now)
-        held = sign is not None and guard.action in (Action.THROTTLE, Action.REFUSE)
+        only_told = guard.action is Action.LOG
+        held = sign is not None and not only_told
         if not held:
-            known = here.seen.get(number := hash(name))
-            if known is None and (found := _sign(here, guard, name, domain, qtype)) is not None:
-                sign, held = found, _holds(here, guard, now)
+            new = (number := hash(name)) not in here.seen
+            if new and (found := _sign(here, guard, name, spot[2], qtype)) is not None:
+                sign, held = found, not only_told and _holds(here, guard, now)
             if not held:
-                self._count(here, guard, number, qtype, now, new=known is None)
+                self._count(here, guard, number, qtype, now, new=new)
         if sign is None:
             return None
         self.signs += 1
         self.held += held
-        if not held and sign in here.told:
-            return None
         first = sign not in here.told
+        if not (held or first):
+            return None
         here.told.add(sign)
-        return Told(sign, domain, guard, held, first)
+        return Told(sign, spot[2], guard, held, first)
 
     def would(
         self, role: RoleId, guard: Guard, name: Name, qtype: int, now: Nanos
@@ -149,7 +164,11 @@ class Guards:
 
     def answered(self, role: RoleId, guard: Guard, name: Name, rcode: int) -> None:
         """An answer came. Of a domain that was forgotten meanwhile nothing is known."""
-        here = self._domains.get((role, self._number(guard), domain_of(name)))
+        self.answered_at(self.spot(role, guard, name), rcode)
+
+    def answered_at(self, spot: Spot, rcode: int) -> None:
+        """The same where the spot is known."""
+        here = self._domains.get(spot)
         if here is not None:
             here.answers += 1
             here.missing += rcode == Rcode.NXDOMAIN
@@ -164,7 +183,17 @@ class Guards:
             known = self._known[id(guard)] = (guard, number)
         return known[1]
 
-    def _domain(self, key: _Key, guard: Guard, now: Nanos) -> _Domain:
+    def _domain(self, key: Spot, guard: Guard, now: Nanos) -> _Domain:
+        last = self._last
+        if last is not None and last[0] == key and self._names < self._most_names:
+            here = last[1]  # it is the latest, and makes nobody go
+            if now - here.since >= guard.window * SECOND:
+                self._roll(here, now)
+            return here
+        self._last = (key, here := self._latest(key, guard, now))
+        return here
+
+    def _latest(self, key: Spot, guard: Guard, now: Nanos) -> _Domain:
         here = self._domains.pop(key, None)
         while self._domains and (
             len(self._domains) >= self._most or self._names >= self._most_names
@@ -177,7 +206,7 @@ class Guards:
         self._domains[key] = here  # the latest last
         return here
 
-    def _least_telling(self, guard: Guard, now: Nanos) -> _Key:
+    def _least_telling(self, guard: Guard, now: Nanos) -> Spot:
         """Of the domains asked longest ago the one with the fewest new names: who asks for many
         others must not begin anew with one that has had its number.
         """
@@ -202,12 +231,16 @@ class Guards:
         here.told.clear()
 
     def _rate(self, here: _Domain, guard: Guard, now: Nanos) -> Sign | None:
-        spent = max(0, now - here.filled) * guard.rate / SECOND
-        here.tokens = min(float(_BURST * guard.rate), here.tokens + spent)
+        rate, tokens = guard.rate, here.tokens
+        if now > here.filled:
+            tokens += (now - here.filled) * rate / SECOND
+            if tokens > _BURST * rate:
+                tokens = float(_BURST * rate)
         here.filled = now
-        if here.tokens < 1:
+        if tokens < 1:
+            here.tokens = tokens
             return Sign.RATE
-        here.tokens -= 1
+        here.tokens = tokens - 1
         return None
 
     def _count(
@@ -215,7 +248,7 @@ class Guards:
     ) -> None:
         if new:
             here.new += 1
-            here.odd += qtype == TXT or not NORMAL.has(qtype)
+            here.odd += qtype not in _EVERYDAY
             if len(here.seen) >= _NAMES_KEPT * guard.names:
                 return
             self._names += 1
@@ -232,8 +265,7 @@ def _sign(here: _Domain, guard: Guard, name: Name, domain: Name, qtype: int) -> 
         return Sign.NAMES
     if here.answers >= _ENOUGH and here.missing * 100 > here.answers * guard.nxdomain:
         return Sign.NXDOMAIN
-    odd = qtype == TXT or not NORMAL.has(qtype)
-    if odd and here.new >= _ENOUGH and here.odd * 100 > here.new * guard.types:
+    if qtype not in _EVERYDAY and here.new >= _ENOUGH and here.odd * 100 > here.new * guard.types:
         return Sign.TYPES
     return None
 
@@ -261,16 +293,15 @@ def domain_of(name: Name) -> Name:
     """The registrable domain that a name lies below: who owns it reads the name. Of names that
     nobody registers (`db.corp`) the last two labels.
     """
-    # Names are new, what stands behind their first label seldom is.
-    return _domain_of(Name(name[name[0] + 1 :])) or name
+    return _domain_of(name[name[0] + 1 :]) or name
 
 
 @lru_cache(maxsize=4096)
-def _domain_of(parent: Name) -> Name | None:
+def _domain_of(parent: bytes) -> Name | None:
     """The registrable domain that a parent of names is or lies below; None: anybody registers
     below it.
     """
-    starts = list(suffix_starts(parent))[:-2] if parent else []  # the last label is nobody's
+    starts = list(suffix_starts(Name(parent)))[:-2] if parent else []  # the last label is nobody's
     return next((Name(parent[at:]) for at in reversed(starts) if not _public(parent[at:])), None)
 
 

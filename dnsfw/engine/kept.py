@@ -22,13 +22,14 @@ Value = TypeVar("Value")
 class Kept(Generic[Key, Value]):
     """Nothing is found from its end on; `cost` is that of all that is held."""
 
-    __slots__ = ("_ends", "_held", "_size", "cost")
+    __slots__ = ("_ends", "_held", "_size", "cost", "has")
 
     def __init__(self, size: int) -> None:
         self.cost = 0
         self._size = size
         # In order of use. A plain dict finds its first item ever later, the more went before it.
         self._held: OrderedDict[Key, tuple[Value, Nanos, int]] = OrderedDict()
+        self.has = self._held.__contains__  # what may have ended, too
         self._ends: Wheel[Key] = Wheel()  # some of them of what is gone
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Kept(Generic[Key, Value]):
         self._held[key] = (value, until, cost)
         self.cost += cost
         self._ends.put(key, until)
-        if len(self._ends) > 2 * len(self._held) + 64:
+        if self._ends.size > 2 * len(self._held) + 64:
             self._ends.only((held[1], k) for k, held in self._held.items())
 
     def expire(self, now: Nanos) -> None:

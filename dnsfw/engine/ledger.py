@@ -102,35 +102,42 @@ class Ledger(LedgerChanges):
         if self._unjudged and any((role, addr) in self._unjudged for addr in addrs):
             return False
         lone, places, number, new = self._lone, self._places, self._pieces.number(piece), 0
+        found: list[tuple[Key, Lone | None]] = []
         for addr in addrs:
-            held = lone.get((role, addr))
+            key = (role, addr)
+            held = lone.get(key)
             if held is None:
-                if (role, addr) in places:
+                if key in places:
                     return False
                 new += 1
             elif held[2] != name or held[0] != number:
                 return False
-        if new and not self._has_room(role, name, piece, new):
+            found.append((key, held))
+        if new and not self._take_room(role, name, piece, new):
             return False
-        for addr in addrs:
-            held = lone.get((role, addr))
+        for key, held in found:
             if held is None:
-                self._enter(role, name, addr, piece, number, until, entries)
+                self._enter(key, name, piece, number, until, entries)
                 continue
             before = held[1]
-            lone[role, addr] = later = (number, max(until, before), name, before, held[4])
+            lone[key] = later = (number, max(until, before), name, before, held[4])
             if until > before:
-                entries.append(Entry(role, addr, (grant_of(later, self._pieces),)))
+                entries.append(Entry(role, key[1], (grant_of(later, self._pieces),)))
         return True
 
-    def _has_room(self, role: RoleId, name: Name, piece: Piece, new: int) -> bool:
-        """Whether so many addresses more are no question of room."""
-        return (
-            self.room.left(role, new)
-            and self._index.room.left(role, new)
-            and len(self._index.addresses(role, name)) + new <= self._limits.addresses_per_name
-            and not self.rule_room.full(role, piece.rule, new)
-        )
+    def _take_room(self, role: RoleId, name: Name, piece: Piece, new: int) -> bool:
+        """Take it for so many addresses more, where they are no question of room."""
+        room, index = self.room, self._index
+        others, least = index.room, self._limits.addresses_per_name - new
+        if (
+            (room.taken + new > room.plenty and not room.left(role, new))
+            or (others.taken + new > others.plenty and not others.left(role, new))
+            or len(index.addresses(role, name)) > least
+            or not self.rule_room.take(role, piece.rule, new)
+        ):
+            return False
+        room.take(role, new)
+        return True
 
     def hold(
         self,
@@ -208,18 +215,18 @@ class Ledger(LedgerChanges):
         (piece, until), *more = claims
         if more or not opens_alone(piece) or not self._index.room.left(role):
             return False
-        self._enter(role, name, addr, piece, self._pieces.number(piece), until, out.entries)
+        self.room.take(role)
+        self.rule_room.enter(role, piece.rule)
+        self._enter((role, addr), name, piece, self._pieces.number(piece), until, out.entries)
         return True
 
     def _enter(
-        self, role: RoleId, name: Name, addr: Addr, piece: Piece, number: int, until: Nanos,
-        entries: list[Entry],
-    ) -> None:  # fmt: skip
-        key = (role, addr)
+        self, key: Key, name: Name, piece: Piece, number: int, until: Nanos, entries: list[Entry]
+    ) -> None:
+        """Room was taken for it."""
+        role, addr = key
         self._lone[key] = (number, until, name, NEVER, until)
-        self.room.take(role)
         self._index.link(role, name, addr)
-        self.rule_room.enter(role, piece.rule)
         grant = _new(Grant, (until, piece.rule, piece.ports, piece.verdict))
         entries.append(_new(Entry, (role, addr, (grant,))))
         self._ends.put(key, until)
@@ -374,7 +381,7 @@ class Ledger(LedgerChanges):
         if len(self._due) > 2 * len(self._places) + 64:
             self._due = [(place.check, *key) for key, place in self._places.items()]
             heapify(self._due)
-        if len(self._ends) > 2 * len(self._lone) + 64:
+        if self._ends.size > 2 * len(self._lone) + 64:
             self._ends.only((lone[4], key) for key, lone in self._lone.items())
 
     def _prune(self, role: RoleId, addr: Addr, now: Nanos) -> None:

@@ -34,6 +34,7 @@ _ASKED, _ASKED_AD = (
 _OPT = write_opt(0, False, MAX_UDP)
 _ARCOUNT = 11  # its low octet, in a query of ours: is there an OPT record?
 _BARE_FOR = 600 * SECOND  # an old upstream is taken for old, until it is asked with EDNS again
+_UDP = Transport.UDP
 _new = tuple.__new__  # of a named tuple, without the call in between
 
 
@@ -123,16 +124,24 @@ class Lookups:
         waiters = list(pending.waiters.values())
         return Step([Forget(ask) for ask in self.table.close(pending)], Done(pending, waiters))
 
-    @property
-    def usual(self) -> bool:
-        """Whether the first upstream is the one to ask, by a datagram, and no other beside it."""
-        upstreams = self.upstreams
-        return upstreams.calm and len(upstreams) > 0 and not (0 in self.streams or 0 in self._bare)
+    def takes(self, key: CacheKey) -> bool:
+        """Whether nobody waits for this question, there is room for it, and the first upstream
+        is the one to ask, by a datagram, and no other beside it.
+        """
+        upstreams, room = self.upstreams, self.table.room
+        return (
+            upstreams.calm
+            and upstreams.count > 0
+            and 0 not in self._bare
+            and 0 not in self.streams
+            and (key, False) not in self.table.by_key
+            and (room.taken < room.plenty or room.left(key[0]))
+        )
 
     @property
     def patience(self) -> int:
         """How long the first upstream may take before somebody else is asked."""
-        if len(self.upstreams) <= 1:
+        if self.upstreams.count <= 1:
             return TRY_PATIENCE
         return min(self.upstreams.hedge_after(0), TRY_PATIENCE)
 
@@ -140,12 +149,10 @@ class Lookups:
         """A plain question to the first upstream, while all is as `usual`."""
         self._next_ask += 1
         self.asked += 1
-        upstreams = self.upstreams
-        upstreams.asked(0)
-        upstreams.earn()
+        self.upstreams.begun(0)
         id_ = self._ids.next().to_bytes(2, "big")
         wire = id_ + (_ASKED_AD if 0 in self.trusted else _ASKED) + question + _OPT
-        return _new(Ask, (self._next_ask, 0, Transport.UDP, wire, Nanos(now + CLIENT_PATIENCE)))
+        return _new(Ask, (self._next_ask, 0, _UDP, wire, now + CLIENT_PATIENCE))
 
     def resume(
         self, key: CacheKey, client: Client, query: Query, ask: Ask, since: Nanos, late: Nanos

@@ -75,23 +75,23 @@ class Table:
     def __init__(self, limits: Limits) -> None:
         self.room = Room(limits.pending)  # per role: a flood of one leaves room for the others
         self._limits = limits
-        self._by_key: dict[tuple[CacheKey, bool], Pending] = {}
+        self.by_key: dict[tuple[CacheKey, bool], Pending] = {}
         self._by_ask: dict[AskId, Pending] = {}
         self._timers: list[tuple[Nanos, int, Pending]] = []
         self._order = 0
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self.by_key)
 
     def __iter__(self) -> Iterator[Pending]:
-        return iter(list(self._by_key.values()))
+        return iter(list(self.by_key.values()))
 
     def find(self, key: CacheKey, *, closing: bool = False) -> Pending | None:
-        return self._by_key.get((key, closing))
+        return self.by_key.get((key, closing))
 
     def open(self, key: CacheKey, name: Name, qtype: int, now: Nanos, closing: bool) -> Pending:
         pending = Pending(key, name, qtype, Nanos(now + CLIENT_PATIENCE), closing)
-        self._by_key[key, closing] = pending
+        self.by_key[key, closing] = pending
         self.room.take(key.role)
         return pending
 
@@ -127,7 +127,7 @@ class Table:
         asks = list(pending.tries)
         for ask in asks:
             self.drop(pending, ask)
-        if self._by_key.pop((pending.key, pending.closing), None) is not None:
+        if self.by_key.pop((pending.key, pending.closing), None) is not None:
             self.room.give(pending.key.role)
         pending.wake = Nanos(0)
         return asks
@@ -143,7 +143,7 @@ class Table:
         pending.wake = first
         self._order += 1
         heappush(self._timers, (first, self._order, pending))
-        if len(self._timers) > 4 * len(self._by_key) + 64:
+        if len(self._timers) > 4 * len(self.by_key) + 64:
             self._timers = [item for item in self._timers if item[2].wake == item[0]]
             heapify(self._timers)
 

@@ -54,6 +54,15 @@ class RuleRoom:
         """A new place, that one rule opens."""
         self._held[role, rule] += 1
 
+    def take(self, role: RoleId, rule: RuleId, more: int) -> bool:
+        """Enter so many, unless that would be too many."""
+        key = (role, rule)
+        held = self._held[key] + more
+        if held > self._caps.get(key, self._default) and rule != DEFAULT_RULE:
+            return False
+        self._held[key] = held
+        return True
+
     def leave(self, role: RoleId, rule: RuleId) -> None:
         """It is gone."""
         self._held[role, rule] -= 1

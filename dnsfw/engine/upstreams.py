@@ -50,26 +50,19 @@ class _Health:
     answered: int = 0
     failures: int = 0
 
-    def measure(self, took: int) -> None:
-        if not self.answered:
-            self.latency, self.spread = took, took // 2
-        else:
-            self.spread += (abs(self.latency - took) - self.spread) // 4
-            self.latency += (took - self.latency) // 8
-        self.answered += 1
-
 
 class Upstreams:
     """The operator's list, in the operator's order."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self.hedges = 0
         self.calm = True  # none has failed since it answered last
         self._health = [_Health() for _ in range(count)]
         self._budget = _MOST_HEDGES * _HEDGE // 2
 
     def __len__(self) -> int:
-        return len(self._health)
+        return self.count
 
     def pick(self, tried: Sequence[int], broken: Collection[int], now: Nanos) -> int | None:
         """The next to ask: least tried for this question, working, first in the list.
@@ -92,6 +85,12 @@ class Upstreams:
     def earn(self) -> None:
         """A question began."""
         self._budget = min(self._budget + _EARNED, _MOST_HEDGES * _HEDGE)
+
+    def begun(self, index: int) -> None:
+        """Both at once: a question began with this one."""
+        self._health[index].asked += 1
+        if self._budget < _MOST_HEDGES * _HEDGE:
+            self._budget += _EARNED
 
     def probe(self, chosen: int, now: Nanos) -> int | None:
         """One that has rested and is to be asked beside the chosen one, to see if it works."""
@@ -136,7 +135,14 @@ class Upstreams:
         if index >= len(self._health):
             return
         health = self._health[index]
-        health.measure(max(now - asked, 1))
+        took = now - asked if now > asked else 1
+        if not health.answered:
+            health.latency, health.spread = took, took // 2
+        else:
+            off = health.latency - took
+            health.spread += ((off if off > 0 else -off) - health.spread) // 4
+            health.latency += -off // 8
+        health.answered += 1
         health.outdone = health.late = 0
         if health.fails:
             health.fails = 0

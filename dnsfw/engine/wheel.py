@@ -25,16 +25,16 @@ class Wheel(Generic[Key]):
     early goes in `again`, until the slot is over.
     """
 
-    __slots__ = ("_first", "_order", "_size", "_slots")
+    __slots__ = ("_first", "_order", "_slots", "size")
 
     def __init__(self) -> None:
         self._slots: dict[int, list[Key]] = {}
         self._first: dict[int, Nanos] = {}  # moment of each
         self._order: list[int] = []
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     @staticmethod
     def slot(when: Nanos) -> int:
@@ -52,14 +52,14 @@ class Wheel(Generic[Key]):
             here.append(key)
             if when < self._first[slot]:
                 self._first[slot] = when
-        self._size += 1
+        self.size += 1
 
     def again(self, key: Key, when: Nanos) -> None:
         """The same for what came too early: at the end of its slot, with all that is left."""
         slot = when >> _BITS
         if slot in self._slots:
             self._slots[slot].append(key)
-            self._size += 1
+            self.size += 1
         else:
             self.put(key, Nanos(((slot + 1) << _BITS) - 1))
 
@@ -77,7 +77,7 @@ class Wheel(Generic[Key]):
                 heappush(self._order, slot)
                 del here[most:]
             most -= len(here)
-            self._size -= len(here)
+            self.size -= len(here)
             for key in here:
                 yield slot, key
 
@@ -86,6 +86,6 @@ class Wheel(Generic[Key]):
         self._slots.clear()
         self._first.clear()
         self._order.clear()
-        self._size = 0
+        self.size = 0
         for when, key in items:
             self.put(key, when)

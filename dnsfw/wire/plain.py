@@ -6,6 +6,7 @@ holds what is read here to what that reads.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -20,12 +21,15 @@ OPT_SIZE = 11  # of an OPT record without options
 _OWNER = b"\xc0\x0c"  # a pointer to the question: how every server writes it
 ROWS = {A: Struct(">6sI2s4s"), AAAA: Struct(">6sI2s16s")}  # head, TTL, length, address
 _LAYOUTS = {
-    PAIR.pack(kind, IN): (_OWNER + PAIR.pack(kind, IN), size.to_bytes(2, "big"), ROWS[kind])
+    PAIR.pack(kind, IN): (
+        _OWNER + PAIR.pack(kind, IN), size.to_bytes(2, "big"), ROWS[kind], ROWS[kind].size,
+    )
     for kind, size in ((A, 4), (AAAA, 16))
 }
 _SHAPE = QR | OPCODE | TC | RCODE
 _OPT_HEAD = b"\0" + OPT.to_bytes(2, "big")
 _HIGH_BIT = 0x8000_0000
+_new = tuple.__new__  # of a named tuple, without the call in between
 
 
 class Addresses(NamedTuple):
@@ -50,35 +54,41 @@ def read_addresses(wire: bytes, asked: bytes) -> Addresses | None:
     _, flags, questions, count, authority, additional = HEADER.unpack_from(wire)
     if flags & _SHAPE != QR or questions != 1 or authority or not count or additional > 1:
         return None
-    head, length, rows = layout
-    stop = end + rows.size * count
-    if wire[HEADER.size : end] != asked[HEADER.size : end] or not _ends(wire[stop:], additional):
+    head, length, rows, size = layout
+    stop = end + size * count
+    tail = wire[stop:]
+    if wire[HEADER.size : end] != asked[HEADER.size : end] or not (
+        len(tail) == OPT_SIZE and _says_nothing(tail) if additional else not tail
+    ):
         return None
     body = wire[end:stop]
     if len(body) != stop - end:
         return None
+    if count == 1:
+        start, ttl, told, address = rows.unpack(body)
+        if start != head or told != length or not 0 < ttl < _HIGH_BIT:
+            return None
+        return _new(Addresses, (body, rows, [address], ttl, ttl, bool(flags & AD)))
     found = []
     least = most = 0
-    for start, ttl, size, address in rows.iter_unpack(body):
-        if start != head or size != length or not 0 < ttl < _HIGH_BIT:
+    for start, ttl, told, address in rows.iter_unpack(body):
+        if start != head or told != length or not 0 < ttl < _HIGH_BIT:
             return None
         found.append(address)
         if ttl > most:
             most = ttl
         if ttl < least or not least:
             least = ttl
-    if count > 1 and len(set(found)) < count:
+    if len(set(found)) < count:
         return None
-    return Addresses(body, rows, found, least, most, bool(flags & AD))
+    return _new(Addresses, (body, rows, found, least, most, bool(flags & AD)))
 
 
-def _ends(tail: bytes, additional: int) -> bool:
-    """Whether nothing follows but the OPT record that says nothing."""
-    if not additional:
-        return not tail
+@lru_cache(maxsize=256)  # an upstream ends its answers alike
+def _says_nothing(tail: bytes) -> bool:
+    """Whether it is the OPT record without options."""
     return (
-        len(tail) == OPT_SIZE
-        and tail.startswith(_OPT_HEAD)
+        tail.startswith(_OPT_HEAD)
         and not any(tail[5:7])  # the rcode's high bits, the version
         and not any(tail[9:])
     )

@@ -6,13 +6,14 @@ other one, and refuses with all that `reply.write_error` needs.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import product
 from struct import Struct
-from struct import error as StructError
 from typing import NamedTuple, Protocol
 
 from dnsfw.errors import WireError
 from dnsfw.model import Name
-from dnsfw.wire.codes import AD, ANY, CD, IN, NXNAME, OPCODE, OPT, QR, RD, TC, Rcode
+from dnsfw.wire.codes import AAAA, AD, ANY, CD, HTTPS, IN, NXNAME, OPCODE, OPT, QR, RD, TC, A, Rcode
 from dnsfw.wire.name import MAX_LABEL, MAX_NAME
 from dnsfw.wire.parts import DO, HEADER, PAIR, Edns, read_additional, read_question
 
@@ -33,10 +34,18 @@ MAX_UDP = 1232  # never fragments on a 1280-octet path (RFC 9715)
 
 _NAME_AT = HEADER.size
 _OPT_RECORD = Struct(">BHHBBHH")  # root, type, size, rcode's high bits, version, flags, length
-_PLAIN_FLAGS = RD | AD | CD
 # OPT is no question; 128-255 are questions about no one type: transfers, mail, keys (RFC 6895
 # §3.1). ANY alone is left to the engine, which answers it as RFC 8482 says.
 _NO_QUESTION = frozenset({0, OPT, *range(128, 256)})
+_ID_SIZE = 2
+_CLASS = IN.to_bytes(2, "big")
+_USUAL = frozenset(PAIR.pack(kind, IN) for kind in (A, AAAA, HTTPS))
+# What follows the id of a plain query, and what it says: the flags, whether an OPT record comes.
+_HEADS = {
+    HEADER.pack(0, rd | ad | cd, 1, 0, 0, more)[_ID_SIZE:]: (rd | ad | cd, more)
+    for rd, ad, cd, more in product((0, RD), (0, AD), (0, CD), (0, 1))
+}
+_new = tuple.__new__  # of a named tuple, without the call in between
 
 
 class Asked(Protocol):
@@ -146,36 +155,48 @@ def peek(wire: bytes) -> Peek | None:
 
     Plain: one IN question about one type, and at most an OPT record without options.
     """
+    head = _HEADS.get(wire[_ID_SIZE:_NAME_AT])
+    if head is None:
+        return None
+    flags, opt = head
+    at = _NAME_AT
     try:
-        id_, flags, questions, answers, authority, additional = HEADER.unpack_from(wire)
-        if flags & ~_PLAIN_FLAGS or questions != 1 or answers or authority or additional > 1:
-            return None
-        at = _NAME_AT
         while length := wire[at]:
             if length > MAX_LABEL:
                 return None
             at += length + 1
-        at += 1
-        end = at + PAIR.size
-        qtype, qclass = PAIR.unpack_from(wire, at)
-        if qclass != IN or qtype in _NO_QUESTION or at > _NAME_AT + MAX_NAME:
-            return None
-        # Only the name is folded: type 65 would else become type 97.
-        key = wire[_NAME_AT:at].lower() + wire[at:end]
-        question = wire[_NAME_AT:end]
-        if not additional:
-            if len(wire) != end:
-                return None
-            return Peek(id_, flags, key, question, False, False, MIN_UDP)
-        root, rtype, size, high, version, bits, length = _OPT_RECORD.unpack_from(wire, end)
-    except (IndexError, StructError):
+    except IndexError:
         return None
+    at += 1
+    end = at + PAIR.size
+    kind, tail = wire[at:end], wire[end:]
+    if at > _NAME_AT + MAX_NAME or not (kind in _USUAL or _is_asked(kind)):
+        return None
+    id_ = wire[0] << 8 | wire[1]
+    # Only the name is folded: type 65 would else become type 97.
+    key, question = wire[_NAME_AT:at].lower() + kind, wire[_NAME_AT:end]
+    if not opt:
+        return None if tail else _new(Peek, (id_, flags, key, question, False, False, MIN_UDP))
+    said = _plain_opt(tail) if len(tail) == _OPT_RECORD.size else None
+    return said and _new(Peek, (id_, flags, key, question, True, *said))
+
+
+def _is_asked(kind: bytes) -> bool:
+    """Whether these octets are a type that may be asked for, and class IN."""
+    return (
+        len(kind) == PAIR.size
+        and kind.endswith(_CLASS)
+        and int.from_bytes(kind[:2], "big") not in _NO_QUESTION
+    )
+
+
+@lru_cache(maxsize=256)  # each client sends the same ones again and again
+def _plain_opt(tail: bytes) -> tuple[bool, int] | None:
+    """DO, and the size that the sender takes, of an OPT record without options. Of its size."""
+    root, rtype, size, high, version, bits, length = _OPT_RECORD.unpack(tail)
     if root or rtype != OPT or high or version or length or bits & ~DO:
         return None
-    if len(wire) != end + _OPT_RECORD.size:
-        return None
-    limit = MIN_UDP if size < MIN_UDP else size if size < MAX_UDP else MAX_UDP
-    return Peek(id_, flags, key, question, True, bits == DO, limit)
+    return bits == DO, MIN_UDP if size < MIN_UDP else size if size < MAX_UDP else MAX_UDP
 
 
 def whole(peeked: Peek) -> Query:

@@ -10,7 +10,7 @@ from dnsfw.model import Name
 from dnsfw.wire.codes import AA, AAAA, AD, CD, IN, OPCODE, QR, RA, RCODE, RD, SOA, TC, A, Rcode
 from dnsfw.wire.name import from_text
 from dnsfw.wire.parts import DO, HEADER, PAIR, write_opt
-from dnsfw.wire.query import MAX_UDP, Asked, Query, Refuse
+from dnsfw.wire.query import MAX_UDP, Asked, Peek, Query, Refuse
 from dnsfw.wire.record import Record
 from dnsfw.wire.sections import MAX_TTL, TTL_AT, Sections
 
@@ -28,6 +28,7 @@ _DO_AT = 7  # octet of an OPT record with the highest of its flags
 _ECHOED = RD | CD
 _PLAIN = QR | RA
 _bare = object.__new__
+_pack_header = HEADER.pack
 # Below `invalid.` nothing resolves (RFC 6761 §6.4). Serial, refresh, retry, expire: no secondary.
 _SOA_NAMES = from_text("dnsfw.invalid") + from_text("nobody.invalid")
 _SOA_TIMES = Struct(">IIIII")
@@ -212,18 +213,18 @@ class Template:
         return bytes(body)
 
 
-def write_addresses(query: Asked, body: bytes, count: int, *, ad: bool) -> bytes:
+def write_addresses(query: Peek, body: bytes, count: int, *, ad: bool) -> bytes:
     """What `Template.of_addresses` renders at its birth, for an answer that is told once."""
-    flags, question, opt = query.flags, query.question, b""
-    said = _PLAIN | flags & _ECHOED
-    if query.opt:
-        opt = _OPT_DO if query.do else _OPT
-    if ad and (flags & AD or query.do):
+    id_, flags, _, question, has_opt, do, limit = query
+    said, opt = _PLAIN | flags & _ECHOED, b""
+    if has_opt:
+        opt = _OPT_DO if do else _OPT
+    if ad and (flags & AD or do):
         said |= AD
-    additional = 1 if opt else 0
-    if HEADER.size + len(question) + len(body) + len(opt) > query.limit:
-        return HEADER.pack(query.id, said | TC, 1, 0, 0, additional) + question + opt
-    return HEADER.pack(query.id, said, 1, count, 0, additional) + question + body + opt
+    made = _pack_header(id_, said, 1, count, 0, has_opt) + question + body + opt
+    if len(made) > limit:
+        return _pack_header(id_, said | TC, 1, 0, 0, has_opt) + question + opt
+    return made
 
 
 def _addresses(

@@ -48,3 +48,12 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     table.give("a")
 
     assert table.left("b") and table.of("a") == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2, 8, 9, 10, 900])
+def test_up_to_plenty_whoever_comes_finds_room(limit: int) -> None:
+    for shared in (False, True):
+        table = room(limit, shared=shared)
+        while table.taken < table.plenty:  # one holds it all, which is the hardest for him
+            assert table.left("greedy") and table.left("late")
+            table.take("greedy")

@@ -44,3 +44,12 @@ def test_a_rule_names_its_own_cap() -> None:
     )
 
     assert caps_of(policy) == {(HOST, policy.host.rules[0].id): 5}
+
+
+def test_what_would_be_too_many_is_not_taken_at_all() -> None:
+    room = RuleRoom(3)
+
+    assert room.take(HOST, RULE, 2) and not room.take(HOST, RULE, 2)
+    assert room.of(HOST, RULE) == 2
+    assert room.take(HOST, RULE, 1) and room.full(HOST, RULE)
+    assert room.take(HOST, DEFAULT_RULE, 9), "what only the default opens has no cap"
