@@ -41,7 +41,8 @@ def reload(ctx: click.Context, fetch: bool, as_json: bool, run_dir: str | None) 
         click.echo(warning, err=True)
     for change in done["changes"]:
         click.echo(change)
-    click.echo(f"in force: {done['policy']} ({counts(len(done['changes']), 'change')})")
+    what = counts(len(done["changes"]), "change") if done["changes"] else "unchanged"
+    click.echo(f"in force: {done['policy']} ({what})")
     if done["failed"]:
         click.echo(f"dnsfw: not fetched: {counts(len(done['failed']), 'source')}", err=True)
         ctx.exit(1)

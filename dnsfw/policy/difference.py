@@ -72,7 +72,7 @@ def _rules(old: RolePolicy | None, new: RolePolicy | None) -> Iterator[str]:
 
 
 def _options(old: Rule, new: Rule) -> Iterator[str]:
-    for key in ("private", "shared", "close", "qtypes", "guard", "note"):
+    for key in ("private", "shared", "close", "addresses", "keep", "qtypes", "guard", "note"):
         if getattr(old, key) != getattr(new, key):
             yield key
     for key in ("min", "max", "grace"):

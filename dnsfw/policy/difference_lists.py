@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dnsfw.model import HOST
 from dnsfw.policy.lists.names import NameList
 from dnsfw.policy.policy import Policy, RolePolicy
 
-__all__ = ["list_changes"]
+__all__ = ["list_changes", "lists_read_anew"]
 
 
 def list_changes(old: Policy, new: Policy) -> list[str]:
     """A line for each list whose names are others now. Takes a second for a million names."""
+    return _lines(old, new, _of_role)
+
+
+def lists_read_anew(old: Policy, new: Policy) -> list[str]:
+    """A line for each list whose file says something else now. Takes no time, and so it does not
+    know which names they are.
+    """
+    return _lines(old, new, _by_seal)
+
+
+def _lines(
+    old: Policy, new: Policy, told: Callable[[RolePolicy, RolePolicy], Iterator[str]]
+) -> list[str]:
     before = {role.name: role for role in old.roles.values()}
     lines: list[str] = []
     for role in new.roles.values():
         if (was := before.get(role.name)) is not None:
             whose = "" if role.role == HOST else f"{role.name}: "
-            lines += [f"~ {whose}{line}" for line in _of_role(was, role)]
+            lines += [f"~ {whose}{line}" for line in told(was, role)]
     return lines
+
+
+def _by_seal(old: RolePolicy, new: RolePolicy) -> Iterator[str]:
+    before = {names.rule.text: names.table for names in old.lists}
+    for names in new.lists:
+        table = names.table
+        was = before.get(names.rule.text, table)
+        if was.seal != table.seal:
+            here, there = (len(one) + len(one.prefixes) for one in (table, was))
+            size = f"{there:,} -> {here:,} entries" if here != there else f"still {here:,} entries"
+            yield f"{names.rule.text}: its file has changed, {size}"
 
 
 def _of_role(old: RolePolicy, new: RolePolicy) -> Iterator[str]:

@@ -184,7 +184,7 @@ class Daemon:
         else:
             for line in (*done.warnings, *done.changes):
                 self._log.line(Level.NOTICE, line)
-            self._log.line(Level.NOTICE, f"reloaded {done.path}: {len(done.changes)} changes")
+            self._log.line(Level.NOTICE, done.text)
         self._notify.ready("reloaded")
 
     def lock_down(self, state: Lockdown) -> None:
@@ -386,12 +386,12 @@ class Daemon:
             self.doors.open_here()
             await self.doors.start()
 
-    def _swapped(self, policy: Policy) -> None:
+    def _swapped(self, policy: Policy, said: str) -> None:
         self.revision.take(policy)
         self.helping.take(policy)
         self.remotes.take(policy.remotes)
         self.records.take(policy)
-        self.reporter.said("reload", "a new policy is in force")
+        self.reporter.said("reload", said)
         if audit := audit_text(policy):
             self._warn(audit)
 

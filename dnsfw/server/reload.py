@@ -25,6 +25,7 @@ from dnsfw.errors import ConfigError, DnsfwError
 from dnsfw.model import Plan
 from dnsfw.policy.copies import Copies
 from dnsfw.policy.difference import diff
+from dnsfw.policy.difference_lists import lists_read_anew
 from dnsfw.policy.files import find_policy, shown_place
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.temporary import Temporary, on_top
@@ -40,6 +41,7 @@ from dnsfw.values import dataclass
 
 __all__ = ["Reloaded", "Reloader"]
 
+_NEW, _SAME = "a new policy is in force", "the policy is unchanged"
 _MANY = 4096  # addresses that are written at once
 
 
@@ -50,6 +52,11 @@ class Reloaded:
     path: str
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """In a line, for a log."""
+        return f"reloaded {self.path}: {len(self.changes) or 'no'} changes"
 
 
 class Reloader:
@@ -64,7 +71,7 @@ class Reloader:
         names: RoleNames,
         performer: Performer,
         now: Now,
-        on_swap: Callable[[Policy], None],
+        on_swap: Callable[[Policy, str], None],
         check: Callable[[Policy], None],
         prepare: Callable[[Policy], Awaitable[None]],
         temporaries: Temporaries,
@@ -126,7 +133,7 @@ class Reloader:
         """Put a policy in force that was read and tested."""
         self._check(written)
         policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
-        changes = tuple(diff(self.written, written))
+        changes = await asyncio.to_thread(_changes, self.written, written)
         later = tuple(
             f"{key} has changed: {when}"
             for key, (value, when) in _of_a_start(policy).items()
@@ -138,7 +145,7 @@ class Reloader:
         told = await self._put_in_force(policy)
         self.written = written
         self.path = path
-        self._on_swap(policy)
+        self._on_swap(policy, _NEW if changes else _SAME)
         if ended:
             alive = self._temporaries.alive()
             self._temporaries.keep(item for item in alive if item not in ended)
@@ -227,6 +234,10 @@ class Reloader:
         told = self._kernel.assign(policy.subjects)
         ended = self._kernel.settle_role_change(policy)
         return (*told, *ended)
+
+
+def _changes(old: Policy, new: Policy) -> tuple[str, ...]:
+    return (*diff(old, new), *lists_read_anew(old, new))
 
 
 async def _nobody() -> None:

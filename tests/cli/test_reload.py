@@ -22,6 +22,33 @@ async def test_the_difference_is_printed(tmp_path: Path) -> None:
     assert done.out == (f"+ allow other.example:443\nin force: {run.policy} (1 change)\n")
 
 
+async def test_a_file_that_says_the_same_is_told_as_unchanged(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.policy.write_text(f"# the same\n{ALLOW_EXAMPLE}")
+        done = await dnsfw_beside("reload", "--run-dir", str(run.run_dir))
+        said = run.log.text
+
+    assert done.code == 0
+    assert done.out == f"in force: {run.policy} (unchanged)\n"
+    assert "the policy is unchanged" in said and "a new policy" not in said
+
+
+async def test_a_list_that_is_another_is_a_change(tmp_path: Path) -> None:
+    names = tmp_path / "ads.txt"
+    names.write_text("one.example\n")
+    text = "version: 1\ndefault: allow\nrules: [deny: {list: ads.txt}]\n"
+    async with running(tmp_path, policy=text) as run:
+        names.write_text("one.example\ntwo.example\n")
+        done = await dnsfw_beside("reload", "--run-dir", str(run.run_dir))
+        said = run.log.text
+
+    assert done.out == (
+        "~ deny list ads.txt: its file has changed, 1 -> 2 entries\n"
+        f"in force: {run.policy} (1 change)\n"
+    )
+    assert "a new policy is in force" in said
+
+
 async def test_mistakes_are_listed_and_exit_is_2(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         run.policy.write_text("version: 1\ndefault: maybe\nruels: []\n")

@@ -24,10 +24,10 @@ def test_rules_come_and_go() -> None:
 def test_options_of_a_rule_change() -> None:
     found = lines(
         "default: deny\nrules: [allow: a.com]",
-        "default: deny\nrules: [{allow: a.com, private: true, ttl: {grace: 60s}}]",
+        "default: deny\nrules: [{allow: a.com, private: true, keep: true, ttl: {grace: 60s}}]",
     )
 
-    assert found == ["~ allow a.com (private, ttl.grace 10s -> 60s)"]
+    assert found == ["~ allow a.com (private, keep, ttl.grace 10s -> 60s)"]
 
 
 def test_settings_change() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnsfw.policy.compile import load
-from dnsfw.policy.difference_lists import list_changes
+from dnsfw.policy.difference_lists import list_changes, lists_read_anew
 
 POLICY = "version: 1\ndefault: allow\nrules: [deny: {list: ads.txt}]\n"
 
@@ -28,3 +28,15 @@ def test_the_same_names_in_another_order_are_no_change(tmp_path: Path) -> None:
 
     assert list_changes(old, new) == []
     assert list_changes(old, old) == []
+
+
+def test_that_a_file_has_changed_is_told_without_a_look_at_its_names(tmp_path: Path) -> None:
+    old = load(policy(tmp_path / "a", "one.example\ntwo.example\n"))
+    more = load(policy(tmp_path / "b", "two.example\nthree.example\nfour.example\n"))
+    others = load(policy(tmp_path / "c", "two.example\nthree.example\n"))
+    same = load(policy(tmp_path / "d", "one.example\ntwo.example\n"))
+
+    said = "~ deny list ads.txt: its file has changed, "
+    assert lists_read_anew(old, more) == [f"{said}2 -> 3 entries"]
+    assert lists_read_anew(old, others) == [f"{said}still 2 entries"]
+    assert lists_read_anew(old, same) == []
