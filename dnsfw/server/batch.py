@@ -17,12 +17,12 @@ import socket
 import struct
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dnsfw.engine.replies import ID, LONGEST
 
-__all__ = ["OCTETS", "Batch", "able", "peer_of"]
+__all__ = ["OCTETS", "Batch", "Outbox", "able", "peer_of"]
 
 # Where the octets of a `bytes` begin, from what `id` says; `able` has a look.
 OCTETS = bytes.__basicsize__ - 1
@@ -34,8 +34,11 @@ _UPPER = 0xFFFFFFFF_00000000
 _LINK_LOCAL, _LINK_LOCAL_MASK = 0x80FE, 0xC0FF  # fe80::/10 as the low octets of a word
 _PORT = struct.Struct(">H")
 _SCOPE = struct.Struct("=I")
+_CONTROL = struct.Struct("=QII")  # length, level, type
 
 _Word = "Q"
+# What, to whom, and from where if that matters.
+Outgoing = tuple[bytes, Any, tuple[int, int, bytes] | None]
 
 
 def _libc() -> tuple[Any, Any]:
@@ -63,6 +66,7 @@ class Batch:
 
     def __init__(self, family: int, wildcard: bool, slots: int, longest: int) -> None:
         self.family = family
+        self._ipv4 = family == socket.AF_INET
         self.slots = slots
         self.count = 0  # of the last `receive`
         self._marks: list[int] | None = None  # looked for once, whoever asks
@@ -162,6 +166,13 @@ class Batch:
         """The sender's address as the socket module has it."""
         return peer_of(self.family, self._names[_NAME * slot : _NAME * (slot + 1)])
 
+    def address(self, slot: int) -> str:
+        """The sender's address, without its port."""
+        at = _NAME * slot
+        if self._ipv4:
+            return socket.inet_ntoa(self._names[at + 4 : at + 8])
+        return socket.inet_ntop(socket.AF_INET6, self._names[at + 8 : at + 24])
+
     def name(self, slot: int) -> bytes:
         """The same as the kernel wrote it."""
         return bytes(self._names[_NAME * slot : _NAME * slot + self._name_size])
@@ -173,7 +184,7 @@ class Batch:
         raw = self._control[at : at + self._stride].tobytes()[:size]
         found, at = [], 0
         while at + 16 <= len(raw):
-            length, level, kind = struct.unpack_from("=QII", raw, at)
+            length, level, kind = _CONTROL.unpack_from(raw, at)
             if not 16 <= length <= len(raw) - at:
                 break
             found.append((level, kind, raw[at + 16 : at + length]))
@@ -221,13 +232,7 @@ class Batch:
 
     def send(self, fd: int, count: int) -> int:
         """Send the first replies; how many the kernel would not take."""
-        at, lost = 0, 0
-        while at < count:
-            done = self._send(fd, self._out_at + 8 * _HEADER * at, count - at, 0)
-            if done > 0:
-                at += done
-            elif ctypes.get_errno() != errno.EINTR:
-                at, lost = at + 1, lost + 1  # of this one; the others may have a way
+        lost = _send_all(self._send, fd, self._out_at, count)
         if self._moved:
             self._restore()
         return lost
@@ -237,6 +242,62 @@ class Batch:
         self._out[:] = self._out_fresh
         for i in range(self.slots):
             self.out[4 * i] = self._in_iov[6 * i]
+
+
+class Outbox:
+    """Datagrams to anybody, `slots` with each call. Their octets are sent from where they lie."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        _, self._send = _libc()
+        self._iov = array(_Word, bytes(16 * slots))
+        self._headers = array(_Word, bytes(8 * _HEADER * slots))
+        first = self._iov.buffer_info()[0]
+        for i in range(slots):
+            self._headers[_HEADER * i + _IOV], self._headers[_HEADER * i + 3] = first + 16 * i, 1
+        self._at = self._headers.buffer_info()[0]
+
+    def send(self, fd: int, out: Sequence[Outgoing]) -> int:
+        """Send them, each to a sockaddr as `Batch.name` gives it; how many the kernel would not
+        take.
+        """
+        return sum(
+            self._send_some(fd, out[at : at + self._slots])
+            for at in range(0, len(out), self._slots)
+        )
+
+    def _send_some(self, fd: int, out: Sequence[Outgoing]) -> int:
+        headers, iov, to, at = self._headers, self._iov, 0, 0
+        held = []  # what is made here, until it is sent
+        for wire, name, source in out:
+            headers[to], headers[to + 1] = id(name) + OCTETS, len(name)
+            iov[at], iov[at + 1] = id(wire) + OCTETS, len(wire)
+            if source is None:
+                headers[to + 4] = headers[to + 5] = 0
+            else:
+                held.append(control := _control(*source))
+                headers[to + 4], headers[to + 5] = id(control) + OCTETS, len(control)
+            to += _HEADER
+            at += 2
+        return _send_all(self._send, fd, self._at, len(out))
+
+
+def _control(level: int, kind: int, data: bytes) -> bytes:
+    """A control message as sendmsg(2) wants it."""
+    message = _CONTROL.pack(_CONTROL.size + len(data), level, kind) + data
+    return message + bytes(-len(message) % 8)
+
+
+def _send_all(send: Any, fd: int, headers: int, count: int) -> int:
+    """How many of so many the kernel would not take."""
+    at, lost = 0, 0
+    while at < count:
+        done = send(fd, headers + 8 * _HEADER * at, count - at, 0)
+        if done > 0:
+            at += done
+        elif ctypes.get_errno() != errno.EINTR:
+            at, lost = at + 1, lost + 1  # of this one; the others may have a way
+    return lost
 
 
 def peer_of(family: int, name: bytes | bytearray) -> Any:

@@ -18,7 +18,7 @@ from dnsfw.engine.replies import ID, LONGEST, Replies, Said
 from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
-from dnsfw.server.batch import OCTETS, Batch, able
+from dnsfw.server.batch import OCTETS, Batch, Outbox, able, peer_of
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
@@ -35,6 +35,9 @@ _LONGEST_QUERY = 4096  # RFC 6891 §6.2.5: nobody needs a larger one; the rest i
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # the enum's own `&` costs more than reading the datagram
 _KEPT = 768  # bytes of the kernel's that a small query takes in a queue
 _LONG_QUEUE = 32 * BATCH * _KEPT  # what 2,000 small queries take, some 20 milliseconds
+
+_UDP = Transport.UDP
+_new = tuple.__new__  # of a named tuple, without the call in between
 
 _NOTHING: dict[bytes, Said] = {}
 OnQuery = Callable[[bytes, Client], object]
@@ -62,14 +65,20 @@ class Loop(Protocol):
 
 
 class UdpRoute(NamedTuple):
-    """The way back of one query: the peer, and the address it asked where we listen on many."""
+    """The way back of one query: to whom, and the address it asked where we listen on many."""
 
     listener: UdpListener
-    peer: Any
+    to: Any  # a sockaddr as the kernel wrote it, where it came in a batch
     source: Control | None
 
+    @property
+    def peer(self) -> Any:
+        """As the socket module has it."""
+        to, listener = self.to, self.listener
+        return peer_of(listener.endpoint.family, to) if isinstance(to, bytes) else to
+
     def send(self, wire: bytes) -> None:
-        self.listener.send(wire, self.peer, self.source)
+        self.listener.send(wire, self.to, self.source)
 
 
 class UdpListener:
@@ -128,33 +137,38 @@ class UdpListener:
             self.lend()
             self._loop = None
             self._flush()
+        self._fd = -1  # the number may be somebody else's soon
         self.socket.close()
 
-    def send(self, wire: bytes, peer: Any, source: Control | None) -> None:
+    def send(self, wire: bytes, to: Any, source: Control | None) -> None:
         """Send with the rest of its batch, or with all that this turn of the loop leads to."""
         if self._held is not None:
-            self._held.append((wire, peer, source))
+            self._held.append((wire, to, source))
         elif self._loop is None:
-            self._send(wire, peer, source)
+            self._send_all([(wire, to, source)])
         else:
             if not self._later:
                 self._loop.call_soon(self._flush)
-            self._later.append((wire, peer, source))
+            self._later.append((wire, to, source))
 
     def _flush(self) -> None:
         later, self._later = self._later, []
-        for reply in later:
-            self._send(*reply)
+        self._send_all(later)
 
-    def _send(self, wire: bytes, peer: Any, source: Control | None) -> None:
+    def _send_all(self, replies: list[_Held]) -> None:
         """Now or never: a client that is not there asks again (it is UDP)."""
-        try:
-            if source is None:
-                self.socket.sendto(wire, peer)
-            else:
-                self.socket.sendmsg([wire], [source], 0, peer)
-        except OSError:
-            self.unsent += 1
+        raw = [reply for reply in replies if isinstance(reply[1], bytes)]
+        if raw:
+            self.unsent += _outbox().send(self._fd, raw)
+        if len(raw) == len(replies):
+            return
+        for wire, peer, source in replies:
+            if isinstance(peer, bytes):
+                continue
+            try:
+                self.socket.sendmsg([wire], [source] if source else [], 0, peer)
+            except OSError:
+                self.unsent += 1
 
     def _drain(self) -> None:
         """Read a batch, then send its replies: to wake a client on another core costs more
@@ -165,8 +179,8 @@ class UdpListener:
             self._read_batches()
         finally:
             self._held = None
-            for reply in held:
-                self._send(*reply)
+            if held:
+                self._send_all(held)
 
     def _read_batches(self) -> None:
         """One batch; while askers are limited more of them, for most is thrown away."""
@@ -306,11 +320,12 @@ class UdpListener:
         if self.pass_on is not None:
             self.pass_on(self, batch, rest)
             return
-        on_query, wildcard = self.on_query, self._wildcard
+        on_query, source = self.on_query, None
         for slot, length, role in rest:
-            peer = batch.peer(slot)
-            source = read_control(batch.control(slot))[1] if wildcard else None
-            client = Client(UdpRoute(self, peer, source), role, Transport.UDP, peer[0])
+            if self._wildcard:
+                source = read_control(batch.control(slot))[1]
+            route = _new(UdpRoute, (self, batch.name(slot), source))
+            client = _new(Client, (route, role, _UDP, batch.address(slot)))
             on_query(batch.wire(slot, length), client)
 
     def _read_one_by_one(self, rates: Rates | None) -> tuple[int, bool]:
@@ -359,6 +374,12 @@ class UdpListener:
         self._sharing = on
         with contextlib.suppress(DatapathError):  # then what is too much is dropped here alone
             self.share(on)
+
+
+@cache
+def _outbox() -> Outbox:
+    """One for all sockets, likewise."""
+    return Outbox(BATCH)
 
 
 @cache

@@ -172,7 +172,7 @@ class Worker:
             mark, source = read_control(batch.control(slot))
             reply = self.replica.reply(wire, role, now) if role != NO_ROLE else None
             if reply is not None:
-                listener.send(reply, batch.peer(slot), source if wildcard else None)
+                listener.send(reply, batch.name(slot), source if wildcard else None)
                 continue
             info = source[2] if wildcard and source is not None else b""
             number = self._number[id(listener)]

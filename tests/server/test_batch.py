@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from dnsfw.engine.replies import LONGEST
-from dnsfw.server.batch import OCTETS, Batch, able
+from dnsfw.server.batch import OCTETS, Batch, Outbox, able
+from dnsfw.server.udp_socket import read_control
 
 _RCVMARK, _PKTINFO, _PKTINFO6 = 75, 8, 49
 FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -152,3 +153,37 @@ def test_senders_are_counted_by_address_not_by_port(family: int) -> None:
             batch.receive(one.fileno())
 
             assert len(batch.senders) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=["v4", "v6"])
+@pytest.mark.parametrize("wildcard", [False, True], ids=["one", "any"])
+def test_an_outbox_sends_to_whoever_asked_from_the_address_that_was_asked(
+    family: int, wildcard: bool
+) -> None:
+    with pair(family, wildcard=wildcard) as (one, client):
+        batch, outbox = Batch(family, wildcard, 4, 600), Outbox(2)
+        client.send(b"who?")
+        assert batch.receive(one.fileno()) == 1
+        source = read_control(batch.control(0))[1]
+        assert (source is not None) is wildcard
+
+        said = [b"reply %d" % number for number in range(5)]
+        assert not outbox.send(one.fileno(), [(wire, batch.name(0), source) for wire in said])
+
+        assert [client.recv(100) for _ in said] == said
+        assert batch.address(0) == FAMILIES[family]
+
+
+def test_what_an_outbox_cannot_send_is_counted_and_the_others_go() -> None:
+    with pair() as (one, client):
+        batch = Batch(socket.AF_INET, False, 4, 600)
+        client.send(b"who?")
+        batch.receive(one.fileno())
+        good, nobody = batch.name(0), b"\2\0" + bytes(14)  # port 0
+
+        lost = Outbox(4).send(one.fileno(), [(b"a", good, None), (b"b", nobody, None),
+                                             (b"c", good, None)])
+
+        assert lost == 1
+        assert [client.recv(100) for _ in "ac"] == [b"a", b"c"]
+        assert Outbox(4).send(-1, [(b"a", good, None)]) == 1
