@@ -8,7 +8,8 @@ among the askers of each (a role at an address). So who floods alone is answered
 can be; the moment another one asks, he has his part. A query past its part is thrown away
 before anybody looks into it, which is ten times cheaper than an answer. What comes faster than
 even that would fill the queue in which all wait: for as long, a filter of the kernel's
-(`dnsfw_share`) lets each role send no more than its part.
+(`dnsfw_share`) lets each role send no more than its part, and less as long as the queue stays
+long. `tests/server/test_fairness.py` holds this against machines of any speed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _GROW = 1.25  # how much more is tried than what was known to be possible
 _LESS = 0.5  # and how much less, where more waits than a window has time for: the rest of it
 # throws away what waits, ten times faster, so that nobody's query waits for the flood's
 _NEARLY = 0.99  # who took the most of all there was would have taken more: his part is cut
-_ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter
+_ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter:
+_LEAST_ROOM = 1 / 64  # less and less while it does not (the kernel counts on each processor)
+_FIRST = 5000  # datagrams that it lets through before anything is known: half a listener's queue
+_FEWEST = 10  # queries of a window that a part is, however slow the machine: one after the other
 _KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_TIME of kernel/asker.bpf.h
 _Asker = tuple[RoleId, str]
 _ANYBODY = ""  # the address of all who are too many to be told apart
@@ -50,7 +54,7 @@ class Rates:
         """`now` in seconds, monotonic."""
         self.limits = limits
         self.dropped: Counter[RoleId] = Counter()
-        self.allow: Callable[[int], None] = _nobody  # a role, in a kernel's window; 0: all
+        self.allow: Callable[[int], None] = _nobody  # a role, in a kernel's window
         self._told: Counter[RoleId] = Counter()
         self._now = now
         self._until = 0.0
@@ -65,7 +69,7 @@ class Rates:
         now = self._now()
         if now >= self._until:
             self._start_over(now)
-        self._behind = True
+        self._behind, self._idle = True, False
         self._waiting = max(self._waiting, waiting)
         self._until = now + self.limits.hold
 
@@ -89,19 +93,17 @@ class Rates:
         all or none.
         """
         now = self._now()
-        if now - self._last > 2 * self.limits.window:  # nobody read, so nothing was measured
-            self._start_over(now)
-        elif now - self._began >= self.limits.window:
+        if now - self._began >= self.limits.window:
             self._divide(now)
         self._last = now
         asker = (role, address)
         if asker not in self._asked and len(self._asked) >= self.limits.askers:
             asker = (role, _ANYBODY)
-        had, part = self._had[asker] + count, self._asker_parts.get(role, self._role_part)
-        role_had = self._role_had[role] + count
-        if had > part or role_had > self._role_part:
+        had, role_had = self._had[asker] + count, self._role_had[role] + count
+        if had > self._asker_parts.get(role, self._role_part) or role_had > self._role_part:
             if count == 1:
                 self._asked[asker] += 1
+            self._refused = True
             return False
         self._asked[asker] += count
         self._had[asker] = had
@@ -127,16 +129,19 @@ class Rates:
         """Nobody knows yet what can be answered: the first window is everybody's."""
         self._can = inf
         self._cut = False
+        self._room = _ROOM
+        self._waited = 0
         self._role_part = inf
         self._asker_parts: dict[RoleId, float] = {}
         self._begin(now)
         self._last = now
-        self.allow(0)
+        self.allow(_FIRST)
 
     def _begin(self, now: float) -> None:
         self._began = now
         self._behind = False
         self._idle = False
+        self._refused = False
         self._waiting = 0
         self._asked: Counter[_Asker] = Counter()
         self._had: Counter[_Asker] = Counter()
@@ -144,29 +149,48 @@ class Rates:
 
     def _divide(self, now: float) -> None:
         """Cut the parts of the next window by what was asked and answered in this one."""
-        least, scale = self.limits.least, self.limits.window / (now - self._began)
-        answered = self._role_had.total() * scale
-        if self._idle or not self._behind:  # more could have been answered
-            answered = max(answered, _GROW * (self._can if self._can < inf else answered))
-        elif self._cut:  # it was for something else that there was no time
-            answered = max(answered, self._can)
-        self._can = max(answered, least)
+        held_up = now - self._last > 2 * self.limits.window  # nobody read: little was measured
+        scale = 1 if held_up else self.limits.window / (now - self._began)
+        least = self.limits.least
+        fewest = min(least, _FEWEST)
+        self._can = max(self._possible(self._role_had.total() * scale, held_up), fewest)
         self._cut = self._waiting > self._can
-        more = _LESS if self._cut else _GROW
+        whole, more = self._can * _NEARLY, _GROW
+        if self._cut:
+            whole, more, least = whole * _LESS, 1, fewest
         roles: Counter[RoleId] = Counter()
         for (role, _), count in self._asked.items():
             roles[role] += count
-        part = fair_part(self._can * _NEARLY, (n * scale for n in roles.values()))
+        part = fair_part(whole, (n * scale for n in roles.values()))
         self._role_part = max(part * more, least)
         self._asker_parts = {
             role: max(fair_part(part * _NEARLY, self._of(role, scale)) * more, least)
             for role, asked in roles.items()
             if asked * scale >= part
         }
-        room = _LESS if self._cut else _ROOM
+        self._waited = self._waiting
         self._begin(now)
-        datagrams = min(part, self._can) * room * _KERNEL_WINDOW / self.limits.window
-        self.allow(int(datagrams))
+        self._tell(min(part, self._can) / self.limits.window)
+
+    def _possible(self, answered: float, held_up: bool) -> float:
+        """How many could have been answered in this window. What is known of earlier ones counts
+        for as long as something explains that it was not reached, and no longer: the processor
+        may be somebody else's since then.
+        """
+        known = self._can if self._can < inf else answered
+        if self._idle or not self._behind:
+            known *= _GROW
+        elif held_up or (self._cut and self._refused and self._waiting >= self._waited):
+            known *= _LESS  # the queue gets no shorter by what is thrown away: more of it
+        elif not (self._cut and self._refused):  # else that took the time
+            known = answered
+        return max(answered, known)
+
+    def _tell(self, part: float) -> None:
+        """The kernel's filter, what it may let through: so many a second of each role."""
+        step = _LESS if self._cut else _GROW
+        self._room = min(max(self._room * step, _LEAST_ROOM), _ROOM)
+        self.allow(max(int(part * self._room * _KERNEL_WINDOW), 1))
 
     def _of(self, role: RoleId, scale: float) -> Iterator[float]:
         return (count * scale for asker, count in self._asked.items() if asker[0] == role)

@@ -200,7 +200,10 @@ class UdpListener:
             if heard >= BATCH:
                 break
         self._full += 1
-        if self._full >= BEHIND and self.rates is not None and (rates or self._crowded()):
+        if rates is not None or (
+            self._full >= BEHIND and self.rates is not None and self._crowded()
+        ):
+            assert self.rates is not None
             self.rates.behind(waiting(self.socket) // _KEPT)
             if not self._sharing:
                 self._share(True)
