@@ -10,6 +10,7 @@ import click
 
 from dnsfw.cli.client import run_dir_option
 from dnsfw.cli.render import seconds_of
+from dnsfw.server.hurry import hurry
 from dnsfw.server.options import Options, run_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,6 +106,8 @@ def up(
       dnsfw up --policy ~/.config/secexit/policy.json    another tool's file
       dnsfw up --dns-only --listen 127.0.0.1:5353    NOTHING stops addresses
     """
+    if trial is None:
+        hurry(_run_dir(run_dir))
     options = Options(
         policy=policy,
         listen=listen,

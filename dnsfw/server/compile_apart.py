@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import dnsfw
 from dnsfw.errors import ConfigError, DatapathError, PolicyError
 from dnsfw.policy.frozen import NotWhole, freeze, shape, thaw
+from dnsfw.server.hurry import relax
 
 __all__ = ["NoChild", "ask"]
 
@@ -48,6 +49,7 @@ def _run(request: bytes) -> tuple[int, bytes, bytes]:
     """Its exit status, answer and complaints. It writes to files, not to pipes: so their size is
     the kernel's to limit (RLIMIT_FSIZE), and known before a byte of them is read here.
     """
+    relax()  # this takes as long as it takes
     argv, environment = command()
     with _memory("answer") as said, _memory("complaints") as told:
         try:

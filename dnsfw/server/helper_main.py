@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 
 from dnsfw.server.capabilities import HELPER, drop, hand_on
+from dnsfw.server.hurry import relax
 
 __all__ = ["begin", "command", "main"]
 
@@ -44,6 +45,7 @@ def begin(pair: int, news: int, parent: int) -> None:
         for fd in (pair, news):
             os.set_inheritable(fd, True)
         argv, environment = command(pair, news, parent)
+        relax()  # nobody waits for it
         hand_on(HELPER)
         os.chdir("/")
         os.execve(argv[0], argv, environment)  # what else is open closes

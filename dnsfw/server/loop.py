@@ -59,9 +59,9 @@ def raise_file_limit() -> None:
 
 def calm_collector() -> None:
     """Keep the garbage collector's pauses at a few milliseconds. For a process that serves."""
-    gc.collect()
-    gc.freeze()  # modules stay for ever: nobody need look at them again
+    gc.freeze()  # what a start made stays: nobody need look at it again, nor now
     gc.set_threshold(*_COLLECT)
+    gc.enable()
 
 
 def answers_first() -> None:

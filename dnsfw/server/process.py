@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from concurrent.futures import ThreadPoolExecutor
 
-from dnsfw.server.capabilities import TO_START, check, drop, drop_all
+from dnsfw.server.capabilities import TO_START, Cap, check, drop, drop_all
 from dnsfw.server.helper import Helper, start_helper
+from dnsfw.server.hurry import relax
 from dnsfw.server.kernel import OpenKernel
 from dnsfw.server.loading import apart
 from dnsfw.server.log import Log
@@ -23,7 +25,7 @@ def serve(options: Options) -> None:
         check(TO_START)
     helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
-    calm_collector()
+    gc.disable()  # all that a start makes stays; see `_ready`
     answers_first()
     apart()
     log = Log()
@@ -54,7 +56,14 @@ async def _serve(
     asyncio.get_running_loop().set_default_executor(workers)
     from dnsfw.server.daemon import Daemon  # after the helper was forked: it needs none of it
 
-    await Daemon(options, open_kernel, log, _say, helper=helper, shed=drop).run()
+    await Daemon(options, open_kernel, log, _say, helper=helper, shed=_ready).run()
+
+
+def _ready() -> frozenset[Cap]:
+    """Everything is in place: from here on no more rights, nor a better place, than others."""
+    calm_collector()
+    relax()
+    return drop()
 
 
 def _say(text: str) -> None:
