@@ -202,6 +202,7 @@ class Daemon:
 
     async def _start_and_serve(self, loop: asyncio.AbstractEventLoop) -> End:
         path = find_policy(self.options.policy)
+        self._read_at = time.time_ns()
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
         written = await read_at_start(
@@ -311,7 +312,7 @@ class Daemon:
             self.policy_watch = PolicyWatch(
                 lambda: files_of(Path(self.reloader.path), self.reloader.policy), self._hang_up
             )
-            self.policy_watch.start(asyncio.get_running_loop())
+            self.policy_watch.start(asyncio.get_running_loop(), self._read_at)
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
         disarmed(self.options.run_dir)  # the wall has its daemon

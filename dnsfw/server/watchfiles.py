@@ -3,8 +3,9 @@
 An event is only a reason to look: what counts is whether the files that the policy is read
 from (its parts, tests and lists too) are others than those that were read. So an editor's
 rename, a truncating write and the swap of the Kubernetes link `..data` are all one to it, and
-it is the directories that are watched. It waits until the files have been left alone for a
-moment. A policy that is refused leaves the last good one in force, and `status` says so.
+it is the directories that are watched. It waits until they have been left alone for a moment
+and nobody has a file there open that he has written to: half of a list is a list, too. But not
+for ever: somebody's log may lie beside the policy. A policy that is refused leaves the last good one in force, and `status` says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,9 +25,13 @@ from dnsfw.policy.remote import url_of
 __all__ = ["PolicyWatch", "files_of"]
 
 QUIET = 0.3  # seconds without an event: a deployment writes several files
+LONGEST = 3.0  # seconds after the first event it looks, whatever goes on there
 _CHANGED = (
     0x002 | 0x004 | 0x008 | 0x040 | 0x080 | 0x100 | 0x200 | 0x400 | 0x800
 )  # IN_MODIFY ATTRIB CLOSE_WRITE MOVED_FROM MOVED_TO CREATE DELETE DELETE_SELF MOVE_SELF
+_MODIFIED, _WRITTEN_OR_GONE = 0x002, 0x008 | 0x040 | 0x200  # CLOSE_WRITE, MOVED_FROM, DELETE
+_LOST = 0x4000  # IN_Q_OVERFLOW: more happened than we were told
+_EVENT = struct.Struct("=iIII")  # watch, what, cookie, octets of the name
 _ONLY_DIRECTORY = 0x01000000
 _MOST_LINKS = 40  # as many as the kernel follows
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,12 +78,18 @@ class PolicyWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._watches: dict[str, int] = {}
         self._state: _State = {}
+        self._half: set[tuple[int, bytes]] = set()  # written to, and not closed since
+        self._since: float | None = None  # when the first event came that was not looked at
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, read: int) -> None:
+        """`read`: the wall's time, in ns, when the policy in force began to be read."""
         self._loop = loop
         self._arm()
         self._state = self._look()
         loop.add_reader(self._fd, self._hear)
+        if any(seen and seen[-1] > read for seen in self._state.values()):
+            self._state = {}  # changed since then, and no event says so
+            self._wait()
 
     def close(self) -> None:
         if self._timer is not None:
@@ -88,17 +100,43 @@ class PolicyWatch:
 
     def _hear(self) -> None:
         try:
-            while os.read(self._fd, 1 << 16):
-                pass
+            while events := os.read(self._fd, 1 << 16):
+                self._note(events)
         except BlockingIOError:
             pass
+        self._wait()
+
+    def _note(self, events: bytes) -> None:
+        """Who has a file open that he has written to."""
+        at = 0
+        while at < len(events):
+            watch, what, _, octets = _EVENT.unpack_from(events, at)
+            at += _EVENT.size + octets
+            file = watch, events[at - octets : at].rstrip(b"\0")
+            if what & _LOST:
+                self._half.clear()
+            elif what & _MODIFIED:
+                self._half.add(file)
+            elif what & _WRITTEN_OR_GONE:
+                self._half.discard(file)
+
+    def _wait(self) -> None:
         assert self._loop is not None
+        now = self._loop.time()
+        if self._since is None:
+            self._since = now
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(QUIET, self._settled)
+        self._timer = self._loop.call_at(min(now + QUIET, self._since + LONGEST), self._settled)
 
     def _settled(self) -> None:
+        assert self._loop is not None and self._since is not None
         self._timer = None
+        if self._half and self._loop.time() < self._since + LONGEST:
+            self._wait()
+            return
+        self._half.clear()
+        self._since = None
         self._arm()  # before the look: what changes after it is heard
         now = self._look()
         if now != self._state:

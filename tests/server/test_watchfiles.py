@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from dnsfw.server.watchfiles import LONGEST, QUIET, PolicyWatch
 from tests.support.running import ALLOW_EXAMPLE, Running, running
 from tests.support.until import until
 
@@ -95,8 +101,9 @@ async def test_other_files_beside_it_are_nobodys_business(tmp_path: Path) -> Non
         (tmp_path / "notes.txt").write_text("hello")
         run.policy.with_name("policy.yaml~").write_text("nonsense")
         (tmp_path / "policy.test.yaml").write_text("tests: [{deny: other.example}]")
-        await until(lambda: run.daemon.reloader.policy is not before)
+        await until(lambda: "reloaded " in run.log.text)  # when that is over, not begun
 
+        assert run.daemon.reloader.policy is not before
         assert len(run.daemon.reloader.policy.tests) == 1
         assert run.log.text.count("reloaded ") == 1
 
@@ -104,3 +111,102 @@ async def test_other_files_beside_it_are_nobodys_business(tmp_path: Path) -> Non
 async def test_without_the_option_nothing_is_watched(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         assert run.daemon.policy_watch is None
+
+
+class Hand:
+    """An event loop whose clock is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.hear: Callable[[], object] = lambda: None
+        self.due: dict[Hand.Timer, tuple[float, Callable[[], object]]] = {}
+
+    class Timer:
+        def __init__(self, hand: Hand) -> None:
+            self._hand = hand
+
+        def cancel(self) -> None:
+            self._hand.due.pop(self, None)
+
+    def time(self) -> float:
+        return self.now
+
+    def add_reader(self, fd: int, hear: Callable[[], object]) -> None:
+        self.hear = hear
+
+    def remove_reader(self, fd: int) -> None:
+        pass
+
+    def call_at(self, when: float, call: Callable[[], object]) -> Timer:
+        timer = self.Timer(self)
+        self.due[timer] = when, call
+        return timer
+
+    def move(self, seconds: float) -> None:
+        """So much later; what is due on the way is called when it is."""
+        end = self.now + seconds
+        while ready := sorted((when, id(timer)) for timer, (when, _) in self.due.items()):
+            if (when := ready[0][0]) > end:
+                break
+            timer = next(timer for timer in self.due if id(timer) == ready[0][1])
+            self.now = when
+            self.due.pop(timer)[1]()
+        self.now = end
+
+
+@contextmanager
+def watching(*files: Path, read: int | None = None) -> Iterator[tuple[Hand, list[str]]]:
+    """A watch of these files; what they said each time that it called them changed."""
+    hand, seen = Hand(), []
+    loop: Any = hand
+    watch = PolicyWatch(lambda: files, lambda: seen.append(files[0].read_text()))
+    watch.start(loop, time.time_ns() if read is None else read)
+    try:
+        yield hand, seen
+    finally:
+        watch.close()
+
+
+def test_half_of_a_file_is_not_read_while_somebody_writes_it(tmp_path: Path) -> None:
+    names = tmp_path / "bad.txt"
+    names.write_text("one.example\n")
+    with watching(names) as (hand, seen):
+        with names.open("w") as file:
+            file.write("one.example\n")
+            file.flush()
+            hand.hear()
+            hand.move(5 * QUIET)
+            assert seen == []
+            file.write("two.example\n")
+        hand.hear()
+        hand.move(QUIET)
+
+    assert seen == ["one.example\ntwo.example\n"]
+
+
+def test_who_never_ends_to_write_beside_the_policy_delays_it_for_a_moment_only(
+    tmp_path: Path,
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("old")
+    with watching(policy) as (hand, seen), (tmp_path / "busy.log").open("w") as log:
+        policy.write_text("new")
+        for _ in range(int(LONGEST / 0.1) + 1):
+            os.write(log.fileno(), b"x")
+            hand.hear()
+            hand.move(0.1)
+
+    assert seen == ["new"]
+
+
+def test_what_changed_while_the_daemon_started_is_read(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("new")
+    changed = policy.stat().st_ctime_ns
+    with watching(policy, read=changed - 1) as (hand, seen):
+        hand.move(QUIET)
+    assert seen == ["new"]
+
+    with watching(policy, read=changed) as (hand, seen):
+        hand.move(QUIET)
+    assert seen == []
