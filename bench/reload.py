@@ -2,9 +2,12 @@
 
 dnsperf and a client of ours ask all the time, connections to an allowed and to a refused address
 begin all the time, and the policy is reloaded again and again: with a list that has changed, which
-is compiled from its source, and with one that has not. What must be zero is counted: queries that
-were lost or answered otherwise, allowed connections that failed, packets to the refused address at
-the peer. Then the times from a query's due moment to its answer: before, during and after.
+is compiled from its source, and with one that has not. Each reload has a control beside it, before
+or behind in turn: as long a time in which all the same goes on and nobody reloads. What must be
+zero is counted for both: queries that were lost or answered otherwise, allowed connections that
+failed, packets to the refused address at the peer. Then the times from a query's due moment to its
+answer, held against the control's. The clients take one core and a half, as they do in the
+control: what a reload costs beside them is its share of the rest.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from stands import (
     UPSTREAM,
     Stand,
     client,
+    cores,
     names,
     queries,
     stand,
@@ -48,15 +52,17 @@ MILLION = 1_000_000
 CHANGED = 1_000  # names of the list that are others after a change
 RATE = 400  # queries a second of our client, come what may
 FLOOD = 400  # of dnsperf
-QUIET = 2.0  # seconds before, between and after
+QUIET = 0.5  # seconds before and after: what a reload has begun may end, and answers are warm
 LISTED = 100  # of a thousand names that are asked: refused, before and after
 ALLOWED, NEVER = "198.18.0.1", "203.0.113.9"
 _PATIENCE = 300.0  # seconds for a reload
 _PAIR = struct.Struct("=QQ")
+_SENT = re.compile(r"Queries sent:\s+(\d+)")
 _LOST = re.compile(r"Queries lost:\s+(\d+)")
+_NEVER_CAME = 2**64 - 1
+_WARM = 3  # times that every name is asked for before: the second publishes it
 _QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("the longest", 1.0))
-_BEFORE, _SOURCE, _CACHE, _AFTER = "before", "during, list from source", "during, list as it was", \
-    "between and after"  # fmt: skip
+_CONTROL, _SOURCE, _CACHE = "without a reload", "list from source", "list as it was"
 
 _LISTEN = """
 import socket, sys
@@ -112,22 +118,31 @@ def main() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reload:
-    """One of them: when, in nanoseconds of CLOCK_MONOTONIC, and whether its list was new."""
+class _Span:
+    """A reload, or as long without one: when, in nanoseconds of CLOCK_MONOTONIC, and what became
+    of dnsperf's queries.
+    """
 
     began: int
     ended: int
-    source: bool
+    sent: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A reload and its control."""
+
+    source: bool  # whether the list was another
+    reload: _Span
+    control: _Span
 
 
 @dataclass(slots=True)
 class _Counted:
     """What the others found who were busy all the time."""
 
-    sent: int = 0
     bad: int = 0
-    lost: int = 0
-    perf_lost: int = 0
     flows: dict[str, int] = field(default_factory=dict)
     never: dict[str, int] = field(default_factory=dict)
     leaked: int = 0
@@ -140,9 +155,11 @@ class _Bench:
         self.lab = lab
         self.name = name
         self.listed = made(count)
-        self.reloads: list[_Reload] = []
+        self.pairs: list[_Pair] = []
         self.times: list[tuple[int, int]] = []
         self.counted = _Counted()
+        self.first = 0.0  # seconds of a reload, until one has been measured
+        self.asked = self.lines = lab.scratch  # what is asked for: for our client, for dnsperf
         self.daemon: Daemon | None = None
         self.stand = self._start()
         self._route()
@@ -181,7 +198,9 @@ class _Bench:
             here.netns.ip(f"route add {prefix} via {FAR}")
         here.behind.ip(f"addr add {ALLOWED}/32 dev lo")
         self._write(1)
+        began = time.monotonic()
         self._reload(1)
+        self.first = time.monotonic() - began
         warm([here], names(), ways=(False,))
 
     # --- everybody at work ---
@@ -190,74 +209,101 @@ class _Bench:
         here, scratch = self.stand, self.lab.scratch
         place = Guest(here.netns, here.cgroup)
         asked = [*names()[: -LISTED], *(f"{one}" for one in self.listed[:LISTED])]
-        file = queries(self.lab, "asked", asked)
-        lines = scratch / "dnsperf.names"
-        lines.write_text("".join(f"{name} A\n" for name in asked))
-        most = (rounds * 2 + 1) * (QUIET + _PATIENCE)
+        self.asked = file = queries(self.lab, "asked", asked)
+        self.lines = scratch / "dnsperf.names"
+        self.lines.write_text("".join(f"{name} A\n" for name in asked))
+        most = rounds * 4 * (2 * QUIET + _PATIENCE)
         raw = scratch / "times"
         with Capture(here.behind, "eth0") as wire, ExitStack() as busy:
             listener = _ready(here.behind.start([sys.executable, "-c", _LISTEN, ALLOWED]))
             busy.callback(listener.kill)
             flows = _ready(place.start([sys.executable, "-c", _CONNECT, ALLOWED]))
             never = _ready(place.start([sys.executable, "-c", _CONNECT, NEVER]))
-            perf = place.start(["dnsperf", "-s", LO, "-d", str(lines), "-l", f"{most:g}", "-e",
-                                "-q", "100", "-Q", str(FLOOD), "-t", "2"])
             paced = place.start(
                 [str(client(self.lab)), "paced", LO, str(PORT), str(file), f"{most:g}", str(RATE)],
                 env=os.environ | {"RAW": str(raw)},
             )
-            for process in (flows, never, perf, paced):
+            for process in (flows, never, paced):
                 busy.callback(process.kill)
             self._reload_in_turns(rounds)
-            self._end(perf, paced, flows, never)
-            if os.environ.get("SHOW"):
-                assert self.daemon is not None
-                told = self.daemon.show("status")
-                print({k: told[k] for k in ("server", "dns", "packets")}, self.counted)
+            self._end(paced, flows, never)
             self.counted.leaked = len(wire.to(NEVER))
-        data = raw.read_bytes()
-        self.times = [(began, took) for began, took in _PAIR.iter_unpack(data)]
+        self.times = list(_PAIR.iter_unpack(raw.read_bytes()))
 
     def _reload_in_turns(self, rounds: int) -> None:
-        time.sleep(2 * QUIET)
+        """Now the control comes first and now the reload, so that no trend looks like one."""
+        seconds = {True: self.first, False: self.first}  # that the last one took
         for number in range(2, 2 * rounds + 2):
-            source = number % 2 == 0
+            source, before = number % 2 == 0, number % 4 in (0, 1)
+            control = self._span(lambda: time.sleep(seconds[source])) if before else None  # noqa: B023
             if source:
                 self._write(number)
-            began, ended = self._reload(number)
-            self.reloads.append(_Reload(began, ended, source))
-            time.sleep(QUIET)
+            reload = self._span(lambda: self._reload(number))  # noqa: B023
+            seconds[source] = (reload.ended - reload.began) / 1e9
+            if control is None:
+                control = self._span(lambda: time.sleep(seconds[source]))  # noqa: B023
+            self.pairs.append(_Pair(source, reload, control))
 
-    def _reload(self, number: int) -> tuple[int, int]:
-        """When it began, and when it had returned."""
+    def _span(self, act: Callable[[], object]) -> _Span:
+        """dnsperf has a run of its own for each, so that what it loses has a place. Both begin
+        with every answer where it is when nobody has reloaded for long.
+        """
+        time.sleep(QUIET)
+        everywhere = ",".join(map(str, cores()))
+        for _ in range(_WARM):
+            with suppress(RuntimeError):  # some are late where the machine is busy: no matter here
+                self.stand.ask(
+                    "flood", self.asked, _PATIENCE, "16", core=everywhere, env={"ONCE": "1"}
+                )
+        perf = Guest(self.stand.netns, self.stand.cgroup).start(
+            ["dnsperf", "-s", LO, "-d", str(self.lines), "-l", f"{_PATIENCE:g}", "-e",
+             "-q", "100", "-Q", str(FLOOD), "-t", "2"]
+        )
+        try:
+            time.sleep(QUIET)
+            began = time.monotonic_ns()
+            act()
+            ended = time.monotonic_ns()
+            time.sleep(QUIET)
+            text = _words(perf, signal.SIGINT)
+        finally:
+            perf.kill()
+        if (sent := _SENT.search(text)) is None or (lost := _LOST.search(text)) is None:
+            raise RuntimeError(f"dnsperf: {text}")
+        return _Span(began, ended, int(sent[1]), int(lost[1]))
+
+    def _reload(self, number: int) -> None:
         assert self.daemon is not None
         self.daemon.policy.write_text(self._text(number))
-        began = time.monotonic_ns()
         done = self.daemon.command("reload", timeout=_PATIENCE)
         if done.returncode:
             raise RuntimeError(f"reload: {done.stderr}")
-        return began, time.monotonic_ns()
 
-    def _end(self, perf: subprocess.Popen[str], paced: subprocess.Popen[str],
-             flows: subprocess.Popen[str], never: subprocess.Popen[str]) -> None:  # fmt: skip
+    def _end(self, paced: subprocess.Popen[str], flows: subprocess.Popen[str],
+             never: subprocess.Popen[str]) -> None:  # fmt: skip
         counted = self.counted
-        said = _words(paced)
-        found = ast.literal_eval(said.splitlines()[-1])
-        counted.sent, counted.bad, counted.lost = (int(found[k]) for k in ("sent", "bad", "lost"))
-        lost = _LOST.search(text := _words(perf, signal.SIGINT))
-        if lost is None:
-            raise RuntimeError(f"dnsperf: {text}")
-        counted.perf_lost = int(lost[1])
+        counted.bad = int(ast.literal_eval(_words(paced).splitlines()[-1])["bad"])
         counted.flows = ast.literal_eval(_words(flows).splitlines()[-1])
         counted.never = ast.literal_eval(_words(never).splitlines()[-1])
 
     # --- what came of it ---
 
+    def _asked(self, spans: Iterable[_Span]) -> tuple[int, int]:
+        """How many queries were sent meanwhile, by both, and how many never answered."""
+        asked = lost = 0
+        for span in spans:
+            mine = [took for began, took in self.times if span.began <= began < span.ended]
+            asked += span.sent + len(mine)
+            lost += span.lost + mine.count(_NEVER_CAME)
+        return asked, lost
+
     def wrong(self) -> list[str]:
-        """Everything that had to be zero and is not."""
+        """Everything that had to be zero and is not; of lost queries more than in the control."""
         found = self.counted
+        _, lost = self._asked(pair.reload for pair in self.pairs)
+        _, anyway = self._asked(pair.control for pair in self.pairs)
         told = {
-            "queries lost": found.lost + found.perf_lost,
+            f"queries lost, and {anyway} in the control": lost if lost > anyway else 0,
             "answers that changed": found.bad,
             "allowed connections refused": sum(found.flows.values()) - found.flows.get("OK", 0),
             "refused connections let through": sum(
@@ -267,57 +313,59 @@ class _Bench:
         }
         return [f"{self.name}: {count} {what}" for what, count in told.items() if count]
 
+    def _notes(self) -> Iterator[str]:
+        found = self.counted
+        for what, spans in (
+            ("during reloads", [pair.reload for pair in self.pairs]),
+            ("in the control", [pair.control for pair in self.pairs]),
+        ):
+            asked, lost = self._asked(spans)
+            yield f"{what} {lost} of {asked} queries lost"
+        yield f"{found.bad} answered otherwise"
+        yield f"{found.flows.get('OK', 0)} allowed connections"
+        yield f"{sum(found.flows.values()) - found.flows.get('OK', 0)} of them refused"
+        yield f"{sum(found.never.values())} refused ones"
+        yield f"{found.leaked} packets leaked"
+
     def tables(self) -> list[Table]:
         """A table for each quantile, and one for how long the reloads took."""
-        found = self.counted
         notes = (
-            f"{len(self.reloads)} reloads; {found.sent} queries of our client at {RATE}/s, beside "
-            f"dnsperf at {FLOOD}/s: {found.lost + found.perf_lost} lost, {found.bad} answered "
-            f"otherwise; {found.flows.get('OK', 0)} connections allowed, "
-            f"{sum(found.flows.values()) - found.flows.get('OK', 0)} of them refused; "
-            f"{sum(found.never.values())} refused, {found.leaked} packets leaked",
+            f"{len(self.pairs)} reloads, each beside as long a time without: our client at "
+            f"{RATE}/s, dnsperf at {FLOOD}/s: {', '.join(self._notes())}",
         )
-        phases = self._phases()
         tables = [
-            Table(
-                f"{self.name}: {title} of answers", "µs",
-                tuple(_row(phase, parts, quantile) for phase, parts in phases.items()),
-                notes if title == "p50" else (),
-            )
+            Table(f"{self.name}: {title} of answers", "µs", tuple(self._rows(quantile)),
+                  notes if title == "p50" else ())
             for title, quantile in _QUANTILES
         ]  # fmt: skip
         took = {
-            title: tuple((r.ended - r.began) / 1e6 for r in self.reloads if r.source is source)
-            for title, source in (("list from source", True), ("list as it was", False))
+            title: tuple((p.reload.ended - p.reload.began) / 1e6 for p in self._of(source))
+            for title, source in ((_SOURCE, True), (_CACHE, False))
         }
         rows = tuple(Row(title, values) for title, values in took.items() if values)
         return [*tables, Table(f"{self.name}: `dnsfw reload`, until it returns", "ms", rows)]
 
-    def _phases(self) -> dict[str, list[list[int]]]:
-        """The times of each phase, one list for each of its reloads or pauses."""
-        first = self.reloads[0].began
-        ends = [r.began for r in self.reloads[1:]] + [self.times[-1][0] + 1]
-        spans: dict[str, list[tuple[int, int]]] = {
-            _BEFORE: [(first - int(QUIET * 1e9), first)],
-            _SOURCE: [(r.began, r.ended) for r in self.reloads if r.source],
-            _CACHE: [(r.began, r.ended) for r in self.reloads if not r.source],
-            _AFTER: [(r.ended, end) for r, end in zip(self.reloads, ends, strict=True)],
-        }
-        return {
-            phase: [
-                [took for began, took in self.times if low <= began < high] for low, high in parts
+    def _of(self, source: bool) -> list[_Pair]:
+        return [pair for pair in self.pairs if pair.source is source]
+
+    def _rows(self, quantile: float) -> Iterator[Row]:
+        controls = tuple(self._quantile(pair.control, quantile) for pair in self.pairs)
+        yield Row(_CONTROL, controls)
+        for title, source in ((_SOURCE, True), (_CACHE, False)):
+            pairs = [
+                (self._quantile(pair.reload, quantile), self._quantile(pair.control, quantile))
+                for pair in self._of(source)
             ]
-            for phase, parts in spans.items()
-        }
+            values = tuple(mine for mine, _ in pairs)
+            yield Row(title, values, _CONTROL, tuple(beside / mine for mine, beside in pairs))
 
-
-def _row(phase: str, parts: Sequence[Sequence[int]], quantile: float) -> Row:
-    values = []
-    for part in parts:
-        ordered = sorted(part)
-        if ordered:
-            values.append(ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / 1000)
-    return Row(phase, tuple(values) or (0.0,))
+    def _quantile(self, span: _Span, quantile: float) -> float:
+        """Of what was answered, in microseconds."""
+        ordered = sorted(
+            took for began, took in self.times
+            if span.began <= began < span.ended and took != _NEVER_CAME
+        )  # fmt: skip
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / 1000
 
 
 def _ready(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
