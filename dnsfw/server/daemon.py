@@ -40,7 +40,7 @@ from dnsfw.server.journal import Journal
 from dnsfw.server.judged import Judged
 from dnsfw.server.kernel import Kernel, OpenKernel
 from dnsfw.server.left_cgroups import forget, remember
-from dnsfw.server.lock import Lock
+from dnsfw.server.lock import LOCK, Lock
 from dnsfw.server.log import Level, Lines
 from dnsfw.server.notify import Notify
 from dnsfw.server.observed import Observed
@@ -202,7 +202,6 @@ class Daemon:
 
     async def _start_and_serve(self, loop: asyncio.AbstractEventLoop) -> End:
         path = find_policy(self.options.policy)
-        self._read_at = time.time_ns()
         remember(self.options.run_dir, self.options.cgroup)
         self.names = RoleNames(self.options.run_dir)
         written = await read_at_start(
@@ -312,7 +311,7 @@ class Daemon:
             self.policy_watch = PolicyWatch(
                 lambda: files_of(Path(self.reloader.path), self.reloader.policy), self._hang_up
             )
-            self.policy_watch.start(asyncio.get_running_loop(), self._read_at)
+            self.policy_watch.start(asyncio.get_running_loop(), self.options.run_dir / LOCK)
         if (news := self.kernel.news()) is not None:
             asyncio.get_running_loop().add_reader(news, upkeep.look)
         disarmed(self.options.run_dir)  # the wall has its daemon

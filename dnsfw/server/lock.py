@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dnsfw.errors import DatapathError
 
-__all__ = ["AlreadyRunning", "Lock"]
+__all__ = ["LOCK", "AlreadyRunning", "Lock"]
 
 
 class AlreadyRunning(DatapathError):
@@ -23,13 +23,15 @@ class AlreadyRunning(DatapathError):
         )
         self.pid = pid
 
+LOCK = "lock"  # written once, before anything else is done
+
 
 class Lock:
     """Held from construction to `release`. AlreadyRunning names the holder's pid."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._path = directory / "lock"
+        self._path = directory / LOCK
         self._file = self._take()
         while not self._is_there():  # whoever had it took the file away: take the new one
             os.close(self._file)

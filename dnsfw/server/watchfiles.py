@@ -5,7 +5,8 @@ from (its parts, tests and lists too) are others than those that were read. So a
 rename, a truncating write and the swap of the Kubernetes link `..data` are all one to it, and
 it is the directories that are watched. It waits until they have been left alone for a moment
 and nobody has a file there open that he has written to: half of a list is a list, too. But not
-for ever: somebody's log may lie beside the policy. A policy that is refused leaves the last good one in force, and `status` says so.
+for ever: somebody's log may lie beside the policy. A policy that is refused leaves the last
+good one in force, and `status` says so.
 """
 
 from __future__ import annotations
@@ -81,12 +82,13 @@ class PolicyWatch:
         self._half: set[tuple[int, bytes]] = set()  # written to, and not closed since
         self._since: float | None = None  # when the first event came that was not looked at
 
-    def start(self, loop: asyncio.AbstractEventLoop, read: int) -> None:
-        """`read`: the wall's time, in ns, when the policy in force began to be read."""
+    def start(self, loop: asyncio.AbstractEventLoop, older: Path) -> None:
+        """`older`: a file that was last written before the policy in force was read."""
         self._loop = loop
         self._arm()
         self._state = self._look()
         loop.add_reader(self._fd, self._hear)
+        read = older.stat().st_mtime_ns  # by the clock that files have, which may be set
         if any(seen and seen[-1] > read for seen in self._state.values()):
             self._state = {}  # changed since then, and no event says so
             self._wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,13 +153,20 @@ class Hand:
         self.now = end
 
 
+def written_at(file: Path, other: Path, later: int = 0) -> None:
+    """Make a file that was written when the other one was, or so many nanoseconds later."""
+    file.touch()
+    at = other.stat().st_ctime_ns + later
+    os.utime(file, ns=(at, at))
+
+
 @contextmanager
-def watching(*files: Path, read: int | None = None) -> Iterator[tuple[Hand, list[str]]]:
+def watching(*files: Path) -> Iterator[tuple[Hand, list[str]]]:
     """A watch of these files; what they said each time that it called them changed."""
     hand, seen = Hand(), []
     loop: Any = hand
     watch = PolicyWatch(lambda: files, lambda: seen.append(files[0].read_text()))
-    watch.start(loop, time.time_ns() if read is None else read)
+    watch.start(loop, files[0].with_name("older"))
     try:
         yield hand, seen
     finally:
@@ -170,6 +176,7 @@ def watching(*files: Path, read: int | None = None) -> Iterator[tuple[Hand, list
 def test_half_of_a_file_is_not_read_while_somebody_writes_it(tmp_path: Path) -> None:
     names = tmp_path / "bad.txt"
     names.write_text("one.example\n")
+    written_at(tmp_path / "older", names)
     with watching(names) as (hand, seen):
         with names.open("w") as file:
             file.write("one.example\n")
@@ -189,6 +196,7 @@ def test_who_never_ends_to_write_beside_the_policy_delays_it_for_a_moment_only(
 ) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("old")
+    written_at(tmp_path / "older", policy)
     with watching(policy) as (hand, seen), (tmp_path / "busy.log").open("w") as log:
         policy.write_text("new")
         for _ in range(int(LONGEST / 0.1) + 1):
@@ -200,13 +208,14 @@ def test_who_never_ends_to_write_beside_the_policy_delays_it_for_a_moment_only(
 
 
 def test_what_changed_while_the_daemon_started_is_read(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.yaml"
+    policy, older = tmp_path / "policy.yaml", tmp_path / "older"
     policy.write_text("new")
-    changed = policy.stat().st_ctime_ns
-    with watching(policy, read=changed - 1) as (hand, seen):
+    written_at(older, policy, -1)
+    with watching(policy) as (hand, seen):
         hand.move(QUIET)
     assert seen == ["new"]
 
-    with watching(policy, read=changed) as (hand, seen):
+    written_at(older, policy)
+    with watching(policy) as (hand, seen):
         hand.move(QUIET)
     assert seen == []
