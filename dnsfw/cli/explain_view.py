@@ -120,7 +120,8 @@ def _live(row: dict[str, Any]) -> Iterator[str]:
         yield f"  learnt {item['name']}{way} -> {item['address']}{over}"
         asker = item["asker"] or "dnsfw itself"
         when = f"{_clock(item['first'])}, last {_clock(item['last'])}"
-        yield f"         first {when}, {counts(item['times'], 'time')}, by {asker}"
+        yield f"         first {when}, {counts(item['times'], 'time')}"
+        yield f"         last for {asker}"
         if item["rule"]:
             yield f"         {item['rule']}"
     if refused := row["refused"]:

@@ -15,7 +15,6 @@ from dnsfw.errors import ConfigError, PolicyError
 from dnsfw.policy.learn import SIBLINGS, read_rows, render
 from dnsfw.policy.learn import learn as learn_from
 
-_NONE = "none"  # of whom nobody knows who he is: there is nothing to learn for anybody
 _HOST = "host"
 _NONE = "none"  # of whom nobody knew who he is: there is nothing to learn for anybody
 _LARGEST_REPORT = 64 << 20

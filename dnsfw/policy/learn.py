@@ -48,6 +48,7 @@ _PRIVATE = tuple(
 )
 _COMMANDS_TOLD = 3
 _PLAIN = re.compile(r"[a-z][a-z0-9.-]*(:[0-9,-]+)?(/[a-z]+)?")
+_TEXTS = ("name", "protocol", "reason", "command", "verdict", "asker")
 _LONGEST = 128  # of a text in a row; names have 253, and theirs is their own limit
 _LONGEST_NAME = 1024  # escaped
 
@@ -66,6 +67,7 @@ class Lesson:
     first: int = 0  # seconds since 1970
     last: int = 0
     commands: dict[str, None] = field(default_factory=dict)
+    askers: dict[str, None] = field(default_factory=dict)  # where no command is known
     addresses: dict[str, None] = field(default_factory=dict)
     reasons: dict[str, None] = field(default_factory=dict)
 
@@ -83,6 +85,8 @@ class Lesson:
         self.last = max(self.last, row["last"])
         if row["command"]:
             self.commands[row["command"]] = None
+        elif row["asker"]:
+            self.askers[row["asker"]] = None
         self.addresses.update(dict.fromkeys(row["addresses"]))
         self.reasons[row["reason"]] = None
 
@@ -199,7 +203,7 @@ def read_rows(text: str, file: str) -> list[Mapping[str, Any]]:
 
 def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with what counts, of the right types; nothing in it can end a comment."""
-    texts = {key: row.get(key, "") for key in ("name", "protocol", "reason", "command", "verdict")}
+    texts = {key: row.get(key, "") for key in _TEXTS}
     numbers = {key: row.get(key, 0) for key in ("port", "count", "first", "last")}
     addresses = row.get("addresses", [])
     sent = row.get("sent", True)  # reports of before say nothing of it
@@ -275,7 +279,7 @@ def _rule(lesson: Lesson, when: Callable[[int], str], more: str = "") -> list[st
 
 
 def _seen(lesson: Lesson, when: Callable[[int], str]) -> str:
-    commands = list(lesson.commands)
+    commands = list(lesson.commands or lesson.askers)
     who = ", ".join(commands[:_COMMANDS_TOLD]) or "unknown"
     if len(commands) > _COMMANDS_TOLD:
         who += f" and {len(commands) - _COMMANDS_TOLD} more"

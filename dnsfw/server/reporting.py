@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dnsfw.datapath.own import netns_cookie
 from dnsfw.datapath.sockowner import SocketOwners
@@ -13,12 +15,13 @@ from dnsfw.server.kernel_refusals import KernelRefusals, Look
 from dnsfw.server.observed import Observed
 from dnsfw.server.records import Records
 from dnsfw.server.reporter import Reporter
-from dnsfw.server.who_asks import Who, WhoAsks
+from dnsfw.server.who_asks import NOBODY, Who, WhoAsks, who_text
+from dnsfw.wire.name import from_text
 
 if TYPE_CHECKING:
     from dnsfw.server.daemon import Daemon
 
-__all__ = ["report"]
+__all__ = ["report", "with_askers"]
 
 
 def report(daemon: Daemon, digest: Digest) -> tuple[Reporter, Observed, Records]:
@@ -37,6 +40,24 @@ def report(daemon: Daemon, digest: Digest) -> tuple[Reporter, Observed, Records]
         records.hear(KernelRefusals(asked, policy, look, reporter.refused))
     observed = Observed(service.engine.last_names, reporter.rule_text, time.time, names.text)
     return reporter, observed, records
+
+
+async def with_askers(daemon: Daemon, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows; of a name without a command, who was told last that it is refused."""
+    roles = {role.name: role.role for role in daemon.reloader.policy.roles.values()}
+    found: list[Who] = []
+    for row in rows:
+        refused = None
+        if row["name"] and not row["command"] and row["role"] in roles:
+            history = daemon.reporter.history
+            refused = history.refused(roles[row["role"]], from_text(row["name"]))
+        found.append(NOBODY if refused is None else refused.who)
+
+    def told() -> list[dict[str, Any]]:  # cgroups are walked, and their processes
+        texts = {who: who_text(who, daemon.records.paths) for who in set(found)}
+        return [{**row, "asker": texts[who]} for row, who in zip(rows, found, strict=True)]
+
+    return await asyncio.to_thread(told)
 
 
 def _looker(daemon: Daemon, who: WhoAsks) -> Look:

@@ -14,6 +14,7 @@ from dnsfw.server.control import Peer, Row, Rows, Verb, Verbs
 from dnsfw.server.enrollments import wanted as wanted_enrolment
 from dnsfw.server.explaining import explain
 from dnsfw.server.removal import kept_on_disk
+from dnsfw.server.reporting import with_askers
 from dnsfw.server.resolve import resolve, role_named
 from dnsfw.server.views import flow_rows, grant_rows, status
 
@@ -116,11 +117,12 @@ def verbs(daemon: Daemon) -> Verbs:
     def grants(request: Row) -> Rows:
         return _in_turns(grant_rows(daemon, wanted(request)))
 
-    def observed(request: Row) -> Rows:
+    async def observed(request: Row) -> Rows:
         """What was refused, or would have been, since the daemon started."""
         role = None if wanted(request) is None else request["role"]
-        rows = daemon.observed.rows()
-        return _in_turns(row for row in rows if role in {None, row["role"]})
+        rows = [row for row in daemon.observed.rows() if role in {None, row["role"]}]
+        for first in range(0, len(rows), _ROWS):
+            yield await with_askers(daemon, rows[first : first + _ROWS])
 
     def flows(request: Row) -> Rows:
         return _in_turns(flow_rows(daemon, wanted(request)))

@@ -42,6 +42,7 @@ class Who:
     inode: int = 0  # of the socket
     pid: int = 0  # of a connection that the kernel refused: its event says so
     command: str = ""
+    gone: bool = False  # it was looked for, and no socket of this host was there any more
 
 
 NOBODY = Who()
@@ -90,6 +91,7 @@ class WhoAsks:
             owner = self._owners.find(_PROTOCOLS[Transport.UDP], (address, port), server)
             if owner is not None:
                 return replace(known, user=owner.user, cgroup=owner.cgroup, inode=owner.inode)
+            known = Who(address, Transport.UDP.value, gone=_is_here(address))
         return known
 
     def _look(self, client: Client) -> Who:
@@ -98,7 +100,7 @@ class WhoAsks:
             return Who(address, transport)
         owner = self._owners.find(_PROTOCOLS[client.transport], *ends)
         if owner is None:
-            return Who(address, transport)
+            return Who(address, transport, gone=_is_here(address))
         return Who(address, transport, owner.user, owner.cgroup, owner.inode)
 
     def _may_look(self) -> bool:
@@ -110,6 +112,11 @@ class WhoAsks:
 
     def close(self) -> None:
         self._owners.close()
+
+
+def _is_here(address: str) -> bool:
+    """Of others' addresses nobody has a socket here: that says nothing."""
+    return address.startswith("127.") or address == "::1"
 
 
 def _ends(route: object) -> tuple[tuple[str, int], tuple[str, int]] | None:
@@ -126,6 +133,8 @@ def who_text(who: Who, paths: CgroupPaths, hide: Callable[[str], str] = str) -> 
     parts = [f"{hide(who.address)} by {who.transport}"] if who.address else []
     if who.user is not None:
         parts.append(f"uid {who.user}")
+    elif who.gone:
+        parts.append("its program was gone by then")
     pid, command = who.pid, who.command
     if path := paths.path(who.cgroup):
         parts.append(path)

@@ -23,7 +23,7 @@ async def test_the_running_daemon_answers_and_says_so(tmp_path: Path) -> None:
     assert any(line.startswith("  now    192.0.2.7 ") for line in lines)
     assert "  learnt www.example.com -> 192.0.2.7" in lines
     assert "  role   host in all: 1 query, 0 refused; packets 0 allowed, 0 denied" in lines
-    assert any(" 1 time, by 127.0.0.1 by udp, uid " in line for line in lines)
+    assert any("last for 127.0.0.1 by udp, uid " in line for line in lines)
 
 
 async def test_a_file_that_is_named_answers_instead(tmp_path: Path) -> None:

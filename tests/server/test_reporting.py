@@ -14,3 +14,12 @@ async def test_a_refusal_reaches_observations_history_and_counts(tmp_path: Path)
     assert [row["name"] for row in run.daemon.observed.rows()] == ["evil.example"]
     assert len(run.daemon.reporter.history) == 2
     assert run.daemon.service.performer.on_asked is None, "connected after its end"
+
+
+async def test_what_was_observed_is_told_with_its_asker(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        await run.query("evil.example")
+        ((row,), _) = await run.control("observed")
+
+    assert row["name"] == "evil.example" and row["command"] == ""
+    assert row["asker"].startswith("127.0.0.1 by udp")

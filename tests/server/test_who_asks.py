@@ -66,6 +66,22 @@ def test_of_another_host_the_address_is_known() -> None:
     assert asks.who(None) is NOBODY
 
 
+def test_who_had_gone_when_he_was_looked_for_is_said_to_have(tmp_path: Path) -> None:
+    paths, *_ = cgroups(tmp_path)
+    asks = WhoAsks(Counting(), Clock())
+    here = client(("127.0.0.1", 4000), "127.0.0.1:53")
+    there = client(("192.0.2.9", 4000), "192.0.2.1:53")
+    asks.asked(here)
+    asks.asked(there)
+    told = asks.at("127.0.0.1", 4000, [("127.0.0.1", 53)])
+
+    assert who_text(asks.who(here), paths) == "127.0.0.1 by udp, its program was gone by then"
+    assert who_text(told, paths) == "127.0.0.1 by udp, its program was gone by then"
+    assert who_text(asks.who(there), paths) == "192.0.2.9 by udp"
+    unlooked = asks.who(client(("127.0.0.1", 9), "127.0.0.1:53"))
+    assert who_text(unlooked, paths) == "127.0.0.1 by udp"
+
+
 def test_a_flood_is_not_looked_up() -> None:
     owners = Counting()
     asks = WhoAsks(owners, Clock())

@@ -86,6 +86,15 @@ def test_a_comment_says_when_how_often_and_by_whom() -> None:
     assert "# 4 times by curl, pip, t100 to t160" in text_of(*rows)
 
 
+def test_where_no_command_is_known_a_comment_says_what_is() -> None:
+    unit = asked("a.example.com", command="", asker="127.0.0.1 by udp, uid 7, /x.service")
+
+    assert ": once by 127.0.0.1 by udp, uid 7, /x.service, t100" in text_of(unit)
+    assert ": once by unknown, t100" in text_of(asked("a.example.com", command=""))
+    both = [unit, asked("a.example.com", command="curl")]
+    assert ": 2 times by curl, t100" in text_of(*both)
+
+
 def test_a_name_refused_before_a_port_was_known_is_open_on_any_and_says_so() -> None:
     text = text_of(asked("www.example.com", verdict="deny"))
 
