@@ -375,6 +375,37 @@ def test_row_39_a_container_of_a_cgroup_is_that_role_at_the_hosts_devices_too(
     assert [flow.role for flow in forwarded] == [MAIL]
 
 
+def test_what_a_stranger_was_heard_to_say_a_subject_may_not(house: House) -> None:
+    """The same two ends, a moment later: the sender's record says whose frame it is."""
+    site = house.site
+    web = site.below("pod")
+    site.wall.policy(inbound=Inbound.ALL, others=[RolePlan(MAIL, DENY)])
+    site.wall.cgroup_is(site.number(web), MAIL)
+    third = site.lab.namespace("pod")
+    _wire(site.lab, site.guarded, third, "veth9", "10.77.2.", "fd79::")
+    site.guard(
+        site.guarded, "veth9", ingress="dnsfw_tc_ingress", egress="dnsfw_tc_egress"
+    )
+
+    def say() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("10.77.2.2", 7777))
+            for _ in range(5):
+                sock.sendto(b"twelve bytes, or more", ("10.77.2.1", 5000))
+        return 5
+
+    with site.guarded.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("10.77.2.1", 5000))
+        server.settimeout(PATIENCE)
+        for _ in range(3):
+            assert house.within(say, third) == 5
+            for _ in range(5):
+                server.recv(100)
+            before = site.count(Reason.NEVER_RESOLVED).denied
+            assert act_in(web, third, say) == 5
+            assert site.count(Reason.NEVER_RESOLVED).denied == before + 5
+
+
 def test_a_cgroup_goes_before_the_link_and_still_answers_whom_the_link_let_in(
     house: House
 ) -> None:

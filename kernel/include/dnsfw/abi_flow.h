@@ -32,9 +32,9 @@ struct kept {
 	__u32 role;		/* as which it was judged */
 	__u32 seq;		/* of the SYN, if that was all of it */
 	struct found found;
-	__u64 seal;		/* over what stands above */
 	__u32 heard;		/* jiffies: when an answer was last noted */
-	__u32 pad;
+	__u32 unused;		/* older builds had 16 bytes here */
+	__u64 version;		/* of what stands above heard; KEPT_WRITING */
 };
 
 /* flows, flows_in: LRU. The key is the egress view. For a local socket the

@@ -12,26 +12,36 @@ static __always_inline bool is_recent(__u32 since, __u32 now)
 	return now - since < KEPT_TICKS;
 }
 
+/* What is kept of it says it, too, and is here already */
+static __always_inline bool
+is_tcp(struct bpf_sock *sk, const struct dnsfw_sock *made)
+{
+	__u8 proto = made->pad_kept.shape;
+	struct bpf_sock *full;
+
+	if (proto)
+		return proto == PROTO_TCP;
+	full = bpf_sk_fullsock(sk);
+	return full && full->protocol == PROTO_TCP;
+}
+
 /* Where a socket takes it. Whatever a TCP socket takes that does not listen is
  * of its one conversation, which what leaves opens and keeps alive, too.
  */
 static __always_inline bool was_heard(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk, *full;
+	struct bpf_sock *sk = skb->sk;
 	const struct dnsfw_sock *made;
 	struct plain q;
 	__u32 now;
 
-	if (!sk)
+	if (!sk || sk->state == STATE_LISTEN)
 		return false;
-	full = bpf_sk_fullsock(sk);
-	if (!full || full->state == STATE_LISTEN)
-		return false;
-	made = socket_get(dnsfw_socks, full);
+	made = socket_get(dnsfw_socks, sk);
 	if (!made)
 		return false;
 	now = bpf_jiffies64();
-	if (full->protocol == PROTO_TCP)
+	if (is_tcp(sk, made))
 		return is_recent(made->pad_kept.heard, now) ||
 		       is_recent(made->pad_kept.found.at, now);
 	return is_recent(made->pad_kept.heard, now) &&
@@ -81,15 +91,27 @@ static __always_inline __u64 hash_of(const struct plain *q)
 	return hash ^ (hash >> 32);
 }
 
+/* The socket that sent it in another namespace: its record says whether that is
+ * a subject, once somebody has looked
+ */
+static __always_inline bool may_be_subject(struct bpf_sock *sk)
+{
+	const struct dnsfw_sock *made = socket_get(dnsfw_socks, sk);
+
+	return !made || !made->role || made->role >= DNSFW_ROLE_FIRST;
+}
+
 /* Queries to dnsfw get their mark one by one */
 static __always_inline bool
 may_skip(struct __sk_buff *skb, const int from, struct plain *q)
 {
 	const struct dnsfw_settings *set = settings();
+	struct bpf_sock *sk = skb->sk;
 
 	if (!set || (skb->mark & DNSFW_MARK_JUDGED))
 		return false;
-	if (skb->sk && (set->uses & (DNSFW_USES_CGROUPS | DNSFW_USES_IDS)))
+	if (sk && (set->uses & (DNSFW_USES_CGROUPS | DNSFW_USES_IDS)) &&
+	    may_be_subject(sk))
 		return false;
 	return read_plain(skb, from, q, false) &&
 	       (__u16)q->ports != host16(set->dns_port);

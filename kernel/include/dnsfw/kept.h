@@ -23,61 +23,85 @@ enum {
 	SHAPE_BEGUN = 1 << 25,	/* its SYN was let pass, no more */
 };
 
-/* Several may write a record, and read it, at once: half of one conversation
- * with half of another's has no such seal. Each step can be undone, so that two
- * which differ in one word never share theirs.
- */
-static __always_inline __u64 seal_of(const struct kept *k)
-{
-	__u64 word[2], seal;
-
-	__builtin_memcpy(word, &k->remote, sizeof(word));
-	seal = word[0] * 0x9e3779b97f4a7c15ULL;
-	seal ^= seal >> 32;
-	seal = (seal ^ word[1]) * 0xbf58476d1ce4e5b9ULL;
-	seal ^= seal >> 29;
-	seal = (seal ^ ((__u64)k->shape << 32 | k->ports)) * 0x94d049bb133111ebULL;
-	seal ^= seal >> 32;
-	seal = (seal ^ ((__u64)k->found.generation << 32 | k->found.at)) *
-	       0x9e3779b97f4a7c15ULL;
-	seal ^= seal >> 29;
-	return (seal ^ ((__u64)k->seq << 32 | k->role)) * 0xbf58476d1ce4e5b9ULL;
-}
+#define KEPT_WRITING (1ULL << 63)	/* in a version: somebody is at it */
 
 /* A SYN that was sent again is the same one; what follows it is another thing */
 static __always_inline bool
-fits(const struct kept *k, const struct plain *q)
+fits(__u32 shape, __u32 seq, const struct plain *q)
 {
 	if (q->begins)
-		return (k->shape & SHAPE_BEGUN) && k->seq == q->seq;
-	return !(k->shape & SHAPE_BEGUN) &&
-	       (!q->closes || (k->shape & SHAPE_CLOSING));
+		return (shape & SHAPE_BEGUN) && seq == q->seq;
+	return !(shape & SHAPE_BEGUN) &&
+	       (!q->closes || (shape & SHAPE_CLOSING));
 }
 
+/* Two members, or half of an address */
+union word {
+	__u64 all;
+	__u32 part[2];
+};
+
+/* At once, and not before @known is */
+static __always_inline union word read_word(const void *at, __u64 known)
+{
+	union word word;
+
+	asm volatile("%0 &= 0" : "+r"(known));
+	word.all = *(const volatile __u64 *)(at + known);
+	return word;
+}
+
+/* Several may write a record, and read it, at once. What is read counts if no
+ * writer was there before, in the meantime or since: the version says it. No barrier is to be had in every kernel; that an address depends on
+ * what was read before keeps the order, too.
+ */
 static __always_inline bool
 is_kept(const struct kept *live, const struct plain *q, __u32 role,
 	__u32 now, __u32 now_generation, __u32 *shape)
 {
-	struct kept k;
+	union word high, low, ports, whose, found, there[2];
+	__u64 version, again;
 
-	__builtin_memcpy(&k, live, sizeof(k));
-	asm volatile("" : : : "memory");	/* what is compared is what was read */
-	*shape = k.shape;
-	return k.ports == q->ports && is_same(&k.remote, &q->there) &&
-	       (__u16)k.shape == (q->proto | q->family << 8) &&
-	       k.role == role && k.found.generation == now_generation &&
-	       now - k.found.at < KEPT_TICKS && fits(&k, q) &&
-	       k.seal == seal_of(&k);
+	version = *(const volatile __u64 *)&live->version;
+	ports = read_word(&live->ports, version);
+	if (ports.part[0] != q->ports || (version & KEPT_WRITING))
+		return false;
+	high = read_word(&live->remote, version);
+	low = read_word(&live->remote.b[8], version);
+	whose = read_word(&live->role, version);
+	found = read_word(&live->found, version);
+	again = read_word(&live->version, ports.all | high.all | low.all |
+						whose.all | found.all).all;
+	__builtin_memcpy(there, &q->there, sizeof(there));
+	*shape = ports.part[1];
+	return again == version && high.all == there[0].all &&
+	       low.all == there[1].all &&
+	       (__u16)*shape == (q->proto | q->family << 8) &&
+	       whose.part[0] == role && found.part[0] == now_generation &&
+	       now - found.part[1] < KEPT_TICKS &&
+	       fits(*shape, whose.part[1], q);
 }
 
-/* What was heard is of the conversation that stands there */
-static __always_inline void keep_in(struct kept *live, struct kept *k)
+/* One writer at a time: who comes second keeps nothing. What was heard is of the
+ * conversation that stands there.
+ */
+static __always_inline void keep_in(struct kept *live, const struct kept *k)
 {
-	k->heard = live->heard;
+	__u64 version = *(volatile __u64 *)&live->version;
+
+	if ((version & KEPT_WRITING) ||
+	    __sync_val_compare_and_swap(&live->version, version,
+					version | KEPT_WRITING) != version)
+		return;
 	if (k->ports != live->ports || !is_same(&k->remote, &live->remote))
-		k->heard = k->found.at - KEPT_TICKS;
-	k->seal = seal_of(k);
-	*live = *k;
+		live->heard = k->found.at - KEPT_TICKS;
+	live->remote = k->remote;
+	live->ports = k->ports;
+	live->shape = k->shape;
+	live->role = k->role;
+	live->seq = k->seq;
+	live->found = k->found;
+	__sync_lock_test_and_set(&live->version, version + 1);
 }
 
 static __always_inline void
@@ -162,14 +186,11 @@ passes_at_once(struct __sk_buff *skb, const int from)
 
 	if (!sk || skb->ifindex == LOOPBACK_IFINDEX)
 		return false;
-	full = bpf_sk_fullsock(sk);
-	if (!full)
-		return false;
 	now_generation = generation();
 	if (!now_generation || !read_plain(skb, from, &q, true))
 		return false;
 	now = bpf_jiffies64();
-	made = socket_get(dnsfw_socks, full);
+	made = socket_get(dnsfw_socks, sk);	/* nothing but of a full one */
 	if (!knows_role(made))
 		return false;
 	role = made && made->role ? made->role : DNSFW_ROLE_HOST;
@@ -178,7 +199,8 @@ passes_at_once(struct __sk_buff *skb, const int from)
 		count_passed(role, (__u8)(shape >> SHAPE_REASON));
 		return true;
 	}
-	if (full->type == KIND_RAW || full->family == FAMILY_PACKET ||
+	full = bpf_sk_fullsock(sk);
+	if (!full || full->type == KIND_RAW || full->family == FAMILY_PACKET ||
 	    !is_found(skb, &q, role, now, now_generation, made))
 		return false;
 	count_passed(role, DNSFW_FLOW);
