@@ -55,7 +55,8 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 5, 10, 18, 1
 _IFLA_LINK_NETNSID = 37  # what is below lies in another namespace
-_VLAN = b"vlan"
+# Devices that take frames off another one: by their tag, or by the address they are for.
+_UPPER_KINDS = frozenset({b"vlan", b"macvlan", b"macvtap", b"ipvlan", b"ipvtap", b"macsec"})
 # Ports behind which a guest sits; a bridge's other ports lead out of this host.
 _GUEST_KINDS = frozenset({b"veth", b"tun", b"netkit", b"macvtap"})
 
@@ -146,8 +147,8 @@ def guest_ports() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def vlans_of(index: int) -> tuple[str, ...]:
-    """The devices that take tagged frames off this one.
+def carried_by(index: int) -> tuple[str, ...]:
+    """The devices of this namespace that take frames off this one, before or after it sees them.
 
     DatapathError if the kernel's list cannot be read whole.
     """
@@ -156,7 +157,8 @@ def vlans_of(index: int) -> tuple[str, ...]:
         attributes = _attributes(body, _IFINFOMSG_BYTES)
         below = int.from_bytes(attributes.get(_IFLA_LINK, b""), sys.byteorder)
         kind = _attributes(attributes.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")
-        if below == index and kind.rstrip(b"\0") == _VLAN and _IFLA_LINK_NETNSID not in attributes:
+        here = below == index and _IFLA_LINK_NETNSID not in attributes
+        if here and kind.rstrip(b"\0") in _UPPER_KINDS:
             found.append(attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"))
     return tuple(found)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from dnsfw.datapath import links
 from dnsfw.datapath.bpf import Program
 from dnsfw.datapath.change import Change
-from dnsfw.datapath.devices import Device, vlans_of
+from dnsfw.datapath.devices import Device, carried_by
 from dnsfw.datapath.hooks import HookState, link_note, take_link
 from dnsfw.datapath.syscall import AttachType, BpfError
 from dnsfw.errors import DatapathError
@@ -57,15 +57,16 @@ class XdpPlace:
 
     def why_not(self) -> str:
         """Why it must not stand there. A tag that the card or the stack took off the frame is not
-        shown to it, so it would take who is in a VLAN for who is behind the device.
+        shown to it, nor whose address a frame is for: so it would take who is in a VLAN, or asks
+        a macvlan of ours, for who is behind the device.
         """
         try:
-            vlans = vlans_of(self.device.index)
+            carried = carried_by(self.device.index)
         except DatapathError as error:
             return str(error)
-        if not vlans:
+        if not carried:
             return ""
-        return f"the device carries {', '.join(vlans)}, whose tags XDP does not see; TC answers"
+        return f"the device carries {', '.join(carried)}, and XDP cannot tell which; TC answers"
 
     def absent(self, note: str) -> HookState:
         return HookState(self.program, self.target, self.how, False, note)

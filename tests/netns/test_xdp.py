@@ -96,7 +96,7 @@ def test_row_20_a_device_that_carries_vlans_has_none(
 ) -> None:
     """From the start, or from when the first one comes until the last one goes."""
     there: list[str] = []
-    monkeypatch.setattr(xdp, "vlans_of", lambda index: tuple(there))
+    monkeypatch.setattr(xdp, "carried_by", lambda index: tuple(there))
 
     with yard.wall(wall_with_xdp(yard)) as wall:
         assert mode(yard) == "xdpgeneric" and not wall.unanswered
@@ -125,7 +125,26 @@ def test_who_cannot_say_which_vlans_there_are_has_none(
     def fails(index: int) -> tuple[str, ...]:
         raise DatapathError("the kernel does not list this host's devices")
 
-    monkeypatch.setattr(xdp, "vlans_of", fails)
+    monkeypatch.setattr(xdp, "carried_by", fails)
     with yard.wall(wall_with_xdp(yard)) as wall:
         assert mode(yard) == ""
         assert "does not list" in next(iter(wall.unanswered.values())).note
+
+
+def test_row_20_what_was_put_above_it_while_no_daemon_ran_is_seen_at_the_start(yard: Yard) -> None:
+    """And a real one by the kernel's own list: a macvlan has an address of its own, and a role."""
+    above = ["ip", "link", "add", "link", "eth0", "name", "above", "type", "macvlan"]
+    with yard.wall(wall_with_xdp(yard)) as wall:
+        assert mode(yard) == "xdpgeneric" and not wall.unanswered
+    yard.here.run(above)
+
+    with yard.wall(wall_with_xdp(yard)) as wall:
+        assert mode(yard) == ""
+        (note,) = wall.unanswered.values()
+        assert "above" in note.note
+        yard.here.run(["ip", "link", "del", "above"])
+        wall.cover((), ("eth0",))
+        assert mode(yard) == "xdpgeneric" and not wall.unanswered
+        yard.here.run(above)
+        wall.cover((), ("eth0",))
+        assert mode(yard) == ""

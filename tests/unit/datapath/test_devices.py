@@ -118,7 +118,7 @@ def test_the_ports_of_a_bridge_that_lead_to_guests(monkeypatch: pytest.MonkeyPat
     assert devices.guest_ports() == {"br0": ("veth7", "tap0")}
 
 
-def test_the_vlans_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_device_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     def link(name: bytes, kind: bytes, below: int, elsewhere: bool = False) -> bytes:
         body = struct.pack("=BxHiII", 0, 1, 9, 0, 0) + _attribute(3, name + b"\0")
         body += _attribute(5, struct.pack("=I", below))
@@ -132,13 +132,15 @@ def test_the_vlans_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         link(b"veth5", b"veth", 2),
         link(b"eth0.8", b"vlan", 2),
         link(b"eth0.9", b"vlan", 2, elsewhere=True),
+        link(b"tunnel", b"vxlan", 2),  # its frames are datagrams to eth0 itself
+        link(b"mv", b"macvlan", 2),
     ]
     monkeypatch.setattr(devices, "_dump", lambda *_: iter(links))
 
-    assert devices.vlans_of(2) == ("eth0.7", "eth0.8")
-    assert devices.vlans_of(4) == ()
+    assert devices.carried_by(2) == ("eth0.7", "eth0.8", "mv")
+    assert devices.carried_by(4) == ()
 
 
 def test_this_hosts_own_links_can_be_listed() -> None:
-    assert devices.vlans_of(1) == ()
+    assert devices.carried_by(1) == ()
     assert all(names for names in devices.guest_ports().values())
