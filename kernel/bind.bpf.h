@@ -1,9 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* bind4/6: EPERM where the role may not receive at that port. A listener that
- * never bound gets a port of the kernel's, and answers nobody all the same:
- * what comes in is recorded only where `inbound` says so.
+/* bind4/6: EPERM where the role may not receive at that port, and where dnsfw
+ * itself answers. A listener that never bound gets a port of the kernel's, and
+ * answers nobody all the same: what comes in is recorded only where `inbound`
+ * says so.
  */
 #include "include/dnsfw/inbound.h"
+#include "include/dnsfw/listen.h"
+
+/* An address where dnsfw answers is its own, while it runs and while it does
+ * not: everybody's queries go there. With SO_REUSEPORT (its workers' sockets
+ * have it) a process of its user could take those to one address of a wildcard
+ * bind, to one device or from one client.
+ */
+static __always_inline bool is_ours(const struct packet *p)
+{
+	const struct dnsfw_settings *set = settings();
+
+	if (!set)
+		return false;
+	if (is_unspecified(&p->dst) && p->dport == set->dns_port &&
+	    p->netns == device_netns())
+		return true;
+	return may_be_ours(p, set) && dnsfw_listens(p, 1);
+}
 
 /* What would come in */
 static __always_inline void
@@ -15,6 +34,7 @@ fill_bind(struct bpf_sock_addr *ctx, struct packet *p, struct sender *s)
 	p->proto = proto == PROTO_MPTCP ? PROTO_TCP : proto;
 	p->dport = host16(ctx->user_port);
 	s->netns = bpf_get_netns_cookie(ctx);
+	p->netns = HAS_NETNS_COOKIE ? s->netns : 0;
 	s->role = role_of_task();
 	if (!ctx->sk)
 		return;
@@ -31,8 +51,11 @@ judge_bind(struct bpf_sock_addr *ctx, struct packet *p)
 	struct role role = {};
 
 	fill_bind(ctx, p, &s);
-	if (s.own || !p->dport || is_loopback(&p->dst) ||
-	    by_other_netns(p, &s, DNSFW_HOOK_BIND))
+	if (s.own || !p->dport || by_other_netns(p, &s, DNSFW_HOOK_BIND))
+		return 1;
+	if ((p->proto == PROTO_UDP || p->proto == PROTO_TCP) && is_ours(p))
+		return !refuse(p, &s, DNSFW_BIND, DNSFW_HOOK_BIND);
+	if (is_loopback(&p->dst))
 		return 1;
 	load_role(s.role, &role);
 	if (receives(&role, p->proto, p->dport))

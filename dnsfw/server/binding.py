@@ -14,7 +14,8 @@ _REMEDY = {
     errno.EADDRINUSE: "another program has that port: see `ss -lnp 'sport = :{port}'`, stop it, "
     "or choose another address with --listen or dns.listen",
     errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
-    errno.EPERM: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EPERM: "a wall refuses it: one of dnsfw whose daemon has ended keeps its port for the "
+    "next one; run `dnsfw down`",
     errno.EADDRNOTAVAIL: "this host has no such address: see `ip address`",
     errno.EAFNOSUPPORT: "this host has no {family}",
 }

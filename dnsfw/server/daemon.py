@@ -106,11 +106,10 @@ class Daemon:
         now: Now = boot_now,
         helper: Helper | None = None,
         shed: Callable[[], object] = lambda: None,
+        own: Callable[[int], object] = lambda fd: None,
     ) -> None:
-        """`helper` has the privileges that `shed` gives up before the first query."""
-        self.options = options
-        self.now = now
-        self.began = now()
+        """`helper` has the rights that `shed` gives up before the first query; `own`: Listeners."""
+        self.options, self.now, self.began = options, now, now()
         self.watchers = Watchers()
         self.faults = Faults(lambda text: log.line(Level.ERROR, text))
         self.trial = Trial(options.trial, self._undo, options.run_dir)
@@ -120,7 +119,7 @@ class Daemon:
         self.judged = Judged(options.run_dir)
         self._digest = Digest(now, lambda text: log.line(Level.NOTICE, text))
         self._helper = helper or NoHelper("this daemon was started without a helper")
-        self._shed = shed
+        self._shed, self._own = shed, own
         self._open_kernel = open_kernel
         self._log = log
         self._say = say
@@ -214,7 +213,7 @@ class Daemon:
         self.names.take(policy)  # before the kernel hears of a new number
         endpoints = listen_on(self.options, policy.dns)
         upstreams = find_upstreams(wanted_upstreams(self.options, policy.dns), endpoints)
-        listeners = Listeners(endpoints, processes(policy.dns))
+        listeners = Listeners(endpoints, processes(policy.dns), self._own)
 
         def fill(kernel: Kernel) -> None:
             self.service = Service(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from dnsfw.errors import DnsfwError
 from dnsfw.server.capabilities import TO_START, Cap, check, drop, drop_all
 from dnsfw.server.helper import Helper, start_helper
 from dnsfw.server.hurry import relax
@@ -56,7 +58,20 @@ async def _serve(
     asyncio.get_running_loop().set_default_executor(workers)
     from dnsfw.server.daemon import Daemon  # after the helper was forked: it needs none of it
 
-    await Daemon(options, open_kernel, log, _say, helper=helper, shed=_ready).run()
+    await Daemon(
+        options, open_kernel, log, _say, helper=helper, shed=_ready, own=_own_before(options)
+    ).run()
+
+
+def _own_before(options: Options) -> Callable[[int], object]:
+    """Marks sockets for the wall that an earlier daemon left: it lets nobody else have our port."""
+    if not options.dns_only:
+        from dnsfw.server.wall import standing_own
+
+        with contextlib.suppress(DnsfwError):  # said when the wall is built
+            if (mark := standing_own(options)) is not None:
+                return mark
+    return lambda fd: None
 
 
 def _ready() -> frozenset[Cap]:

@@ -29,7 +29,7 @@ from dnsfw.server.refusing import Refusing
 from dnsfw.server.roles import EVERYBODY_IS_HOST, MarkedAskers
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
-from dnsfw.server.udp_socket import open_group
+from dnsfw.server.udp_socket import Own, nobodys, open_group
 from dnsfw.server.upstream import Upstreams
 from dnsfw.server.workers import Workers
 
@@ -45,8 +45,12 @@ class Listeners:
     socket a process (`dns.workers`): the first of each address is the daemon's own.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], processes: int = 1) -> None:
-        """ConfigError (exit 2) names the first address that cannot be had."""
+    def __init__(
+        self, endpoints: Sequence[Endpoint], processes: int = 1, own: Own = nobodys
+    ) -> None:
+        """ConfigError (exit 2) names the first address that cannot be had. `own` marks sockets
+        for a wall that stands already: it keeps our addresses for us.
+        """
         if not able():  # a worker cannot do without the batch calls
             processes = 1
         self.endpoints = tuple(endpoints)
@@ -55,11 +59,11 @@ class Listeners:
         self.lent: list[list[UdpListener]] = [[] for _ in range(processes - 1)]  # each worker's
         try:
             for endpoint in endpoints:
-                first, *others = open_group(endpoint, processes)
+                first, *others = open_group(endpoint, processes, own)
                 self.udp.append(UdpListener(endpoint, first, prepared=True))
                 for mine, sock in zip(self.lent, others, strict=True):
                     mine.append(UdpListener(endpoint, sock, prepared=True))
-                self.tcp.append(TcpListener(endpoint))
+                self.tcp.append(TcpListener(endpoint, own=own))
         except BaseException:
             self.close()
             raise

@@ -21,6 +21,7 @@ from dnsfw.server.binding import bind
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
 from dnsfw.server.roles import EVERYBODY_IS_HOST, Askers
+from dnsfw.server.udp_socket import Own, nobodys
 from dnsfw.values import dataclass
 from dnsfw.wire.stream import Frames, frame
 
@@ -60,9 +61,11 @@ class TcpListener:
         endpoint: Endpoint,
         limits: TcpLimits = TcpLimits(),
         bound: socket.socket | None = None,
+        own: Own = nobodys,
     ) -> None:
         """Bind and listen, or listen on a socket that is bound already (a door in another
-        namespace). ConfigError when the address is taken, forbidden or not ours.
+        namespace). ConfigError when the address is taken, forbidden or not ours. `own` as of
+        `open_socket`.
         """
         self.endpoint = endpoint
         self.limits = limits
@@ -72,7 +75,7 @@ class TcpListener:
         self.evicted = 0  # connections that had to go for another
         self.on_query: OnQuery = _nobody
         self.connections: set[TcpConnection] = set()
-        self.socket = _open(endpoint, bound)
+        self.socket = _open(endpoint, bound, own)
         self._turn = 0  # queries since the loop last looked at its sockets
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -285,10 +288,11 @@ class TcpConnection(asyncio.Protocol):
             self._transport.close()  # sends what is queued first
 
 
-def _open(endpoint: Endpoint, bound: socket.socket | None) -> socket.socket:
+def _open(endpoint: Endpoint, bound: socket.socket | None, own: Own) -> socket.socket:
     sock = bound or socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         if bound is None:
+            own(sock.fileno())
             _bind(sock, endpoint)
         sock.listen(_BACKLOG)
     except BaseException:

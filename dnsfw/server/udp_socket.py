@@ -4,6 +4,8 @@ A group is the kernel's (SO_REUSEPORT, Linux 3.9): it gives each client socket t
 Nobody else can slip in (row 83): the first is bound alone, which fails where anybody has the
 address, with whatever options; sockets of another user can never join, and one of our own
 user that joins later is given nothing, for a filter divides among the first ones (Linux 4.5).
+One that asks for less (an address of a wildcard, a device, one client) would be asked first: the
+hooks at bind(2) let nobody have a port of ours but who is marked as our own (`own`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import ctypes
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from dnsfw.errors import ConfigError
@@ -20,8 +23,8 @@ from dnsfw.server.address import Endpoint
 from dnsfw.server.binding import bind
 
 __all__ = [
-    "ANCILLARY", "Control", "open_group", "open_socket", "read_control", "source_of",
-    "waiting",
+    "ANCILLARY", "Control", "Own", "nobodys", "open_group", "open_socket", "read_control",
+    "source_of", "waiting",
 ]  # fmt: skip
 
 RECEIVE_BUFFER = 4 << 20  # bytes: about 5,000 small queries, 50 ms at 100,000 a second
@@ -52,14 +55,24 @@ _INFO4 = struct.Struct("=I4s4s")  # in_pktinfo: interface, the local address, th
 _INFO6 = struct.Struct("=16sI")  # in6_pktinfo: address, interface
 
 Control = tuple[int, int, bytes]
+Own = Callable[[int], object]
+
+
+def nobodys(_: int) -> None:
+    """Where no wall stands yet, there is no mark to be had."""
 
 
 def open_socket(
-    endpoint: Endpoint, bound: socket.socket | None = None, *, shared: bool = False
+    endpoint: Endpoint,
+    bound: socket.socket | None = None,
+    *,
+    shared: bool = False,
+    own: Own = nobodys,
 ) -> socket.socket:
     """One of its own, or one that is bound already made ready. ConfigError says why not.
 
-    `shared`: one more of a group, which somebody of ours has begun.
+    `shared`: one more of a group, which somebody of ours has begun. `own` marks it for the wall
+    that an earlier process left.
     """
     # No SO_REUSEADDR, and no SO_REUSEPORT unless it is shared: with either, another process
     # could bind the same address later and answer in our place.
@@ -71,6 +84,7 @@ def open_socket(
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            own(sock.fileno())
             bind(sock, endpoint, "udp")
     except BaseException:
         sock.close()
@@ -78,15 +92,15 @@ def open_socket(
     return sock
 
 
-def open_group(endpoint: Endpoint, count: int) -> list[socket.socket]:
+def open_group(endpoint: Endpoint, count: int, own: Own = nobodys) -> list[socket.socket]:
     """So many for one address: all of a client's queries come to one of them. ConfigError."""
-    group = [open_socket(endpoint)]
+    group = [open_socket(endpoint, own=own)]
     if count == 1:
         return group
     try:
         group[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         same = Endpoint(endpoint.address, group[0].getsockname()[1])
-        group += [open_socket(same, shared=True) for _ in range(count - 1)]
+        group += [open_socket(same, shared=True, own=own) for _ in range(count - 1)]
         _divide(group[0], count)
         _look_for_others(group, endpoint)
     except BaseException:

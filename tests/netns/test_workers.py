@@ -6,6 +6,7 @@ batch. A client here has one question under way a socket, so that is one a socke
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import LISTEN, Daemon
+from tests.support.daemon import LISTEN, LISTEN6, Daemon
 from tests.support.netlab import end, wait_until
 from tests.support.roles import WWW4, in_cgroup, role, roles_policy, subject_path
 from tests.support.world import World, policy_of
@@ -395,3 +396,58 @@ def test_names_alone_are_answered_by_several_processes_too(world: World) -> None
     told = load.end()
 
     assert all(one[3] == 1 for one in told)
+
+
+def test_row_83_nobody_takes_one_address_of_a_listener_on_all(world: World) -> None:
+    """With SO_REUSEPORT a process of our own user could, and would be asked in our place."""
+    daemon = guard(world, listen=("0.0.0.0:53",))
+    thief = (
+        "import socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM)\n"
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n"
+        "try:\n    s.bind(('127.3.2.1', 53))\nexcept OSError as error:\n"
+        "    sys.exit(print(error.errno))\ns.settimeout(2)\n"
+        "try:\n    s.recv(100)\n    print('stolen')\nexcept TimeoutError:\n    print('nothing')\n"
+    )
+    got = world.start_python(thief)
+    wait = answering(daemon)
+    load = Load(world, "127.3.2.1")
+    wait_until(wait)
+    told = load.end()
+
+    assert got.communicate(timeout=30)[0] != "stolen\n"
+    assert all(one[1] is not None and one[3] == 1 for one in told)
+
+
+BINDS = """
+import socket, sys
+for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+    for where in sys.argv[1:]:
+        family = socket.AF_INET6 if ":" in where else socket.AF_INET
+        s = socket.socket(family, kind)
+        for option in (socket.SO_REUSEPORT, socket.SO_REUSEADDR):
+            s.setsockopt(socket.SOL_SOCKET, option, 1)
+        if where == "127.0.53.53":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        try:
+            s.bind((where, 53))
+            print("bound", end=" ")
+        except OSError as error:
+            print(error.errno, end=" ")
+"""
+
+
+def test_row_83_a_port_where_dnsfw_answers_is_its_own_also_while_it_does_not_run(
+    world: World,
+) -> None:
+    """With SO_REUSEPORT by one device, else after a crash: and every role may reach it there."""
+    daemon = guard(world)
+    ours = (LISTEN, LISTEN6, "0.0.0.0", "::")
+    refused = [str(errno.EPERM)] * 2 * len(ours)
+
+    assert world.python(BINDS, *ours).split() == refused
+    assert world.python(BINDS, "127.3.2.1").split() == ["bound"] * 2
+    daemon.kill()
+    assert world.python(BINDS, *ours).split() == refused
+    daemon.start()
+    wait_until(lambda: serving(daemon))
+    assert world.addresses(WWW) == [WWW4]

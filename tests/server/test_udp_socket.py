@@ -113,7 +113,7 @@ def test_row_83_who_slips_in_while_a_group_is_made_is_found(
     """Of our own user: the kernel lets nobody else share."""
     real, foreign = udp_socket.open_socket, []
 
-    def between(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
+    def between(endpoint: Endpoint, *, shared: bool = False, **_: object) -> socket.socket:
         if not shared:  # the first, which finds the port free
             return real(endpoint)
         other = socket.socket(endpoint.family, socket.SOCK_DGRAM)
@@ -172,6 +172,20 @@ def test_row_83_a_group_that_cannot_be_seen_is_not_trusted(
 
     with pytest.raises(ConfigError, match=r"mount /proc, or dns\.workers: 1"):
         open_group(Endpoint(ip_address("127.0.0.1"), 0), 2)
+
+
+def test_row_83_each_of_a_group_is_marked_before_it_is_bound() -> None:
+    """The wall of an earlier process lets nobody else have our port."""
+    bound: list[int] = []
+
+    def own(fd: int) -> None:
+        bound.append(socket.socket(fileno=os.dup(fd)).getsockname()[1])
+
+    group = open_group(Endpoint(ip_address("127.0.0.1"), 0), 3, own)
+    for one in group:
+        one.close()
+
+    assert bound == [0, 0, 0]
 
 
 def test_no_socket_is_left_of_a_group_that_could_not_be_made(
