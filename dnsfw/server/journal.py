@@ -4,7 +4,8 @@ Written before each grant and read once, after a crash or a restart, so that a r
 can still judge the names behind grants that an earlier process opened. Records are
 appended; a torn last one is left out. When the file has doubled it is sealed and
 a thread writes what still lives to `base`; at every moment base + sealed + live
-hold all there is to know, and reading them in this order lets the latest win.
+hold all there is to know, and reading them in this order lets the latest win. Of an
+address `base` has as many names as the ledger has, so made-up names do not make it grow.
 
 Losing it opens nothing: the kernel's deadlines and rules hold without it.
 """
@@ -15,10 +16,12 @@ import asyncio
 import contextlib
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dnsfw.engine.effects import Holder
+from dnsfw.engine.limits import Limits
 from dnsfw.errors import WireError
 from dnsfw.model import Addr, Name, Nanos, RoleId, RuleId
 from dnsfw.server.clock import Now
@@ -30,6 +33,8 @@ _MAGIC = b"dnsfw journal 1\n"
 _RECORD = struct.Struct("<QII16sH")  # until, role, rule, addr, octets of the names that follow
 _UNTIL = 8  # octets in front of what makes a record another one
 _COMPACT_AT = 1 << 20  # bytes: about 20,000 answers
+_NAMES = Limits().names_per_grant  # of a role, on one address, by one rule
+_PLACE = slice(_UNTIL, _UNTIL + 24)  # octets that say whose, by which rule and where
 _HEADER = bytes(12)  # read_name wants a message's header before its names
 
 _Key = tuple[int, bytes, bytes, int]
@@ -164,7 +169,18 @@ def _living(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> Iterable[bytes
             if until > now:
                 found[key] = data[at:end]
             at = end
-    return found.values()
+    return _latest_of_each_place(found)
+
+
+def _latest_of_each_place(found: dict[bytes, bytes]) -> list[bytes]:
+    """As many as the ledger would take back: the older ones are a deadline there, no names."""
+    taken: Counter[bytes] = Counter()
+    kept = []
+    for record in reversed(found.values()):
+        taken[record[_PLACE]] += 1
+        if taken[record[_PLACE]] <= _NAMES:
+            kept.append(record)
+    return kept[::-1]
 
 
 def read_journal(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> dict[_Key, Holder]:

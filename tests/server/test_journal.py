@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from dnsfw.engine.effects import Holder
+from dnsfw.engine.limits import Limits
 from dnsfw.model import HOST, Nanos, RuleId, addr_from
 from dnsfw.server import journal as journal_module
 from dnsfw.server.journal import Journal, compact
@@ -165,3 +166,20 @@ def test_what_is_compacted_reads_as_before(tmp_path: Path, clock: Clock) -> None
 
     assert journal_module.read_journal((paths.base,), b"one", clock.now) == before
     assert len(before) > 1
+
+
+def test_names_made_up_for_one_address_do_not_make_it_grow(tmp_path: Path, clock: Clock) -> None:
+    """As many as the ledger remembers of an address, the latest, whatever else still lives there
+    (row 105: the flood is an hour's, and the next start reads all of it).
+    """
+    kept = Limits().names_per_grant
+    paths = journal_module._Paths(tmp_path)
+    journal = Journal(tmp_path, clock, "one")
+    flood = [holder(f"x{number}.example.com") for number in range(10 * kept)]
+    journal.add(flood)
+    journal.add([other := holder("www.example.net", rule=301), flood[0]])
+    paths.live.rename(paths.sealed)
+
+    compact(paths, b"one", clock.now)
+
+    assert reborn(tmp_path, clock) == [*flood[1 - kept :], other, flood[0]]
