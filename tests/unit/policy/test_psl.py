@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from dnsfw.policy.problems import Wrong
-from dnsfw.policy.psl import anybody_registers_below, fold_dots, to_ascii
+from dnsfw.policy.psl import _NEVER_DELEGATED, anybody_registers_below, fold_dots, to_ascii
 
 
 @pytest.mark.parametrize("suffix", ["", "com", "co.uk", "github.io", "kawasaki.jp", "nosuchtld"])
@@ -32,3 +35,27 @@ def test_what_is_no_idn_label_is_wrong(label: str) -> None:
 
 def test_ideographic_and_full_width_dots_are_dots() -> None:
     assert fold_dots("a。b．c｡d") == "a.b.c.d"  # noqa: RUF001
+
+
+def test_the_whole_list_is_read_as_its_library_reads_it() -> None:
+    library = PublicSuffixList(accept_unknown=False)
+    lines = Path(PSLFILE).read_text(encoding="utf-8").splitlines()
+    rules = {line.split()[0] for line in lines if line.strip() and not line.startswith("//")}
+    asked = set()
+    for rule in rules:
+        plain = rule.removeprefix("!").removeprefix("*.")
+        ascii_only = ".".join(label.encode("idna").decode() for label in plain.split("."))
+        labels = ascii_only.split(".")
+        asked |= {".".join(labels[at:]) for at in range(len(labels))}
+        asked |= {f"www.{ascii_only}", f"a.b.{ascii_only}", f"x{ascii_only}", f"{ascii_only}.net"}
+    asked = {suffix for suffix in asked if "." in suffix and suffix not in _NEVER_DELEGATED}
+
+    wrong = [s for s in asked if anybody_registers_below(s) != library.is_public(s)]
+
+    assert len(asked) > 30_000
+    assert wrong == []
+
+
+@pytest.mark.parametrize("suffix", [".", "a..com", "com.", "!www.ck", "*.ck", "a\nb.ck", "= .ck"])
+def test_what_is_no_name_is_nobody_s_suffix_and_no_error(suffix: str) -> None:
+    anybody_registers_below(suffix)
