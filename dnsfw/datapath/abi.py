@@ -26,7 +26,7 @@ class Limit(IntEnum):
     MAX_LISTENERS = 4096
     MAX_NETNS = 256
     DOORS = 4
-    MAX_ASKERS = 16384
+    MAX_ASKERS = 4096
     MAX_ASKED = 4096
     MAX_CGROUPS = 4096
     MAX_IDS = 4096
@@ -34,7 +34,7 @@ class Limit(IntEnum):
     MAX_DEVICES = 1024
     CGROUP_DEPTH = 16
     MAX_LOCALS = 4096
-    EVENTS_BYTES = 1048576
+    EVENTS_BYTES = 262144
     COMM = 16
 
 

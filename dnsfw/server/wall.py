@@ -169,7 +169,8 @@ class KernelWall:
         self, wall: Wall, config: WallConfig, *, every_device: bool, answers: bool = False
     ) -> None:
         self.sink = KernelSink(wall.maps)
-        self.events: EventSource | None = Events(wall.maps["dnsfw_events"].fd)
+        events = wall.maps["dnsfw_events"]  # of the size that it was made with
+        self.events: EventSource | None = Events(events.fd, events.max_entries)
         self.asked: AskedSource | None = None
         self.answers: AnswerTable | None = None
         self.refusals: RefusalTable | None = None
@@ -177,7 +178,8 @@ class KernelWall:
             dns = map_dns(wall.maps["dnsfw_dns"])
             self.answers = AnswerTable(wall.maps, dns)
             if (suffixes := wall.maps.get("dnsfw_suffixes")) is not None:
-                self.asked = AskedEvents(wall.maps["dnsfw_refused"].fd)
+                refused = wall.maps["dnsfw_refused"]
+                self.asked = AskedEvents(refused.fd, refused.max_entries)
                 if not config.elsewhere:
                     self.refusals = RefusalTable(suffixes, self.answers, dns, _filler())
         self._wall = wall

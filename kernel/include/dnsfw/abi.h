@@ -31,7 +31,7 @@ enum dnsfw_limit {
 	DNSFW_MAX_LISTENERS = 4096,	/* a namespace has a dozen */
 	DNSFW_MAX_NETNS = 256,		/* in which dnsfw has doors */
 	DNSFW_DOORS = 4,		/* servers that one socket may ask */
-	DNSFW_MAX_ASKERS = 16384,
+	DNSFW_MAX_ASKERS = 4096,	/* connections; the daemon holds 512 */
 	DNSFW_MAX_ASKED = 4096,		/* 16 roles in each namespace with doors */
 	DNSFW_MAX_CGROUPS = 4096,
 	DNSFW_MAX_IDS = 4096,
@@ -39,7 +39,7 @@ enum dnsfw_limit {
 	DNSFW_MAX_DEVICES = 1024,
 	DNSFW_CGROUP_DEPTH = 16,	/* levels of ancestors looked at */
 	DNSFW_MAX_LOCALS = 4096,
-	DNSFW_EVENTS_BYTES = 1048576,
+	DNSFW_EVENTS_BYTES = 262144,	/* 3,276: a second of 30 busy CPUs */
 	DNSFW_COMM = 16,
 };
 
