@@ -6,6 +6,7 @@ import socket
 import time
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from dnslib import EDNS0, QTYPE, RCODE, DNSError, DNSQuestion, DNSRecord
 
 from dnsfw.cli.client import Client, run_dir_option
 from dnsfw.cli.render import json_option, print_json, table
+from dnsfw.datapath import cgroup
 from dnsfw.errors import ConfigError, DatapathError, WireError
 from dnsfw.server.address import Endpoint, parse_endpoint
 from dnsfw.server.escape import safe
@@ -65,8 +67,11 @@ def query(
         raise ConfigError("--role asks through the control socket: no --server, no --tcp")
     wire = _question(name, rtype)
     began = time.monotonic()
+    state = _state(run_dir) if role is None and server is None else {}
+    if state and not tcp and _is_unseen(state["hooks"]):
+        role = _HOST_ROLE  # what we send by ourselves would only be refused, and be in the log
     if role is None:
-        endpoint = _where(server, run_dir)
+        endpoint = parse_endpoint(server) if server is not None else _listening(state)
         reply = _heard(endpoint, wire, tcp)
         how = str(endpoint)
         if server is None and _extended_error(reply)[0] == Ede.PROHIBITED:
@@ -132,14 +137,29 @@ def _question(name: str, rtype: str) -> bytes:
     return bytes(record.pack())
 
 
-def _where(server: str | None, run_dir: str | None) -> Endpoint:
-    if server is not None:
-        return parse_endpoint(server)
+def _state(run_dir: str | None) -> dict[str, Any]:
+    """Of the daemon, or nothing: it is not for every user to know; anybody may ask, though."""
     try:
-        listening: list[str] = Client(run_dir).ask("status")["listen"]
-    except ConfigError:  # not for this user to know; anybody may ask, though
-        listening = [DEFAULT_LISTEN]
-    endpoint = parse_endpoint(listening[0])
+        return Client(run_dir).ask("status")
+    except ConfigError:
+        return {}
+
+
+def _is_unseen(hooks: list[dict[str, Any]]) -> bool:
+    """Whether no hook will say whose our query is: for certain, else it is sent."""
+    guarded = [Path(hook["where"]) for hook in hooks if hook["how"] == "cgroup"]
+    if not guarded or any(hook["where"].split()[0] == "lo" for hook in hooks):
+        return False
+    try:
+        mine = cgroup.here()
+        above = {cgroup.id_of(place) for place in (mine, *mine.parents)}
+        return above.isdisjoint(cgroup.id_of(place) for place in guarded)
+    except (OSError, DatapathError):
+        return False
+
+
+def _listening(state: dict[str, Any]) -> Endpoint:
+    endpoint = parse_endpoint(state["listen"][0] if state else DEFAULT_LISTEN)
     if endpoint.wildcard:
         loopback = "::1" if endpoint.address.version == 6 else "127.0.0.1"
         return replace(endpoint, address=ip_address(loopback))

@@ -9,6 +9,7 @@ import pytest
 
 from dnsfw.server import control
 from dnsfw.server.control import Peer
+from dnsfw.server.kernel import Hook
 from tests.support.commands import Done, dnsfw, dnsfw_beside
 from tests.support.memory_kernel import MemoryKernel
 from tests.support.nanodns import NanoDns
@@ -158,6 +159,26 @@ async def test_where_no_hook_sees_us_root_asks_as_host(
 
     assert done.code == 0
     assert "as role host" in done.out
+
+
+@pytest.mark.parametrize("mine", ["guarded/below", "elsewhere"])
+async def test_who_is_certain_that_no_hook_sees_him_does_not_even_ask_by_himself(
+    mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the log would tell of an asker without a role whenever an operator looks a name up."""
+    (tmp_path / "guarded" / "below").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(MemoryKernel, "marks", True)
+    hook = Hook("connect4", str(tmp_path / "guarded"), "cgroup")
+    monkeypatch.setattr(MemoryKernel, "hooks", lambda self: (hook,))
+    monkeypatch.setattr("dnsfw.datapath.cgroup.here", lambda: tmp_path / mine)
+    async with NanoDns() as dns, running(tmp_path, [dns.endpoint], policy=ROLES) as run:
+        dns.zone["www.example.com", "A"] = ["192.0.2.7"]
+        done = await ask(run, "www.example.com")
+        said = run.log.text
+
+    assert done.code == 0 and "as role host" in done.out
+    assert ("unknown-asker" in said) is (mine == "guarded/below")
 
 
 async def test_who_may_only_look_is_told_what_the_policy_says(
