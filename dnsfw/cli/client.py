@@ -65,10 +65,10 @@ class Client:
         return last
 
     def rows(
-        self, do: str, *, forever: bool = False, role: str | None = None
+        self, do: str, *, forever: bool = False, role: str | None = None, **more: Any
     ) -> Iterator[dict[str, Any]]:
         """Every row as it comes, of one role or of all."""
-        request = {} if role is None else {"role": role}
+        request = more if role is None else {"role": role, **more}
         for line in self._lines(do, request, None if forever else _PATIENCE):
             if "row" in line:
                 yield line["row"]

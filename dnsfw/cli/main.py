@@ -48,6 +48,7 @@ COMMANDS = {
         "grants": "Which addresses are open or closed now, and why.",
         "flows": "Conversations that were allowed.",
         "watch": "What is refused, as it happens.",
+        "top": "Who asks and is refused most, now.",
         "query": "Look a name up through the policy.",
         "doctor": "What this host can and cannot do.",
     },

@@ -40,7 +40,8 @@ def verbs(daemon: Daemon) -> Verbs:
 
     async def show_status(request: Row) -> Row:
         flows: Counter[int] = Counter()
-        for count, flow in enumerate(daemon.kernel.sink.flows(), start=1):
+        every = daemon.kernel.sink.flows() if request.get("flows", True) else ()
+        for count, flow in enumerate(every, start=1):
             flows[flow.role] += 1
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
@@ -118,11 +119,19 @@ def verbs(daemon: Daemon) -> Verbs:
         return _in_turns(grant_rows(daemon, wanted(request)))
 
     async def observed(request: Row) -> Rows:
-        """What was refused, or would have been, since the daemon started."""
+        """What was refused, or would have been, since the daemon started: `since` a time of the
+        wall's clock, `askers` false without a look at who asked.
+        """
         role = None if wanted(request) is None else request["role"]
+        since, look = request.get("since", 0), request.get("askers", True)
+        if not isinstance(since, int | float):
+            raise ConfigError("`since` is a number of seconds since 1970")
         rows = [row for row in daemon.observed.rows() if role in {None, row["role"]}]
+        rows = [row for row in rows if row["last"] >= since]
         for first in range(0, len(rows), _ROWS):
-            yield await with_askers(daemon, rows[first : first + _ROWS])
+            some = rows[first : first + _ROWS]
+            yield await with_askers(daemon, some) if look else some
+            await asyncio.sleep(0)
 
     def flows(request: Row) -> Rows:
         return _in_turns(flow_rows(daemon, wanted(request)))
