@@ -31,6 +31,9 @@ struct build {
 	struct spilled spilled[DNSFW_SUFFIX_SPILLS];
 	__u16 joined[1 << DNSFW_SUFFIX_CLASS_BITS];
 	__u8 text[DNSFW_SUFFIX_TEXT];
+	/* of the name under way; in `reader` the verifier would count along */
+	__u64 labels;
+	__u64 place;
 };
 _Static_assert(__builtin_offsetof(struct build, joined) == 16400 &&
 	       __builtin_offsetof(struct build, text) == 24592,
@@ -67,6 +70,7 @@ struct reader {
 	void *table;
 	__u64 key0, key1;
 	__u32 buckets;
+	__u32 home;
 	__u32 at;		/* of the octet that comes next, + 1 */
 	__u32 end;		/* of the label under way */
 	__u32 name_end;
@@ -82,7 +86,7 @@ static __always_inline struct dnsfw_bucket *bucket(void *table, __u32 number)
 static __always_inline void read_label(struct reader *r, __u32 dot)
 {
 	__u32 left = r->end - dot, i;
-	__u64 skip = 0xff;
+	__u64 skip = 0xff, print, place;
 
 	for (i = 0; i < 8; i++) {
 		__u64 word = octets_at(r->build->text, DNSFW_SUFFIX_TEXT,
@@ -99,6 +103,11 @@ static __always_inline void read_label(struct reader *r, __u32 dot)
 		left -= 8;
 	}
 	r->end = dot;
+	if (r->build->labels < r->home) {
+		siphash_end(&r->hash, &print, &place);
+		r->build->place = place;
+	}
+	r->build->labels++;
 }
 
 /* The slot with this fingerprint, else 0; counts the free ones */
@@ -136,6 +145,7 @@ static __always_inline bool insert(struct reader *r)
 	__u64 print, place, *slot;
 
 	siphash_end(&r->hash, &print, &place);
+	place = build->place;
 	first = (place & 0xffffffff) * r->buckets >> 32;
 	step = (print >> 32) * r->buckets >> 32;
 	second = step >= first ? step - first : step + r->buckets - first;
@@ -189,6 +199,7 @@ static long read_octet(__u32 index, void *reader)
 		siphash_begin(&r->hash, r->key0, r->key1);
 		r->end = at;
 		r->name_end = at;
+		r->build->labels = 0;
 	}
 	r->at = at;
 	return 0;
@@ -211,6 +222,8 @@ int dnsfw_fill(void *ctx)
 	r.key0 = head->key0;
 	r.key1 = head->key1;
 	r.buckets = head->buckets;
+	r.home = head->home;
+	r.build->labels = 0;
 	r.at = r.build->length & (DNSFW_SUFFIX_TEXT - 1);
 	r.end = r.at;
 	r.name_end = r.at;

@@ -255,7 +255,8 @@ class Suffix(IntEnum):
     LABELS = 32
     CLASS_BITS = 12
     ROLE_UNITS = 4
-    VERSION = 1
+    HOME = 2
+    VERSION = 2
     TEMPLATES = 4096
     RING_BYTES = 65536
     TEXT = 262144
@@ -1041,20 +1042,21 @@ class _SuffixHeadFields(NamedTuple):
     classes: int
     zero: int
     entries: int
+    home: int
 
 
 class SuffixHead(_SuffixHeadFields):
     __slots__ = ()
     SIZE: ClassVar[int] = 64
-    LAYOUT: ClassVar[Struct] = Struct("<QQIIIIIIIII12x")
+    LAYOUT: ClassVar[Struct] = Struct("<QQIIIIIIIIII8x")
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.key0, self.key1, self.version, self.generation, self.buckets, self.roles, self.meanings, self.columns, self.classes, self.zero, self.entries)
+        return self.LAYOUT.pack(self.key0, self.key1, self.version, self.generation, self.buckets, self.roles, self.meanings, self.columns, self.classes, self.zero, self.entries, self.home)
 
     @classmethod
     def unpack(cls, data: bytes) -> SuffixHead:
         v = cls.LAYOUT.unpack(data)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
 
 
 class _MeaningFields(NamedTuple):

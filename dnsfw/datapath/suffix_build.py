@@ -77,6 +77,7 @@ class KernelBuilder:
         self,
         key: Key,
         buckets: int,
+        home: int,
         spill: Callable[[memoryview, Mark, Join], None],
         filler: Filler,
     ) -> None:
@@ -92,7 +93,7 @@ class KernelBuilder:
             filler.take(table)
             self._open.callback(filler.take, None)
             failed.pop_all()
-        head = abi.SuffixHead(*key, int(abi.Suffix.VERSION), 0, buckets, 0, 0, 0, 0, 0, 0)
+        head = abi.SuffixHead(*key, int(abi.Suffix.VERSION), 0, buckets, 0, 0, 0, 0, 0, 0, home)
         self._table[:_UNIT] = head.pack()
 
     @property

@@ -57,10 +57,10 @@ class Buckets:
             return False
         first, second = self._pair(mark)
         one, two = self._free(first), self._free(second)
-        if one is None and two is None and not self._move(first, _DEEPEST):
-            raise Full
         if one is None and two is None:
-            one = self._free(first)
+            if not self._move(first, _DEEPEST) and not self._move(second, _DEEPEST):
+                raise Full
+            one, two = self._free(first), self._free(second)
         free = two if one is None else one
         assert free is not None
         self._slots[free] = print_ | klass

@@ -101,7 +101,7 @@ class Image:
         head = abi.SuffixHead(
             *self._listed.key, int(abi.Suffix.VERSION), generation, self._listed.buckets,
             self._at_roles, self._at_rows, len(self._roles), self._classes, int(self.zero),
-            self.entries,
+            self.entries, self._listed.home,
         )  # fmt: skip
         view[:UNIT] = head.pack()
 
@@ -125,7 +125,7 @@ def compile_prints(
         chain.from_iterable(own_suffixes(role) for role in roles), PASS
     )
     own.pop(ROOT, None)  # row 0 says it
-    marks = {suffix: hash_name(listed.key, suffix) for suffix in own}
+    marks = {suffix: hash_name(listed.key, suffix, listed.home) for suffix in own}
     for suffix in own:
         if (found := listed.find(marks[suffix])) == STOP:
             own[suffix] = STOP
@@ -134,7 +134,7 @@ def compile_prints(
         own[suffix] = rows.number(row)
     for stop in stops:
         own[stop] = STOP
-        marks[stop] = hash_name(listed.key, stop)
+        marks[stop] = hash_name(listed.key, stop, listed.home)
     return Image(
         listed, [(marks[suffix], klass) for suffix, klass in own.items()],
         [role.role for role in roles], rows.rows, blames.all, zero=policy.dns.refuse == "zero",

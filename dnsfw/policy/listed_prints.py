@@ -21,14 +21,17 @@ from dnsfw.policy.siphash import Key, begin, end, more
 from dnsfw.values import dataclass
 
 __all__ = [
-    "FIRST_CLASS", "PASS", "STOP", "Builder", "Damaged", "Listed", "Member", "PlainBuilder",
-    "build", "empty", "spill", "wanted",
+    "APART", "FIRST_CLASS", "HOME", "PASS", "STOP", "Builder", "Damaged", "Listed", "Member",
+    "PlainBuilder", "build", "empty", "spill", "wanted",
 ]  # fmt: skip
 
 STOP = 1  # the class of suffixes at and below which Python decides, for every role
 PASS = 2  # ... where nothing deeper says more
 FIRST_CLASS = 3
 MAX_CLASS = (1 << abi.Suffix.CLASS_BITS) - 1
+# Where a name lies: where its last labels do, so that its suffixes share a line of memory; or
+# by itself, for lists of which too many names have these in common.
+HOME, APART = int(abi.Suffix.HOME), int(abi.Suffix.LABELS)
 
 _MAGIC = b"dnsfwsp1"
 _HEAD = Struct("<8sII")  # magic, bytes of what is said, CRC-32 of the rest
@@ -57,10 +60,11 @@ class Builder(Protocol):
 class PlainBuilder:
     """In Python: a hundred times as long."""
 
-    def __init__(self, key: Key, buckets: int) -> None:
+    def __init__(self, key: Key, buckets: int, home: int = HOME) -> None:
         self.slots = memoryview(bytearray(UNIT * buckets)).cast("Q")
         self._buckets = Buckets(self.slots, buckets)
         self._root = begin(key)
+        self._home = home
 
     def close(self) -> None:
         """See `Builder`."""
@@ -80,7 +84,9 @@ class PlainBuilder:
                 label = part.encode()
                 states.append(more(states[-1], bytes((len(label),)) + label))
             before = parts
-            mark = end(states[-1])
+            print_, _ = end(states[-1])
+            _, place = end(states[min(len(parts), self._home)])
+            mark = print_, place
             new += self._buckets.put(mark, join(self._buckets.find(mark)))
         return new
 
@@ -122,6 +128,7 @@ class Listed:
     entries: int
     classes: tuple[tuple[Member, ...], ...]
     slots: memoryview  # 64-bit words
+    home: int = HOME
 
     def find(self, mark: tuple[int, int]) -> int:
         """The class of a suffix; 0: no list has it."""
@@ -131,7 +138,7 @@ class Listed:
         """The parts of its file."""
         said = json.dumps(
             {"key": self.key, "buckets": self.buckets, "entries": self.entries,
-             "classes": self.classes}
+             "classes": self.classes, "home": self.home}
         ).encode()  # fmt: skip
         said += b" " * (-(len(said) + _HEAD.size) % UNIT)
         body = self.slots.cast("B")
@@ -154,7 +161,7 @@ class Listed:
             tuple((number, means) for number, means in members) for members in said["classes"]
         )
         slots = rest[length:].cast("Q")
-        return cls((low, high), said["buckets"], said["entries"], classes, slots)
+        return cls((low, high), said["buckets"], said["entries"], classes, slots, said["home"])
 
 
 def wanted(tables: Iterable[Table]) -> tuple[Table, ...]:
@@ -166,18 +173,19 @@ def empty(key: Key, entries: int) -> Listed:
     """The table of no list, with room for so many entries of rules."""
     count = buckets_for(entries)
     slots = memoryview(bytes(UNIT * count)).cast("Q")
-    return Listed(key, count, 0, ((),) * FIRST_CLASS, slots)
+    return Listed(key, count, 0, ((),) * FIRST_CLASS, slots, APART)
 
 
 def build(
     tables: Sequence[Table],
     key: Key,
     buckets: int,
-    builder: Callable[[Key, int], Builder],
+    builder: Callable[[Key, int, int], Builder],
     texts: Callable[[Table], Texts] = spelled,
+    home: int = HOME,
 ) -> Listed:
     """The table of these lists, as `wanted` has them. buckets.Full."""
-    made = builder(key, buckets)
+    made = builder(key, buckets, home)
     try:
         classes = _Classes()
         entries = 0
@@ -185,6 +193,6 @@ def build(
             for means, text in texts(table):
                 join = partial(classes.joined, (number, means))
                 entries += made.add(text, join) if means else 0
-        return Listed(key, buckets, entries, tuple(classes.members), made.slots)
+        return Listed(key, buckets, entries, tuple(classes.members), made.slots, home)
     finally:
         made.close()

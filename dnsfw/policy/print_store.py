@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from dnsfw.policy.listed_prints import Builder, Damaged, Listed, PlainBuilder, build
+from dnsfw.policy.listed_prints import HOME, Builder, Damaged, Listed, PlainBuilder, build
 from dnsfw.policy.lists import spelled
 from dnsfw.policy.lists.spelled import Texts
 from dnsfw.policy.lists.store import cache_dir, give_back, replace_file
@@ -22,7 +22,7 @@ from dnsfw.policy.siphash import Key
 
 __all__ = ["PrintStore"]
 
-_VERSION = 2  # of what lists become
+_VERSION = 3  # of what lists become
 _KEY_FILE = "prints.key"
 _KEY_BYTES = 16
 _KEPT_NAMES = 16  # lists whose names nobody has used yet
@@ -40,20 +40,21 @@ class PrintStore:
         self,
         tables: Sequence[Table],
         buckets: int,
-        builder: Callable[[Key, int], Builder] = PlainBuilder,
+        builder: Callable[[Key, int, int], Builder] = PlainBuilder,
+        home: int = HOME,
     ) -> Listed:
         """The table of these lists (`listed_prints.wanted`), built if it has to be.
 
         A store that cannot be written costs time, not the table. buckets.Full.
         """
-        path = self._directory / f"{self._name(tables)}-{buckets}.prints"
+        path = self._directory / f"{self._name(tables)}-{buckets}-{home}.prints"
         with contextlib.suppress(OSError, Damaged, ValueError):
             found = _mapped(path)
-            if (found.key, found.buckets) == (self.key, buckets):
+            if (found.key, found.buckets, found.home) == (self.key, buckets, home):
                 with contextlib.suppress(OSError):
                     os.utime(path)  # so that the sweep leaves it
                 return found
-        made = build(tables, self.key, buckets, builder, self._texts)
+        made = build(tables, self.key, buckets, builder, self._texts, home)
         give_back()
         with contextlib.suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

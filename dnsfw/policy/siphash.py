@@ -17,6 +17,7 @@ State = tuple[int, int, int, int]
 
 _ALL = 0xFFFF_FFFF_FFFF_FFFF
 _WORD = 8  # octets
+_WHOLE = 128  # labels: more than a name has
 
 
 def begin(key: Key) -> State:
@@ -50,13 +51,16 @@ def end(state: State) -> tuple[int, int]:
     return place ^ v0 ^ v3, place
 
 
-def hash_name(key: Key, name: Name) -> tuple[int, int]:
-    """`end` of a whole name in wire form."""
+def hash_name(key: Key, name: Name, home: int = _WHOLE) -> tuple[int, int]:
+    """A whole name in wire form: its fingerprint, and the place of its last `home` labels."""
     state = begin(key)
-    starts = list(suffix_starts(name))
-    for at in reversed(starts[:-1]):  # the last is the root's
+    starts = list(suffix_starts(name))[:-1]  # the last is the root's
+    place = end(state)[1]
+    for labels, at in enumerate(reversed(starts)):
         state = more(state, name[at : at + name[at] + 1])
-    return end(state)
+        if labels < home:
+            place = end(state)[1]
+    return end(state)[0], place
 
 
 def _round(v0: int, v1: int, v2: int, v3: int) -> State:

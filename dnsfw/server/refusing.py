@@ -25,7 +25,15 @@ from dnsfw.errors import DatapathError
 from dnsfw.model import Nanos
 from dnsfw.policy.buckets import Full, buckets_for
 from dnsfw.policy.fingerprints import Blame, Image, compile_prints, own_suffixes, refuses
-from dnsfw.policy.listed_prints import Builder, PlainBuilder, empty, spill, wanted
+from dnsfw.policy.listed_prints import (
+    APART,
+    HOME,
+    Builder,
+    PlainBuilder,
+    empty,
+    spill,
+    wanted,
+)  # fmt: skip
 from dnsfw.policy.policy import Policy
 from dnsfw.policy.print_store import PrintStore
 from dnsfw.policy.siphash import Key
@@ -46,7 +54,8 @@ _FIRST = int(abi.Outcome.DEFAULT)
 # What the engine answers by itself, and addresses whose names are asked for: both before policy.
 STOPS = (*sorted(SPECIAL), from_text("in-addr.arpa"), from_text("ip6.arpa"))
 _PLAIN_MOST = 4096  # buckets that Python fills itself: more would take it from those who ask
-_LARGER = 2  # times as large, when names find no room
+# How much larger than usual, and what lies together: the next one where names find no room
+_SHAPES = ((1, HOME), (1, APART), (2, APART))
 
 
 class Refusing:
@@ -130,7 +139,16 @@ class Refusing:
     # --- in a thread ---
 
     def _build(self, policy: Policy) -> Prepared:
-        image = self._image(policy)
+        """Names that share their last labels lie together, unless those are too many."""
+        for larger, home in _SHAPES:
+            try:
+                return self._prepare(self._image(policy, larger, home), policy)
+            except Full:
+                if (larger, home) == _SHAPES[-1]:
+                    raise
+        raise AssertionError("one of them was returned")
+
+    def _prepare(self, image: Image, policy: Policy) -> Prepared:
         replies = {
             (_FIRST + number, int(kind)): _reply(blame, _KINDS[kind], policy)
             for number, blame in enumerate(image.blames)
@@ -138,31 +156,26 @@ class Refusing:
         }
         return self._table.prepare(image.units, image.write, replies)
 
-    def _image(self, policy: Policy) -> Image:
+    def _image(self, policy: Policy, larger: int, home: int) -> Image:
         roles = [role for role in policy.roles.values() if refuses(role)]
         tables = wanted(names.table for role in roles for names in role.lists)
         own = {suffix for role in roles for suffix in own_suffixes(role)}
         entries = sum(map(len, tables)) + len(own) + len(STOPS)
         if self._store is None:
             self._store = PrintStore()
-        for size in (entries, _LARGER * entries):
-            try:
-                if tables:
-                    listed = self._store.load(tables, buckets_for(size), self._builder)
-                else:
-                    listed = empty(self._store.key, size)
-                return compile_prints(policy, listed, tables, STOPS)
-            except Full:
-                if size != entries:
-                    raise
-        raise AssertionError("one of them was returned")
+        size = larger * entries
+        if tables:
+            listed = self._store.load(tables, buckets_for(size), self._builder, home)
+        else:
+            listed = empty(self._store.key, size)
+        return compile_prints(policy, listed, tables, STOPS)
 
-    def _builder(self, key: Key, buckets: int) -> Builder:
+    def _builder(self, key: Key, buckets: int, home: int) -> Builder:
         if (filler := self._table.filler) is not None:
-            return KernelBuilder(key, buckets, spill, filler)
+            return KernelBuilder(key, buckets, home, spill, filler)
         if buckets > _PLAIN_MOST:
             raise DatapathError("the builder of large tables is not loaded")
-        return PlainBuilder(key, buckets)
+        return PlainBuilder(key, buckets, home)
 
 
 def _reply(blame: Blame, qtype: int, policy: Policy) -> Answer:

@@ -12,7 +12,7 @@ import pytest
 from dnsfw.datapath.suffix_build import Filler, Join, KernelBuilder, Mark
 from dnsfw.errors import DatapathError
 from dnsfw.policy.buckets import Buckets, buckets_for
-from dnsfw.policy.listed_prints import FIRST_CLASS, PlainBuilder, spill
+from dnsfw.policy.listed_prints import APART, FIRST_CLASS, HOME, PlainBuilder, spill
 from dnsfw.policy.siphash import hash_name
 from dnsfw.wire.name import from_text
 from tests.support.prints import KEY
@@ -28,8 +28,8 @@ def filler() -> Iterator[Filler]:
 
 
 @contextmanager
-def building(filler: Filler, buckets: int) -> Iterator[KernelBuilder]:
-    made = KernelBuilder(KEY, buckets, spill, filler)
+def building(filler: Filler, buckets: int, home: int = HOME) -> Iterator[KernelBuilder]:
+    made = KernelBuilder(KEY, buckets, home, spill, filler)
     try:
         yield made
     finally:
@@ -51,13 +51,14 @@ def some_names(count: int, seed: int) -> list[str]:
     return sorted(names)
 
 
-def test_both_builders_make_the_same_table(filler: Filler) -> None:
+@pytest.mark.parametrize("home", [HOME, APART])
+def test_both_builders_make_the_same_table(filler: Filler, home: int) -> None:
     names = some_names(20_000, 1)
     count = buckets_for(len(names))
-    plain = PlainBuilder(KEY, count)
+    plain = PlainBuilder(KEY, count, home)
     assert plain.add(text(names), lambda old: FIRST_CLASS) == len(names)
 
-    with building(filler, count) as kernel:
+    with building(filler, count, home) as kernel:
         assert kernel.add(text(names), lambda old: FIRST_CLASS) == len(names)
         assert sorted(kernel.slots.tolist()) == sorted(plain.slots.tolist())
 
@@ -90,23 +91,23 @@ def test_names_without_room_in_their_buckets_move_others(filler: Filler) -> None
         spilled += 1
         spill(table, mark, join)
 
-    made = KernelBuilder(KEY, count, counted, filler)
+    made = KernelBuilder(KEY, count, HOME, counted, filler)
     try:
         assert made.add(text(names), lambda old: FIRST_CLASS) == len(names)
         found = Buckets(made.slots, count)
         assert spilled > 20
-        assert all(found.find(hash_name(KEY, from_text(name))) for name in names)
+        assert all(found.find(hash_name(KEY, from_text(name), HOME)) for name in names)
     finally:
         made.close()
 
 
 def test_a_text_of_many_chunks_is_cut_between_names(filler: Filler) -> None:
-    names = [f"{at:050d}.{'y' * 60}.example" for at in range(9000)]  # a MB
+    names = [f"{at:050d}.{at:060d}.example" for at in range(9000)]  # a MB
     count = buckets_for(len(names))
     with building(filler, count) as kernel:
         assert kernel.add(text(names), lambda old: FIRST_CLASS) == len(names)
         found = Buckets(kernel.slots, count)
-        assert all(found.find(hash_name(KEY, from_text(name))) for name in names[::10])
+        assert all(found.find(hash_name(KEY, from_text(name), HOME)) for name in names[::10])
 
 
 def test_an_object_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:

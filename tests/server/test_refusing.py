@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,7 @@ class FakeTable:
     def __init__(self) -> None:
         self.on: Prepared | None = None
         self.made = 0
+        self.filler = None
         self.fails = False
         self.retired = 0
 
@@ -189,3 +191,18 @@ def test_a_reply_is_right_for_names_of_any_length(how: str, name: str) -> None:
 
 def test_names_that_the_engine_answers_itself_are_left_to_it() -> None:
     assert {from_text("localhost"), from_text("in-addr.arpa")} <= set(STOPS)
+
+
+async def test_a_list_whose_names_share_their_last_labels_is_refused_too(
+    table: FakeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no room for all of them where these say that they lie."""
+    monkeypatch.setenv("DNSFW_CACHE_DIR", str(tmp_path / "cache"))
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"n{at}.hosting.example\n" for at in range(3000)))
+    one = made(table)
+
+    one.begin(compile_text(f"version: 1\ndefault: allow\nrules: [deny: {{list: {listed}}}]\n"))
+    await settled(one)
+
+    assert table.on is not None and not one.trouble

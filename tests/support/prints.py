@@ -52,9 +52,12 @@ class Walk:
             return PASS
         outcome = self._meaning(0, column)[min(len(parts), 2)]
         state = begin((head.key0, head.key1))
+        place = 0
         for below in reversed(range(len(parts))):
             state = more(state, bytes((len(parts[below]),)) + parts[below])
-            if not (klass := self.buckets.find(end(state))):
+            print_, own = end(state)
+            place = own if len(parts) - below <= head.home else place
+            if not (klass := self.buckets.find((print_, place))):
                 continue
             meaning = self._meaning(klass, column)
             if meaning[3] & (abi.Stop.BELOW if below else abi.Stop.AT):

@@ -21,7 +21,8 @@ enum dnsfw_suffix {
 	DNSFW_SUFFIX_LABELS = 32,	/* of a name; deeper ones fall through */
 	DNSFW_SUFFIX_CLASS_BITS = 12,	/* of a slot, below the fingerprint */
 	DNSFW_SUFFIX_ROLE_UNITS = 4,	/* a byte a role */
-	DNSFW_SUFFIX_VERSION = 1,
+	DNSFW_SUFFIX_HOME = 2,		/* labels: example.com */
+	DNSFW_SUFFIX_VERSION = 2,
 	DNSFW_SUFFIX_TEMPLATES = 4096,	/* refusals that differ; more fall through */
 	DNSFW_SUFFIX_RING_BYTES = 65536,
 	DNSFW_SUFFIX_TEXT = 262144,	/* of names, for one call of the builder */
@@ -68,7 +69,11 @@ struct dnsfw_suffix_head {
 	__u32 classes;		/* rows; row 0 is of what no entry speaks for */
 	__u32 zero;		/* `refuse: zero`: the kind counts */
 	__u32 entries;		/* for people */
-	__u32 pad[3];
+	/* A suffix of more labels lies where that of its last so many does: so
+	 * one line of memory says all there is to say of most names.
+	 */
+	__u32 home;
+	__u32 pad[2];
 };
 _Static_assert(sizeof(struct dnsfw_suffix_head) == 64, "one unit");
 

@@ -161,6 +161,7 @@ struct walk {
 	__u32 next;		/* where the label begins that comes next, or is hashed */
 	__u32 labels;
 	__u32 column;
+	__u32 first;		/* bucket of the suffix under way */
 	__u32 outcome;
 	__u8 whole;		/* its root was found, where it belongs */
 	__u8 at[DNSFW_SUFFIX_LABELS];
@@ -210,10 +211,13 @@ static long mark_label(__u32 index, void *walk)
 	w->next = w->at[below];
 	bpf_loop(w->name[w->next & (ROOM - 1)] / 8 + 1, hash_word, w, 0);
 	siphash_end(&w->hash, &mark->print, &place);
-	mark->first = (place & 0xffffffff) * w->head->buckets >> 32;
-	bucket = suffix_unit(w->table, 1 + mark->first);
-	if (bucket)
-		ask_for(bucket);
+	if (index < w->head->home) {
+		w->first = (place & 0xffffffff) * w->head->buckets >> 32;
+		bucket = suffix_unit(w->table, 1 + w->first);
+		if (bucket)
+			ask_for(bucket);
+	}
+	mark->first = w->first;
 	return 0;
 }
 

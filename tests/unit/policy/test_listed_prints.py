@@ -9,7 +9,9 @@ import pytest
 from dnsfw.model import abi
 from dnsfw.policy.buckets import Full, buckets_for
 from dnsfw.policy.listed_prints import (
+    APART,
     FIRST_CLASS,
+    HOME,
     STOP,
     Damaged,
     Listed,
@@ -38,7 +40,7 @@ def made(*tables: Table, buckets: int = 64) -> Listed:
 
 
 def class_of(listed: Listed, name: str) -> int:
-    return listed.find(hash_name(KEY, from_text(name)))
+    return listed.find(hash_name(KEY, from_text(name), listed.home))
 
 
 def test_a_name_has_the_class_of_the_lists_that_hold_it() -> None:
@@ -105,3 +107,27 @@ def test_no_list_is_an_empty_table_with_room_for_rules() -> None:
     assert listed.entries == 0
     assert listed.buckets == buckets_for(1000)
     assert class_of(listed, "a.x") == 0
+
+
+def test_all_suffixes_of_a_name_lie_in_one_line_of_memory() -> None:
+    """The last two labels say where; the builder in Python, `hash_name` and the slots agree."""
+    names = ("a.x", "b.a.x", "c.b.a.x", "d.y")
+    listed = made(table(*names, means=Means.SELF))
+    places = [hash_name(KEY, from_text(name), HOME)[1] for name in names]
+
+    assert places[0] == places[1] == places[2] != places[3]
+    assert all(class_of(listed, name) for name in names)
+    first = (places[0] & 0xFFFF_FFFF) * 64 >> 32
+    assert sum(map(bool, listed.slots[8 * first : 8 * first + 8])) == 3
+
+
+def test_a_list_of_one_domain_alone_lies_apart() -> None:
+    crowd = table(*(f"n{at}.hosting.x" for at in range(2000)), means=Means.SELF)
+    count = buckets_for(2000)
+
+    with pytest.raises(Full):
+        build((crowd,), KEY, count, PlainBuilder)
+    listed = build((crowd,), KEY, count, PlainBuilder, home=APART)
+
+    assert Listed.unpack(memoryview(b"".join(listed.pack()))).home == APART
+    assert all(class_of(listed, f"n{at}.hosting.x") for at in range(2000))

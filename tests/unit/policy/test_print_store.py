@@ -14,8 +14,8 @@ from tests.unit.policy.test_listed_prints import table
 class Counting(PlainBuilder):
     built = 0
 
-    def __init__(self, key: Key, buckets: int) -> None:
-        super().__init__(key, buckets)
+    def __init__(self, key: Key, buckets: int, home: int) -> None:
+        super().__init__(key, buckets, home)
         Counting.built += 1
 
 
@@ -23,7 +23,7 @@ class Counting(PlainBuilder):
 def builds(store: PrintStore, *names: str, buckets: int = 64) -> int:
     Counting.built = 0
     listed = store.load([table(*names)], buckets, Counting)
-    assert listed.find(hash_name(store.key, from_text(names[0])))
+    assert listed.find(hash_name(store.key, from_text(names[0]), listed.home))
     return Counting.built
 
 
