@@ -182,8 +182,8 @@ class Map:
         """Write many elements in few calls. On failure some of them may be written."""
         for start in range(0, len(elements), _BATCH):
             part = elements[start : start + _BATCH]
-            keys = b"".join(key for key, _ in part)
-            values = b"".join(value for _, value in part)
+            keys = b"".join([key for key, _ in part])
+            values = b"".join([value for _, value in part])
             if len(keys) != self.key_size * len(part):
                 raise ValueError(f"{self.name}: a key has the wrong size")
             if len(values) != self.value_size * len(part):

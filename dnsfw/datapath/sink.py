@@ -25,6 +25,7 @@ from dnsfw.datapath.tables import (
     PortSetsFull,
     decode_entry,
     decode_flow,
+    encode_entries,
     encode_entry,
     encode_grant_key,
     grant_portsets,
@@ -161,7 +162,7 @@ class KernelSink:
             if gone:  # first: they make room
                 self._grants.delete_many([encode_grant_key(entry) for entry in gone])
             if entries:
-                self._grants.update_many([encode_entry(entry, id_of) for entry in entries])
+                self._grants.update_many(encode_entries(entries, id_of))
         except DatapathError:
             return False
         return True

@@ -181,6 +181,23 @@ def encode_entry(entry: Entry, id_of: Callable[[PortSet], int]) -> tuple[bytes, 
     )
 
 
+def encode_entries(
+    entries: Iterable[Entry], id_of: Callable[[PortSet], int]
+) -> list[tuple[bytes, bytes]]:
+    """The same of many. Most of them have the ports of the one before."""
+    made, known, number, pack = [], None, 0, _GRANT_LAYOUTS[1].pack
+    for entry in entries:
+        role, addr, grants = entry
+        if len(grants) != 1:
+            made.append(encode_entry(entry, id_of))
+            continue
+        until, rule, ports, verdict = grants[0]
+        if ports is not known:
+            known, number = ports, id_of(ports)
+        made.append((_pack_grant_key(role, addr), pack(until, rule, number, verdict)))
+    return made
+
+
 def decode_entry(key: bytes, value: bytes, ports: Callable[[int], PortSet]) -> Entry:
     role, addr = abi.GrantKey.unpack(key)
     slots = (

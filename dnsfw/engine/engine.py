@@ -26,7 +26,7 @@ from dnsfw.engine.fresh import Fresh
 from dnsfw.engine.gate import Gate
 from dnsfw.engine.keeper import Keeper
 from dnsfw.engine.ledger import Ledger
-from dnsfw.engine.limits import CLIENT_PATIENCE, Limits
+from dnsfw.engine.limits import CLIENT_PATIENCE, TRY_PATIENCE, Limits
 from dnsfw.engine.local import local_answer
 from dnsfw.engine.lookups import Done, Lookups, Rng, Step
 from dnsfw.engine.offers import Offers, asked_name, asked_type
@@ -286,7 +286,9 @@ class Engine(Changes):
 
     def late(self, ask: Ask) -> Nanos:
         """When a question that is asked just now wants looking after, if it is not answered."""
-        return Nanos(ask.deadline - CLIENT_PATIENCE + self._lookups.patience)
+        lookups = self._lookups
+        patience = TRY_PATIENCE if lookups.upstreams.count <= 1 else lookups.patience
+        return Nanos(ask[4] - CLIENT_PATIENCE + patience)
 
     # --- the host, the operator ---
 

@@ -18,7 +18,6 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from dnsfw.engine.effects import Ask, AskId
 from dnsfw.model import Nanos
@@ -61,13 +60,20 @@ class UdpCarrier:
         self._by_fd: dict[int, UdpAsk] = {}
 
     def ask(self, effect: Ask) -> None:
-        if self._idle and (one := self._rested()) is not None:
-            with suppress(OSError):  # it says what became of an older question
+        idle, now = self._idle, self._loop.time()
+        while idle:
+            one = idle.popleft()
+            if one.fd < 0 or one.questions >= QUESTIONS or now - one.born >= LIFE:
+                one.close()
+                continue
+            try:
                 one.ask(effect)
-                self._open[effect[0]] = one
-                self.ways.reused += 1
-                return
-        one = self._made()
+            except OSError:  # it says what became of an older question
+                continue
+            self._open[effect[0]] = one
+            self.ways.reused += 1
+            return
+        one = self._made(now)
         self.ways.opened += 1
         one.ask(effect)
         self._open[effect[0]] = one
@@ -98,20 +104,11 @@ class UdpCarrier:
             self._poll.close()
             self._poll = None
 
-    def _rested(self) -> UdpAsk | None:
-        """A socket that may ask once more."""
-        while self._idle:
-            one = self._idle.popleft()
-            if one.usable(self._loop.time()):
-                return one
-            one.close()
-        return None
-
-    def _made(self) -> UdpAsk:
+    def _made(self, now: float) -> UdpAsk:
         if self._poll is None:
             self._poll = select.epoll()
             self._loop.add_reader(self._poll.fileno(), self._ready)
-        one = UdpAsk(self._loop.time(), self._target, self._own, self._gone)
+        one = UdpAsk(now, self._target, self._own, self._gone)
         self._by_fd[one.fd] = one
         self._poll.register(one.fd, select.EPOLLIN)
         return one
@@ -159,8 +156,8 @@ class UdpAsk:
     """One socket, and the question it asks now."""
 
     __slots__ = (
-        "_born", "_gone", "_questions", "_recv", "_send", "_sock", "answering", "asking", "fd",
-        "guesses",
+        "_gone", "_recv", "_send", "_sock", "answering", "asking", "born", "fd", "guesses",
+        "questions",
     )  # fmt: skip
 
     def __init__(
@@ -170,8 +167,8 @@ class UdpAsk:
         self.asking: AskId | None = None
         self.guesses = 0  # datagrams heard for this question
         self.answering = False  # one of them is being looked at
-        self._questions = 0
-        self._born = now
+        self.questions = 0
+        self.born = now
         self._gone = gone
         self._sock = fresh(socket.SOCK_DGRAM, target, own)
         try:
@@ -186,7 +183,7 @@ class UdpAsk:
         """Send it. OSError when it cannot leave; the socket is closed then."""
         self.asking = effect[0]
         self.guesses = 0
-        self._questions += 1
+        self.questions += 1
         try:
             self._send(effect[3])
         except BaseException:
@@ -204,11 +201,17 @@ class UdpAsk:
         another one then.
         """
         self.asking = None
-        return self.answering and self.guesses == 1 and self.usable(now)
+        return (
+            self.answering
+            and self.guesses == 1
+            and self.fd >= 0
+            and self.questions < QUESTIONS
+            and now - self.born < LIFE
+        )
 
     def usable(self, now: float) -> bool:
         """Whether it may ask once more: it has heard nothing unasked for, and is young."""
-        return self.fd >= 0 and self._questions < QUESTIONS and now - self._born < LIFE
+        return self.fd >= 0 and self.questions < QUESTIONS and now - self.born < LIFE
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from dnsfw.datapath import abi
@@ -127,22 +127,22 @@ class History:
             self.disk.happened(self._last, seen)
         return self._last
 
-    def opened(self, effect: OpenThenReply) -> None:
+    def opened(self, effects: Iterable[OpenThenReply]) -> None:
         """Names have opened addresses: the kernel has taken it."""
-        at, learnt = self._wall(), self._learnt
-        replies = effect[2]
-        who = self._who(replies[0][0]) if replies else NOBODY
-        for role, addr, name, rule, until, chain in effect[1]:
-            key, first, times = (role, addr, name), at, 1
-            if (known := learnt.get(key)) is not None:
-                first, times, until = known[5], known[9] + 1, max(until, known[7])
-                learnt.move_to_end(key)
-            elif len(learnt) >= self._limits[1]:
-                learnt.popitem(last=False)
-            item = _new(Learnt, (role, name, addr, rule, chain, first, at, until, who, times))
-            learnt[key] = item
-            if self.disk is not None:
-                self.disk.learnt(item)
+        at, learnt, disk, most = self._wall(), self._learnt, self.disk, self._limits[1]
+        for _, holders, replies, _ in effects:
+            who = self._who(replies[0][0]) if replies else NOBODY
+            for role, addr, name, rule, until, chain in holders:
+                key, first, times = (role, addr, name), at, 1
+                if (known := learnt.get(key)) is not None:
+                    first, times, until = known[5], known[9] + 1, max(until, known[7])
+                    learnt.move_to_end(key)
+                elif len(learnt) >= most:
+                    learnt.popitem(last=False)
+                item = _new(Learnt, (role, name, addr, rule, chain, first, at, until, who, times))
+                learnt[key] = item
+                if disk is not None:
+                    disk.learnt(item)
 
     def _count(self, key: Hashable, seen: Seen) -> None:
         known = self._refused.get(key)

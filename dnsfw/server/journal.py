@@ -65,7 +65,12 @@ class Journal:
     def add(self, holders: Sequence[Holder]) -> None:
         if not holders:
             return
-        data = b"".join(map(_pack, holders))
+        pack = _RECORD.pack
+        data = b"".join([
+            pack(until, role, rule, addr, len(name)) + name if not chain
+            else _pack((role, addr, name, rule, until, chain))
+            for role, addr, name, rule, until, chain in holders
+        ])
         try:
             if self._file is None:
                 self._file = self._open_live()
@@ -197,9 +202,9 @@ def read_journal(paths: Iterable[Path], boot_id: bytes, now: Nanos) -> dict[_Key
     return found
 
 
-def _pack(holder: Holder) -> bytes:
+def _pack(holder: tuple[RoleId, Addr, Name, RuleId, Nanos, tuple[Name, ...]]) -> bytes:
     role, addr, name, rule, until, chain = holder
-    names = b"".join((name, *chain)) if chain else name
+    names = b"".join((name, *chain))
     return _RECORD.pack(until, role, rule, addr, len(names)) + names
 
 

@@ -19,7 +19,8 @@ from dnsfw.server.faults import Faults
 
 __all__ = ["Journaling", "Opening"]
 
-Outcome = Callable[[OpenThenReply], None]
+Opened = Callable[[Sequence[OpenThenReply]], None]
+Failed = Callable[[OpenThenReply], None]
 
 
 class Journaling(Protocol):
@@ -32,8 +33,9 @@ class Opening:
     """Answers that wait until what they tell is open."""
 
     def __init__(
-        self, sink: Sink, journal: Journaling, faults: Faults, opened: Outcome, failed: Outcome
+        self, sink: Sink, journal: Journaling, faults: Faults, opened: Opened, failed: Failed
     ) -> None:
+        """`opened` raises nothing."""
         self.waiting: list[OpenThenReply] = []
         self.add = self.waiting.append
         self._sink = sink
@@ -49,14 +51,12 @@ class Opening:
         taken = self.waiting[:]
         self.waiting.clear()
         if len(taken) == 1:
-            (one,) = taken
-            self._end(one, whole=self._write(one))
+            self._end(taken[0], whole=self._write(taken[0]))
             return
         holders = tuple([holder for one in taken for holder in one[1]])
         entries = tuple([entry for one in taken for entry in one[0]])
         if self._write(OpenThenReply(entries, holders, ())):
-            for one in taken:
-                self._end(one, whole=True)
+            self._opened(taken)
         else:
             self._one_by_one(taken)
 
@@ -82,10 +82,10 @@ class Opening:
         return True
 
     def _end(self, effect: OpenThenReply, *, whole: bool) -> None:
+        if whole:
+            self._opened((effect,))
+            return
         try:
-            if whole:
-                self._opened(effect)
-            else:
-                self._failed(effect)
+            self._failed(effect)
         except Exception as error:  # one client's; the others' answers go on
             self._faults.caught("performing OpenThenReply", error)

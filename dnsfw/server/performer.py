@@ -72,7 +72,7 @@ class Performer:
         self.unwritten = 0  # closings and cuts that the kernel refused
         self.book: Book | None = None  # where the kernel answers by itself
         self.on_withdraw: Callable[[], None] = _uncopied  # what other processes answer by
-        self.on_open: Callable[[OpenThenReply], None] = _unheard  # what the kernel has taken
+        self.on_open: Callable[[Sequence[OpenThenReply]], None] = _unheard  # what is open now
         # For the log and the history. Ready answers pass by neither: they were asked for before.
         self.on_asked: Callable[[Client], None] | None = None
         self.on_told: Callable[[Sequence[Effect]], None] | None = None
@@ -130,7 +130,7 @@ class Performer:
             return
         if self._together and len(effects) == _USUAL and self.on_told is None:
             gone, opened = effects
-            if isinstance(gone, Forget) and isinstance(opened, OpenThenReply):
+            if type(gone) is Forget and type(opened) is OpenThenReply:
                 assert self._asker is not None
                 self._asker.forget(gone[0])
                 self._opening.add(opened)
@@ -261,14 +261,21 @@ class Performer:
             if self._queue:  # what failed has led to more
                 self.perform(())
 
-    def _opened(self, effect: OpenThenReply) -> None:
+    def _opened(self, effects: Sequence[OpenThenReply]) -> None:
         """The kernel has taken it: now its clients may hear."""
-        for client, wire in effect.replies:
-            self.heard = client
-            _send(client, wire)
-        self.on_open(effect)
-        for item in effect.publish:
-            self._do(item)
+        for effect in effects:
+            try:
+                for client, wire in effect[2]:
+                    self.heard = client
+                    _send(client, wire)
+                for item in effect[3]:
+                    self._do(item)
+            except Exception as error:  # one client's; the others' answers go on
+                self._faults.caught("performing OpenThenReply", error)
+        try:
+            self.on_open(effects)
+        except Exception as error:
+            self._faults.caught("remembering what was opened", error)
 
     def _not_opened(self, effect: OpenThenReply) -> None:
         self.perform(self.engine.on_open_failed(effect, self._now()))
@@ -289,7 +296,7 @@ class Performer:
             self.unwritten += 1
 
 
-def _unheard(effect: OpenThenReply) -> None:
+def _unheard(effects: Sequence[OpenThenReply]) -> None:
     """Nobody keeps a history."""
 
 

@@ -78,13 +78,14 @@ class Upstreams:
             self._ears.ask_failed(effect.ask, "too many questions are open")
             return
         self.asked += 1
-        ways = self._carriers[effect.upstream]
-        carrier = ways.get(effect.transport) or ways[Transport.TCP]
-        self._open[effect.ask] = carrier, effect.deadline
+        id_, index, transport, _, deadline = effect
+        ways = self._carriers[index]
+        carrier = ways.get(transport) or ways[Transport.TCP]
+        self._open[id_] = carrier, deadline
         try:
             carrier.ask(effect)
         except (OSError, DatapathError) as error:
-            del self._open[effect.ask]
+            del self._open[id_]
             self._ears.ask_failed(effect.ask, getattr(error, "strerror", None) or str(error))
 
     def forget(self, ask: AskId) -> None:

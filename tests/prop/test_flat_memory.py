@@ -86,4 +86,4 @@ def _resolve(engine: Engine, history: History, client: Client, n: int, now: Nano
         wire = write_reply(message.read_query(effect.wire), rcode, records, soa, limit=4096)
         for done in engine.on_answer(effect.ask, wire, now):
             if isinstance(done, OpenThenReply):
-                history.opened(done)
+                history.opened([done])

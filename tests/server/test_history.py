@@ -39,8 +39,8 @@ def test_what_a_name_opened_is_known_with_who_asked_and_how_often() -> None:
     clock = iter((10.0, 20.0))
     who = Who("10.0.0.2", "udp", 1000)
     history = History(wall=lambda: next(clock), who=lambda client: who)
-    history.opened(opening("www.example.com", "192.0.2.7", 100))
-    history.opened(opening("www.example.com", "192.0.2.7", 90))
+    history.opened([opening("www.example.com", "192.0.2.7", 100)])
+    history.opened([opening("www.example.com", "192.0.2.7", 90)])
 
     (item,) = history.learnt(HOST, name=NAME)
 
@@ -84,12 +84,12 @@ def test_refusals_are_counted_for_each_role_apart() -> None:
 
 def test_row_105_a_flood_of_names_does_not_make_it_grow() -> None:
     history = History(events=10, learnt=10, refused=10)
-    history.opened(opening("www.example.com", "192.0.2.7"))
+    history.opened([opening("www.example.com", "192.0.2.7")])
     for n in range(1000):
         history.happened(note(f"r{n}.example"))
 
     assert len(history) == 21
     assert list(history.learnt(HOST, name=NAME)), "refusals pushed out what was opened"
     for n in range(1000):
-        history.opened(opening(f"r{n}.example", "192.0.2.8"))
+        history.opened([opening(f"r{n}.example", "192.0.2.8")])
     assert len(history) == 30

@@ -50,10 +50,8 @@ class Kernel:
             raise self.error
         self.done.append(("write", len(entries)))
 
-    def opened(self, effect: OpenThenReply) -> None:
-        if effect.replies[0].wire == b"death":
-            raise IndexError
-        self.done.append(effect.replies[0].wire)
+    def opened(self, effects: Sequence[OpenThenReply]) -> None:
+        self.done += [effect.replies[0].wire for effect in effects]
 
     def failed(self, effect: OpenThenReply) -> None:
         self.done.append(("failed", effect.replies[0].wire))
@@ -103,11 +101,3 @@ def test_whatever_fails_nothing_is_told(error: Exception) -> None:
 
     assert kernel.take(opening(1)) == [("journal", 1), ("failed", b"1")]
     assert kernel.faults.count == isinstance(error, IndexError)
-
-
-def test_a_client_that_cannot_be_told_takes_nobody_along() -> None:
-    kernel = Kernel()
-
-    done = kernel.take(opening(1), opening(2, wire=b"death"), opening(3))
-    assert done[2:] == [b"1", b"3"]
-    assert kernel.faults.count == 1

@@ -89,6 +89,8 @@ class World:
         self.done.append(("forget", ask))
 
     def send(self, wire: bytes) -> None:
+        if wire == b"death":
+            raise IndexError
         self.done.append(("reply", wire))
 
     # engine
@@ -277,3 +279,22 @@ def test_together_a_write_that_fails_is_servfail_for_each() -> None:
     world.performer.together(hear)
 
     assert [done for done in world.done if done[0] == "reply"] == [("reply", b"SERVFAIL")] * 2
+
+
+def test_a_client_that_cannot_be_told_takes_nobody_along() -> None:
+    world, remembered = World(), list[int]()
+    world.performer.on_open = lambda effects: remembered.append(len(effects))
+    for number in (1, 2, 3):
+        one = opened(world, number)
+        if number == 2:
+            one = one._replace(replies=(Reply(world.client, b"death"),))
+        world.answers[f"answer {number}"] = [Forget(AskId(number)), one]
+
+    def hear() -> None:
+        for number in (1, 2, 3):
+            world.performer.answer(AskId(number), b"answer %d" % number)
+
+    world.performer.together(hear)
+
+    assert [done for done in world.done if done[0] == "reply"] == [("reply", b"1"), ("reply", b"3")]
+    assert (remembered, world.faults.count) == ([3], 1)
