@@ -123,6 +123,8 @@ class _Server:
         self._performer.connect(self._upstreams, Alarm(loop, boot_now, self._performer.deadline))
         self._listener = UdpListener(Endpoint(_HERE, 0))
         self._listener.replies = self.engine.replies
+        self._listener.together = self._performer.together
+        self._listener.at_end = self._performer.at_end
         self.port = self._listener.socket.getsockname()[1]
 
     @property

@@ -4,8 +4,9 @@ What the sockets hear goes in by `query`, `answer` and `ask_failed`; what the en
 wants goes out to sink, journal, upstreams, clients and watchers. An effect that makes
 new effects (an ask that cannot be sent) puts them behind those that were there first.
 
-Answers that are heard together are opened together: one write of the journal and one of the
-tables for all of them, and only then their replies (`server/opening.py`).
+What is heard together leads to acts together: one write of the journal and one of the tables
+for all that is opened, and only then the replies (`server/opening.py`); questions go upstream one
+behind the other, and find whoever hears them awake.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from dnsfw.server.opening import Journaling, Opening
 
 __all__ = ["Asker", "Journaling", "Performer", "Route"]
 
+_AT_ONCE = 16  # questions, so that none of a batch waits long for the others
 _USUAL = 2  # effects of an answer: its question is over, and what it opens
 
 
@@ -86,7 +88,10 @@ class Performer:
         self._alarm: Alarm | None = None
         self._queue: deque[Effect] = deque()
         self._opening = Opening(sink, journal, faults, self._opened, self._not_opened)
-        self._together = False
+        self._together = False  # what is heard is gathered
+        self._ending = False  # and until all of it is done
+        self._ends: list[Callable[[], None]] = []
+        self._asks: list[Ask] = []
         self._busy = False
 
     def connect(self, asker: Asker, alarm: Alarm) -> None:
@@ -138,15 +143,31 @@ class Performer:
         self._react(effects)
 
     def together(self, hear: Callable[[], None]) -> None:
-        """Act at its end on the answers that `hear` leads to: `carrier.Together`."""
-        self._together = True
+        """Act at its end on what `hear` leads to: `carrier.Together`."""
+        if self._together:
+            hear()
+            return
+        self._together = self._ending = True
         try:
             hear()
         finally:
             self._together = False
-            self._open()
-            if self._alarm is not None:  # what was opened lasts longer than that
-                self._alarm.by(Nanos(self._now() + SECOND), self._next_deadline)
+            try:
+                self._send_asks()
+                self._open()
+                if self._alarm is not None:  # what was opened lasts longer than that
+                    self._alarm.by(Nanos(self._now() + SECOND), self._next_deadline)
+            finally:
+                self._ending = False
+                ends, self._ends = self._ends, []
+                for act in ends:
+                    act()
+
+    def at_end(self, act: Callable[[], None]) -> bool:
+        """Do it when all is done that was heard together; False if nothing was."""
+        if self._ending:
+            self._ends.append(act)
+        return self._ending
 
     def ask_failed(self, ask: AskId, why: str) -> None:
         try:
@@ -186,12 +207,26 @@ class Performer:
         try:
             if self.on_asked is not None:
                 self.on_asked(client)
-            assert self._asker is not None
-            self._asker.ask(effect)
         except Exception as error:
-            self._faults.caught("performing Ask", error)
-        if self._alarm is not None:
-            self._alarm.by(self.engine.late(effect), self._next_deadline)
+            self._faults.caught("keeping the log of names", error)
+        self._asks.append(effect)
+        if not self._together or len(self._asks) >= _AT_ONCE:
+            self._send_asks()
+
+    def _send_asks(self) -> None:
+        """Send the questions that wait for it."""
+        if not self._asks:
+            return
+        asks, self._asks = self._asks, []
+        assert self._asker is not None
+        send = self._asker.ask
+        for effect in asks:
+            try:
+                send(effect)
+            except Exception as error:
+                self._faults.caught("performing Ask", error)
+        if self._alarm is not None:  # the others were asked later
+            self._alarm.by(self.engine.late(asks[0]), self._next_deadline)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         self._queue.extend(effects)
@@ -229,6 +264,7 @@ class Performer:
                 self._asker.ask(effect)
             case Forget(ask):
                 assert self._asker is not None
+                self._send_asks()  # it may be one of them
                 self._asker.forget(ask)
             case Note():
                 self._on_note(effect)

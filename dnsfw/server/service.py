@@ -191,6 +191,7 @@ class Service:
         if isinstance(listener, UdpListener):
             listener.share = partial(kernel.share_udp, fd)
             listener.replies, listener.now = self.engine.replies, self._now
+            listener.together, listener.at_end = self.performer.together, self.performer.at_end
         elif kernel.marks:
             kernel.answer_on_tcp(fd)
         listener.askers, listener.rates = self._askers, self.rates

@@ -19,6 +19,7 @@ from dnsfw.errors import DatapathError
 from dnsfw.model import NO_ROLE, RoleId
 from dnsfw.server.address import Endpoint
 from dnsfw.server.batch import OCTETS, Batch, Outbox, able, peer_of
+from dnsfw.server.carrier import Together, each
 from dnsfw.server.clock import Now, boot_now
 from dnsfw.server.neighbours import Neighbours
 from dnsfw.server.rate import Rates
@@ -48,6 +49,11 @@ PassOn = Callable[["UdpListener", Batch, Iterable[Slot]], None]
 
 def _nobody(wire: bytes, client: Client) -> None:
     """Who hears queries before `start`."""
+
+
+def _no_end(act: Callable[[], None]) -> bool:
+    """Nothing is gathered."""
+    return False
 
 
 def _alone(on: bool) -> None:
@@ -102,6 +108,8 @@ class UdpListener:
         self.replies = Replies(0)  # what the engine keeps for questions that are repeated
         self.now: Now = boot_now
         self.neighbours: Neighbours | None = None  # where strangers can reach it
+        self.together: Together = each  # what is heard in it is acted upon at its end
+        self.at_end: Callable[[Callable[[], None]], bool] = _no_end
         self._wildcard = endpoint.wildcard  # what every wake-up asks for stands ready
         self._batch = _batch(endpoint.family, endpoint.wildcard)
         self._loop: Loop | None = None
@@ -147,7 +155,7 @@ class UdpListener:
         elif self._loop is None:
             self._send_all([(wire, to, source)])
         else:
-            if not self._later:
+            if not self._later and not self.at_end(self._flush):
                 self._loop.call_soon(self._flush)
             self._later.append((wire, to, source))
 
@@ -176,7 +184,7 @@ class UdpListener:
         """
         held = self._held = []
         try:
-            self._read_batches()
+            self.together(self._read_batches)
         finally:
             self._held = None
             if held:

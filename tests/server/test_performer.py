@@ -298,3 +298,74 @@ def test_a_client_that_cannot_be_told_takes_nobody_along() -> None:
 
     assert [done for done in world.done if done[0] == "reply"] == [("reply", b"1"), ("reply", b"3")]
     assert (remembered, world.faults.count) == ([3], 1)
+
+
+def test_questions_that_are_heard_together_go_upstream_together() -> None:
+    world = World()
+
+    def hear() -> None:
+        for number in (1, 2):
+            world.answers["query"] = [world.question(number)]
+            world.performer.query(b"", world.client)
+            world.done.append("heard")
+
+    world.performer.together(hear)
+
+    assert world.acts() == ["heard", "heard", ("ask", 1), ("ask", 2)]
+
+
+def test_none_of_many_questions_waits_for_all_the_others() -> None:
+    world = World()
+
+    def hear() -> None:
+        for number in range(40):
+            world.answers["query"] = [world.question(100 + number)]
+            world.performer.query(b"", world.client)
+            world.done.append("heard")
+
+    world.performer.together(hear)
+
+    acts = world.acts()
+    assert acts.index(("ask", 100)) < 20
+    assert [act[1] for act in acts if act != "heard"] == [*range(100, 140)]
+
+
+def test_a_question_is_sent_before_it_is_forgotten() -> None:
+    world = World()
+
+    def hear() -> None:
+        world.answers["query"] = [world.question(1)]
+        world.performer.query(b"", world.client)
+        world.performer.perform([Forget(AskId(1))])
+
+    world.performer.together(hear)
+
+    assert world.acts() == [("ask", 1), ("forget", 1)]
+
+
+def test_a_question_that_fails_at_once_leaves_the_others_alone() -> None:
+    world = World()
+    world.answers["failed"] = [Reply(world.client, b"SERVFAIL")]
+
+    def hear() -> None:
+        for number in (13, 14):
+            world.answers["query"] = [world.question(number)]
+            world.performer.query(b"", world.client)
+
+    world.performer.together(hear)
+
+    assert world.acts() == [("ask", 13), ("reply", b"SERVFAIL"), ("ask", 14)]
+
+
+def test_what_is_left_for_the_end_comes_after_the_replies_of_what_was_opened() -> None:
+    world = World()
+    world.answers["answer 1"] = [Forget(AskId(1)), opened(world, 1)]
+
+    def hear() -> None:
+        world.performer.answer(AskId(1), b"answer 1")
+        assert world.performer.at_end(lambda: world.done.append("end"))
+
+    world.performer.together(hear)
+
+    assert world.acts()[-2:] == [("reply", b"1"), "end"]
+    assert not world.performer.at_end(lambda: None), "nothing is heard now"
