@@ -113,6 +113,9 @@ class NamesOnly:
     def addresses(self) -> frozenset[Addr]:
         return devices.addresses()
 
+    def check(self, policy: Policy) -> None:
+        """There is no wall that could lack anything."""
+
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
         return ()
 

@@ -127,6 +127,9 @@ class Kernel(Protocol):
     def addresses(self) -> frozenset[Addr]:
         """This host's own addresses now; no raw packet may leave from another."""
 
+    def check(self, policy: Policy) -> None:
+        """ConfigError for a policy that wants what this wall cannot do; nothing has changed."""
+
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
         """These subjects, and none of those before, say whose a socket or a packet is.
 

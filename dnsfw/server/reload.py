@@ -132,6 +132,7 @@ class Reloader:
     async def _take(self, written: Policy, path: str) -> Reloaded:
         """Put a policy in force that was read and tested."""
         self._check(written)
+        self._kernel.check(written)
         policy, ended = await asyncio.to_thread(self._temporaries.on_top, written)
         changes = await asyncio.to_thread(_changes, self.written, written)
         later = tuple(

@@ -74,6 +74,7 @@ def open_wall(options: Options, policy: Policy, fill: Fill) -> Kernel:
         fill(made[0])
 
     config = _config(options, policy)
+    check_dns(policy, config)
     Wall.open(config, prepare)
     return made[0]
 
@@ -86,11 +87,6 @@ def _config(options: Options, policy: Policy) -> WallConfig:
     whole_host = _guards_host(options)
     top = cgroup.root() if whole_host else None
     guarded = cgroup.find(options.cgroup) if options.cgroup is not None else top
-    if guarded is None and policy.dns.takeover:
-        raise ConfigError(
-            "dns.takeover rewrites at the sockets, and --interface alone guards none; "
-            "remedy: --cgroup PATH beside it, or point resolv.conf at dnsfw"
-        )
     return WallConfig(
         backend=_backend(options.backend, options.without, policy.tables),
         pin_dir=pin_dir(options),
@@ -105,11 +101,25 @@ def _config(options: Options, policy: Policy) -> WallConfig:
     )
 
 
+def check_dns(policy: Policy, config: WallConfig) -> None:
+    """ConfigError for what `dns:` wants of a wall that has no place for it."""
+    if config.cgroup is None and policy.dns.takeover:
+        raise ConfigError(
+            "dns.takeover rewrites at the sockets, and --interface alone guards none; "
+            "remedy: --cgroup PATH beside it, or point resolv.conf at dnsfw"
+        )
+    guests = (s.value if s.kind is SubjectKind.INTERFACE else s.interface for s in policy.subjects)
+    for name in sorted({*policy.dns.xdp} - {*guests}) if policy.dns.kernel_answers else ():
+        raise ConfigError(
+            f"dns.xdp names {name}, where no role has its guests; remedy: "
+            f"subjects: [{{interface: {name}}}] in a role"
+        )
+
+
 def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device: bool) -> None:
     """ConfigError for a subject that no hook of this wall could tell: its role would be `host`
     without a word.
     """
-    named: set[str] = set()
     for subject in subjects:
         kind, value = subject.kind, subject.value
         if kind is SubjectKind.VIA and not every_device and value not in config.interfaces:
@@ -117,17 +127,10 @@ def check_reach(subjects: Iterable[Subject], config: WallConfig, *, every_device
                 f"the policy judges what leaves by {value} (via), which is not guarded; "
                 f"remedy: --interface {value}"
             )
-        named.update({value} if kind is SubjectKind.INTERFACE else {subject.interface})
         if kind in (SubjectKind.UID, SubjectKind.GID) and config.cgroup is None:
             raise ConfigError(
                 f"{kind.value} {value}: a socket's user is seen by cgroup hooks alone; "
                 "remedy: --cgroup PATH, beside --interface"
-            )
-    for name in config.xdp:
-        if name not in named:
-            raise ConfigError(
-                f"dns.xdp names {name}, where no role has its guests; remedy: "
-                f"subjects: [{{interface: {name}}}] in a role"
             )
 
 
@@ -249,6 +252,10 @@ class KernelWall:
         found = devices.addresses()
         self._wall.locals.refresh(found)
         return found
+
+    def check(self, policy: Policy) -> None:
+        check_dns(policy, self._config)
+        check_reach(policy.subjects, self._config, every_device=self._every_device)
 
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
         check_reach(subjects, self._config, every_device=self._every_device)

@@ -11,7 +11,7 @@ import pytest
 from dnslib import RCODE
 
 from dnsfw.datapath.tables import number_key
-from dnsfw.errors import DatapathError
+from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import Reason, RoleId, Subject, addr_from
 from dnsfw.server.clock import boot_now
 from tests.support.memory_kernel import MemoryKernel
@@ -36,6 +36,20 @@ async def test_what_the_kernel_refuses_leaves_the_old_policy(
         assert run.daemon.reloader.policy is before
         assert run.daemon.reloader.stale == "no room for rules"
         assert (await run.query("www.example.net")).header.rcode == 3
+
+
+async def test_what_this_wall_cannot_do_is_refused_before_anything_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as run:
+        monkeypatch.setattr(run.kernel, "lacks", ConfigError("no role has its guests there"))
+        begun: list[object] = []
+        monkeypatch.setattr(run.kernel.sink, "begin", begun.append)
+        run.policy.write_text(ALLOW_EXAMPLE.replace("example.com", "example.net"))
+        _, last = await run.control("reload")
+
+        assert last["exit"] == 2 and "no role has its guests there" in last["error"]
+        assert begun == []
 
 
 async def test_a_good_reload_ends_the_stale_state(tmp_path: Path) -> None:

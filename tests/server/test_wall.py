@@ -85,5 +85,22 @@ def test_takeover_without_sockets_to_hook_is_refused_not_forgotten(tmp_path: Pat
     file.write_text(f"{head}dns: {{takeover: true}}\n")
     options = Options(interfaces=("eth0",), pin_dir=str(tmp_path))
 
+    policy = load(file)
+
     with pytest.raises(ConfigError, match="--interface alone"):
-        wall._config(options, load(file))
+        wall.check_dns(policy, wall._config(options, policy))
+
+
+def test_xdp_where_nobody_is_a_guest_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    role = "roles: {web: {default: deny, subjects: [{interface: veth1}]}}\n"
+    config = WallConfig(wall._backend("libbpf"), Path("/p"), Path("/x"))
+
+    for name, on, good in (("veth1", "on", True), ("eth0", "off", True), ("eth0", "on", False)):
+        dns = f"dns: {{xdp: [{name}], kernel_answers: {on}}}\n"
+        file.write_text(f"version: 1\ndefault: deny\n{role}{dns}")
+        if good:
+            wall.check_dns(load(file), config)
+            continue
+        with pytest.raises(ConfigError, match=r"names eth0, where .* \[\{interface: eth0\}\]"):
+            wall.check_dns(load(file), config)

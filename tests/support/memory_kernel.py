@@ -10,7 +10,7 @@ from dnsfw.datapath import abi
 from dnsfw.datapath.answers import AnswerTable
 from dnsfw.datapath.memory import MemorySink
 from dnsfw.datapath.refusals import RefusalTable
-from dnsfw.errors import DatapathError
+from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import NO_ROLE, Addr, Rank, RoleId, Subject
 from dnsfw.policy.policy import DnsSettings, Policy
 from dnsfw.server.address import Endpoint
@@ -59,6 +59,7 @@ class MemoryKernel:
         self.broken: list[str] = []  # what `repair` will find as tampered with
         self.appeared: list[str] = []  # ... and as merely new
         self.subjects: tuple[Subject, ...] = ()
+        self.lacks: ConfigError | None = None  # what `check` raises
         self.missing: tuple[str, ...] = ()  # subjects that do not exist, as `assign` says them
         self.cgroups: dict[int, tuple[RoleId, Rank]] = {}
         self.relabel: Relabel | None = None
@@ -107,6 +108,10 @@ class MemoryKernel:
 
     def addresses(self) -> frozenset[Addr]:
         return self.own_addresses
+
+    def check(self, policy: Policy) -> None:
+        if self.lacks is not None:
+            raise self.lacks
 
     def assign(self, subjects: Sequence[Subject]) -> tuple[str, ...]:
         self.subjects = tuple(subjects)
