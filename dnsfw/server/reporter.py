@@ -41,6 +41,7 @@ _PROTOCOLS = {
 }  # fmt: skip
 _NAMES_SHOWN = 3
 _HOST = "host"
+_SOCKET = "sock-create"
 _TO_SOMEBODY = frozenset({"refused", "audited", "filtered", "shared"})  # notes after a reply
 
 
@@ -124,7 +125,7 @@ class Reporter:
             for listener in self.listeners:
                 listener.event(event)
             # Our own self-test, and what only asks us to open doors, are no news.
-            if event.role != abi.RoleId.PROBE and event.hook != abi.Hook.SOCK_CREATE:
+            if event.role != abi.RoleId.PROBE and not asks_for_doors(event):
                 number = self.history.happened(event)
                 self._tell(alike(event), partial(self._of_event, event), number)
 
@@ -200,6 +201,11 @@ class Reporter:
             self._watchers.put({**numbered, "at": time.time(), **happening()})
 
 
+def asks_for_doors(event: abi.Event) -> bool:
+    """A socket that may come to ask: nothing was refused."""
+    return event.hook == abi.Hook.SOCK_CREATE and event.reason == Reason.NO_DOOR
+
+
 def alike(event: abi.Event) -> Hashable:
     """What makes two events one line: all but the time and the local port."""
     return (event.reason, event.verdict, event.role, event.addr, event.port, event.proto, event.pid)
@@ -216,6 +222,8 @@ def describe(happening: dict[str, Any]) -> str:
         who = happening["command"] or "?"
         pid = f"[{happening['pid']}]" if happening["pid"] else ""
         rule = f", rule {happening['rule']}" if happening["rule"] else ""
+        if happening["hook"] == _SOCKET:  # refused, for what it sends names nobody
+            where, names = "an MPTCP socket", ""
         return f"{kind} {where}{names}: {happening['reason']}{rule}, by {who}{pid}{whose}"
     if "verdict" in happening:
         parts = [happening["name"], happening["address"]]

@@ -140,7 +140,13 @@ def test_mptcp_is_not_a_way_out_of_a_users_role(bare: Site) -> None:
     with bare.outside.entered():
         server = socket.create_server((PEER4, 8080))
     with server:
-        assert bare.inside(connect, uid=WEB_USER) == errno.EPERM
+        with contextlib.closing(Events(bare.wall.table("dnsfw_events").fd)) as events:
+            while list(events.read()):  # of the tests before
+                pass
+            assert bare.inside(connect, uid=WEB_USER) == errno.EPERM
+            (event,) = events.read()
+        told = (Reason.UNKNOWN_ASKER, abi.Hook.SOCK_CREATE, WEB)
+        assert (event.reason, event.hook, event.role) == told
         assert bare.inside(connect, say(bare, "web", WEB)) == errno.EPERM
         assert bare.inside(connect, uid=MAIL_USER) == "connected"  # as `host`
     assert bare.count(Reason.UNKNOWN_ASKER).denied == 1

@@ -173,6 +173,16 @@ def test_our_own_probes_are_no_news() -> None:
     assert desk.lines == []
 
 
+def test_a_socket_that_is_refused_is_news_and_one_that_asks_for_doors_is_none() -> None:
+    desk = Desk()
+    made = event(addr=Addr(bytes(16)), port=0, hook=Hook.SOCK_CREATE)
+    doors = made._replace(verdict=Verdict.ALLOW, reason=Reason.NO_DOOR)
+    desk.reporter.drain(Ring(doors, made._replace(reason=Reason.UNKNOWN_ASKER)))
+
+    assert desk.lines == ["denied an MPTCP socket: unknown-asker, by curl[4242]"]
+    assert desk.row["reason"] == "unknown-asker"
+
+
 def test_numbers_of_a_newer_kernel_part_are_shown_as_numbers() -> None:
     desk = Desk()
     desk.reporter.drain(Ring(event(reason=200, hook=99, proto=250, role=77)))
