@@ -10,16 +10,16 @@
 /* An address where dnsfw answers is its own, while it runs and while it does
  * not: everybody's queries go there. With SO_REUSEPORT (its workers' sockets
  * have it) a process of its user could take those to one address of a wildcard
- * bind, to one device or from one client.
+ * bind, to one device or from one client. Doors in other namespaces are bound by
+ * the helper, and lead only who is there.
  */
 static __always_inline bool is_ours(const struct packet *p)
 {
 	const struct dnsfw_settings *set = settings();
 
-	if (!set)
+	if (!set || p->netns != device_netns())
 		return false;
-	if (is_unspecified(&p->dst) && p->dport == set->dns_port &&
-	    p->netns == device_netns())
+	if (is_unspecified(&p->dst) && p->dport == set->dns_port)
 		return true;
 	return may_be_ours(p, set) && dnsfw_listens(p, 1);
 }

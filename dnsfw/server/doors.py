@@ -34,6 +34,7 @@ from dnsfw.server.knocks import Knock, Knocks
 from dnsfw.server.roles import AskersElsewhere
 from dnsfw.server.tcp import TcpListener
 from dnsfw.server.udp import OnQuery, UdpListener
+from dnsfw.server.udp_socket import Own, open_socket
 from dnsfw.values import dataclass
 
 __all__ = ["DOOR4", "DOOR6", "Doors"]
@@ -46,6 +47,7 @@ _SIOCGIFFLAGS, _IFREQ_BYTES, _IFNAME_BYTES, _IFF_UP = 0x8913, 40, 16, 1
 _SIOCGSKNS = 0x894C  # the namespace of a socket, as a descriptor; Linux 4.10
 
 Listener = UdpListener | TcpListener
+Kind = type[UdpListener] | type[TcpListener]
 Equip = Callable[[Listener], None]
 Say = Callable[[str, str], None]
 
@@ -111,10 +113,10 @@ class Doors:
         before = self._kernel.doors().get(self._here)
         listeners: list[Listener] = []
         try:
-            listeners += _bind(DOOR4, before and (*before.udp4, before.tcp4))
+            listeners += _bind(DOOR4, before and (*before.udp4, before.tcp4), self._kernel.own)
             _check_lo(listeners[0].socket)
             with suppress(ConfigError):  # a host without IPv6
-                listeners += _bind(DOOR6, before and (*before.udp6, before.tcp6))
+                listeners += _bind(DOOR6, before and (*before.udp6, before.tcp6), self._kernel.own)
             self._admit(self._here, _Place(HOST, tuple(listeners), 0))
         except DnsfwError as error:
             _close(listeners)
@@ -286,25 +288,34 @@ class Doors:
         place.close()
 
 
-def _bind(address: IPv4Address | IPv6Address, ports: Sequence[int] | None) -> list[Listener]:
+def _bind(
+    address: IPv4Address | IPv6Address, ports: Sequence[int] | None, own: Own
+) -> list[Listener]:
     """All of one family, or none. ConfigError."""
     wanted = list(ports or [0] * (Limit.DOORS + 1))
     made: list[Listener] = []
     try:
         for port in wanted[:-1]:
-            made.append(_on(UdpListener, Endpoint(address, port)))
-        made.append(_on(TcpListener, Endpoint(address, wanted[-1])))
+            made.append(_on(UdpListener, Endpoint(address, port), own))
+        made.append(_on(TcpListener, Endpoint(address, wanted[-1]), own))
     except BaseException:
         _close(made)
         raise
     return made
 
 
-def _on(kind: type[UdpListener] | type[TcpListener], endpoint: Endpoint) -> Listener:
+def _on(kind: Kind, endpoint: Endpoint, own: Own) -> Listener:
     if endpoint.port:
         with suppress(ConfigError):  # somebody has it now
-            return kind(endpoint)
-    return kind(Endpoint(endpoint.address, 0))
+            return _listening(kind, endpoint, own)
+    return _listening(kind, Endpoint(endpoint.address, 0), own)
+
+
+def _listening(kind: Kind, endpoint: Endpoint, own: Own) -> Listener:
+    """Marked before it is bound: the wall keeps the ports of before for us."""
+    if kind is TcpListener:
+        return TcpListener(endpoint, own=own)
+    return UdpListener(endpoint, open_socket(endpoint, own=own), prepared=True)
 
 
 def _make(helper: Helper, pid: int, before: abi.Doors | None) -> tuple[Listener, ...]:

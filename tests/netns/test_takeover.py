@@ -225,6 +225,40 @@ def test_row_48_after_a_crash_queries_are_refused_and_a_restart_takes_them_again
     assert "203.0.113.11" in guarded.dig(ALLOWED)
 
 
+STEALS = """
+import socket, sys
+for port in map(int, sys.argv[1:]):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.bind(("127.0.53.53", port))
+        print("bound", end=" ")
+    except OSError as error:
+        print(error.errno, end=" ")
+"""
+
+
+def doors_of(guarded: World) -> list[str]:
+    """The ports of its doors over UDP and IPv4."""
+    shown = guarded.python("print(open('/proc/net/udp').read())")
+    local = (line.split()[1] for line in shown.splitlines()[1:] if line.strip())
+    ports = (int(place[9:], 16) for place in local if place.startswith("3535007F"))
+    return sorted(str(port) for port in ports if port != 53)
+
+
+@pytest.mark.one_way("nobody is answered meanwhile")
+def test_row_83_the_doors_of_a_daemon_that_died_are_for_the_next_one(guarded: World) -> None:
+    daemon = guarded.daemons[0]
+    doors = doors_of(guarded)
+    assert len(doors) == 4
+
+    daemon.kill()
+    assert guarded.python(STEALS, *doors).split() == ["1"] * 4
+    daemon.start()
+
+    assert doors_of(guarded) == doors
+    assert "203.0.113.11" in guarded.dig(ALLOWED)
+
+
 # another network namespace
 
 
