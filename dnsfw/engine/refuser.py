@@ -21,6 +21,7 @@ from dnsfw.wire.reply import Template
 _BORN = Nanos(0)
 _ALWAYS = Nanos(1 << 62)  # until the policy changes: a refusal does not age
 _MOST_MADE = 4096
+_REMEMBERED = "RD=0 asks for what others have asked"
 _new = tuple.__new__  # of a named tuple, without the call in between
 
 
@@ -91,6 +92,8 @@ class Refuser:
         self.count += 1
         template = Template(query.name, Rcode.REFUSED, ede=(ede, said(reason, None)))
         note = notes.refused(client.role, query.name, reason, None)
+        if reason is Reason.BY_NOTHING:  # it is in no table, so people cannot look it up
+            note = note._replace(text=_REMEMBERED)
         return [Reply(client, render(template, query, client)), note]
 
     def everyone(self, waiters: Iterable[Waiter]) -> list[Effect]:

@@ -10,6 +10,8 @@ from dnsfw.policy.compile_subjects import describe
 from dnsfw.policy.policy import DnsSettings, Policy, RolePolicy
 from dnsfw.policy.rule import Rule
 
+_NONE = "none"
+
 
 def diff(old: Policy, new: Policy) -> list[str]:
     """`+ rule`, `- rule`, `~ what changed`; nothing when the two say the same. What is said
@@ -83,7 +85,7 @@ def _options(old: Rule, new: Rule) -> Iterator[str]:
 
 def _changes(before: list[tuple[str, str]], after: list[tuple[str, str]]) -> list[str]:
     return [
-        f"~ {key}: {was} -> {now}"
+        f"~ {key}: {was or _NONE} -> {now or _NONE}"
         for (key, was), (_, now) in zip(before, after, strict=True)
         if was != now
     ]

@@ -199,7 +199,7 @@ def _told(daemon: Daemon, past: _Past) -> dict[str, Any]:
             "count": counted.count,
             "first": counted.first,
             "last": counted.last,
-            "reason": past.reason["reason"],
+            "reason": past.reason.get("text") or past.reason["reason"],
             "rule": past.reason["rule"],
             "asker": who_text(counted.who, paths),
         }

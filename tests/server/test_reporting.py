@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnslib import DNSQuestion, DNSRecord
+
 from tests.support.running import running
 
 
@@ -23,3 +25,14 @@ async def test_what_was_observed_is_told_with_its_asker(tmp_path: Path) -> None:
 
     assert row["name"] == "evil.example" and row["command"] == ""
     assert row["asker"].startswith("127.0.0.1 by udp")
+
+
+async def test_a_query_without_rd_is_told_with_why_it_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        query = DNSRecord(q=DNSQuestion("www.example.com"))
+        query.header.rd = 0
+        await run.exchange(bytes(query.pack()))
+        _, told = await run.control("explain", destination="www.example.com")
+
+    assert "refused www.example.com: RD=0 asks for what others have asked" in run.log.text
+    assert told["refused"]["reason"] == "RD=0 asks for what others have asked"

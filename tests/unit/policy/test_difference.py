@@ -107,3 +107,10 @@ def test_access_of_host_and_takeover_are_settings() -> None:
     found = lines("default: deny", "default: deny\ninbound: deny\ndns: {takeover: true}")
 
     assert found == ["~ inbound: all -> deny", "~ dns.takeover: false -> true"]
+
+
+def test_a_setting_that_came_or_went_has_a_word_for_nothing() -> None:
+    without, with_it = "default: deny", "default: deny\ndns: {nat64_prefix: ['64:ff9b::/96']}"
+
+    assert lines(without, with_it) == ["~ dns.nat64_prefix: none -> 64:ff9b::/96"]
+    assert lines(with_it, without) == ["~ dns.nat64_prefix: 64:ff9b::/96 -> none"]
