@@ -253,7 +253,7 @@ class Engine(Changes):
         item = Closing(pending.key.role, pending.name, pending.qtype)
         effects = self._keeper.done(item, done, self._policy, self._settler, now)
         if self._offers.renews(pending.key):
-            effects += self._offers.renewed(done, self._cache, self._policy, self._settler, now)
+            effects += self._renewed(done, now)
         if not self._closer.asking(item):
             return effects
         site = self._settler.site
@@ -261,6 +261,20 @@ class Engine(Changes):
         if shut:  # `shared: deny` took an address from an allowed name: no stale hit may tell it
             self._front.clear()
         return effects + closed
+
+    def _renewed(self, done: Done, now: Nanos) -> list[Effect]:
+        """What `renew` asked has come, or will not. Whoever missed the old answer meanwhile and
+        had it asked for, too, is told at once.
+        """
+        key, policy = done.pending.key, self._policy.roles.get(done.pending.key.role)
+        missed = Step()
+        if done.facts is not None and policy is not None and policy.mode is Mode.ENFORCE:
+            self._fresh.resume_key(key)
+            if (asked := self._lookups.table.find(key)) is not None:
+                missed = self._lookups.abandon(asked)
+        waiters = missed.done.waiters if missed.done is not None else ()
+        told = self._offers.renewed(done, waiters, self._cache, self._policy, self._settler, now)
+        return missed.effects + told
 
     # --- time ---
 

@@ -8,11 +8,13 @@ is asked anew, and what comes back takes its place (`renew`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dnsfw.engine.cache import Cache, CacheKey, Front, Ready
 from dnsfw.engine.effects import Effect, OpenThenReply, Publish, Withdraw
-from dnsfw.engine.facts import Facts
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.lookups import Done, Lookups
+from dnsfw.engine.pending import Waiter
 from dnsfw.engine.settle import Settler
 from dnsfw.model import Mode, Name, Nanos
 from dnsfw.policy.policy import Policy
@@ -98,31 +100,28 @@ class Offers:
         return key in self._flying
 
     def renewed(
-        self, done: Done, cache: Cache, policy: Policy, settler: Settler, now: Nanos
+        self,
+        done: Done,
+        waiters: Sequence[Waiter],
+        cache: Cache,
+        policy: Policy,
+        settler: Settler,
+        now: Nanos,
     ) -> list[Effect]:
-        """An answer, or none, to what `renew` asked. The caller has judged the name."""
+        """An answer, or none, to what `renew` asked. The caller has judged the name. `waiters`:
+        who asked meanwhile; none where the role is gone, or in audit.
+        """
         key, facts = done.pending.key, done.facts
         self._flying.discard(key)
         role = policy.roles.get(key.role)
         if facts is None or role is None or role.mode is not Mode.ENFORCE:
             return []  # it ends when it would have
-        effects = self._settle(key, facts, cache, settler, policy, now)
+        cache.put(key, facts, now)
+        effects = settler.settle(key, facts, role, waiters, now) or []
         ready = self._fronts[0].get(key)
         if ready is None or not ready.offer:
             return effects
         return _behind(effects, self.make(key, ready))
-
-    def _settle(
-        self,
-        key: CacheKey,
-        facts: Facts,
-        cache: Cache,
-        settler: Settler,
-        policy: Policy,
-        now: Nanos,
-    ) -> list[Effect]:
-        cache.put(key, facts, now)
-        return settler.settle(key, facts, policy.roles[key.role], (), now) or []
 
 
 def asked_name(key: CacheKey) -> Name:

@@ -210,6 +210,25 @@ def test_what_somebody_else_had_asked_meanwhile_is_published_as_it_is(play: Play
     play.does(play.engine.renew(key, until, play.now) or []).nothing()
 
 
+def test_who_misses_the_old_answer_is_told_what_its_renewal_brings(play: Play) -> None:
+    """Not what his own question brings, which was asked later: a name in use does not wait."""
+    key = known(play)
+    play.after(seconds=59)
+    play.does(play.engine.renew(key, play.published[key].until, play.now) or []).expects(Ask)
+    renewal = play.asking(WWW)
+    play.after(seconds=1.5)
+    own = play.query(WWW).expects(Ask).ask
+    other = play.query(WWW, client="another").effects
+
+    scene = play.says(renewal, rr(WWW, "A", "192.0.2.99", ttl=60)).expects(OpenThenReply)
+
+    assert [heard.addresses for heard in scene.heard] == [["192.0.2.99"]] * 2
+    assert [e.publish[0].key for e in scene.effects if isinstance(e, OpenThenReply)] == [key]
+    assert other == []
+    play.says(own, rr(WWW, "A", "192.0.2.99", ttl=60)).nothing()
+    assert not len(play.engine._lookups.table)
+
+
 def test_a_renewal_that_fails_leaves_the_answer_to_its_end(play: Play) -> None:
     key = known(play)
     play.after(seconds=50)
