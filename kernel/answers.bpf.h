@@ -139,7 +139,7 @@ answer_guest(struct __sk_buff *skb, struct desk *d, struct query *q,
 	if (take_frame(skb, d, ip, q))
 		return NOT_OURS;
 	q->netns = device_netns();
-	if (!comes_to_us(q))
+	if (!comes_to_us(d, q))
 		return NOT_OURS;
 	q->role = role_of_guest(skb, q);
 	keep(q);
@@ -223,7 +223,7 @@ int dnsfw_answer_inside(struct __sk_buff *skb)
 	if (!d || take_frame(skb, d, ETHER_BYTES, &d->query))
 		return TC_NEXT;
 	d->query.netns = device_netns();
-	if (!comes_to_us(&d->query))
+	if (!comes_to_us(d, &d->query))
 		return TC_NEXT;
 	d->query.role = role_inside(skb);
 	fall = dnsfw_answer_query(d);

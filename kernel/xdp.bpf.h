@@ -85,7 +85,7 @@ int dnsfw_answer_xdp(struct xdp_md *ctx)
 	if (!take_xdp(ctx, d, length, q))
 		return XDP_GO_ON;
 	q->netns = device_netns();
-	if (!comes_to_us(q))
+	if (!comes_to_us(d, q))
 		return XDP_GO_ON;
 	q->role = role_of_frame(q, ctx->ingress_ifindex);
 	keep(q);

@@ -128,14 +128,39 @@ static __always_inline bool is_wildcard(const struct query *q)
 }
 
 /* From a wire, as comes_to_listener() */
-static __always_inline bool comes_to_us(const struct query *q)
+static __always_inline bool
+comes_to_us(struct desk *d, const struct query *q)
 {
 	const struct dnsfw_settings *set = settings();
+	__u64 tick = bpf_jiffies64();
+	struct remembered *here;
 
 	if (!set || q->dport != set->dns_port || is_loopback(&q->dst))
 		return false;
-	return is_listener(q) ||
-	       (is_wildcard(q) && is_local(q->netns, &q->dst));
+	here = &d->listeners[slot_for(&q->dst) & (REMEMBERED - 1)];
+	if (is_remembered(here, tick, q->netns, &q->dst))
+		return true;
+	if (!is_listener(q) &&
+	    !(is_wildcard(q) && is_local(q->netns, &q->dst)))
+		return false;
+	remember(here, tick, q->netns, &q->dst);
+	return true;
+}
+
+/* Not one of this host's own addresses */
+static __always_inline bool
+is_stranger(struct desk *d, const struct query *q)
+{
+	__u64 tick = bpf_jiffies64();
+	struct remembered *here;
+
+	here = &d->strangers[slot_for(&q->src) & (REMEMBERED - 1)];
+	if (is_remembered(here, tick, q->netns, &q->src))
+		return true;
+	if (is_local(q->netns, &q->src))
+		return false;
+	remember(here, tick, q->netns, &q->src);
+	return true;
 }
 
 /* 0.0.0.0/8, 127.0.0.0/8, groups; ::/16, groups */
@@ -159,7 +184,7 @@ may_reply(struct desk *d, struct query *q)
 	__u64 pseudo, at, bytes;
 
 	if ((q->ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q) ||
-	    q->role == DNSFW_ROLE_HOST || is_local(q->netns, &q->src))
+	    q->role == DNSFW_ROLE_HOST || !is_stranger(d, q))
 		return DNSFW_FALL_SOURCE;
 	if (!q->check)
 		return q->family == 4 ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;

@@ -71,9 +71,25 @@ struct query {
 	__u8 pad[6];
 };
 
+/* What a table said of an address, in a tick of the kernel's clock: it is asked
+ * once a tick (10 ms at most) and not for every query of a flood. Of what a
+ * policy says nothing is remembered so.
+ */
+struct remembered {
+	__u64 tick;
+	__u64 netns;
+	struct dnsfw_addr addr;
+};
+
+enum {
+	REMEMBERED = 64,	/* a power of two */
+};
+
 struct desk {
 	__u8 frame[DESK_BYTES];
 	struct query query;
+	struct remembered listeners[REMEMBERED];
+	struct remembered strangers[REMEMBERED];
 	__u64 tick;		/* of the kernel's, in which the clock was read */
 	__u64 clock;
 	struct dnsfw_question key;	/* past its name may lie anything */
@@ -111,6 +127,33 @@ static __always_inline __u64 about_now(struct desk *d)
 		d->tick = tick;
 	}
 	return d->clock;
+}
+
+/* Where an address is remembered, if it is */
+static __always_inline __u32 slot_for(const struct dnsfw_addr *addr)
+{
+	__u64 word[2];
+
+	__builtin_memcpy(word, addr, sizeof(word));
+	return (word[0] ^ word[1]) * 0x9e3779b97f4a7c15ULL >> 58;
+}
+_Static_assert(REMEMBERED == 1 << (64 - 58), "slot_for()");
+
+static __always_inline bool
+is_remembered(const struct remembered *here, __u64 tick, __u64 netns,
+	      const struct dnsfw_addr *addr)
+{
+	return here->tick == tick && here->netns == netns &&
+	       is_same(&here->addr, addr);
+}
+
+static __always_inline void
+remember(struct remembered *here, __u64 tick, __u64 netns,
+	 const struct dnsfw_addr *addr)
+{
+	here->tick = tick;
+	here->netns = netns;
+	here->addr = *addr;
 }
 
 static __always_inline bool has_ended(__u64 until, __u64 now)
