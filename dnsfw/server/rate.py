@@ -15,7 +15,7 @@ long. `tests/server/test_fairness.py` holds this against machines of any speed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
 from dnsfw.engine.effects import Note
@@ -31,6 +31,7 @@ _NEARLY = 0.99  # who took the most of all there was would have taken more: his 
 _ROOM = 0.9  # of what can be answered the kernel lets through, so that the queue gets shorter:
 _LEAST_ROOM = 1 / 64  # less and less while it does not (the kernel counts on each processor)
 _FIRST = 5000  # datagrams that it lets through before anything is known: half a listener's queue
+_EARLY = 0.25  # of a window: so soon the first parts are cut
 _FEWEST = 10  # queries of a window that a part is, however slow the machine: one after the other
 _KERNEL_WINDOW = 2**26 / 1e9  # seconds: SHARE_TIME of kernel/asker.bpf.h
 _Asker = tuple[RoleId, str]
@@ -83,32 +84,65 @@ class Rates:
 
     def admits(self, role: RoleId, address: str) -> bool:
         """May this query be looked into? Counts it as dropped if not."""
-        if self.takes(role, address):
-            return True
-        self.dropped[role] += 1
-        return False
+        return self.admits_of(role, address, 1) == 1
+
+    def admits_of(self, role: RoleId, address: str, count: int) -> int:
+        """How many of so many may; the others count as dropped."""
+        asker, left = self._left(role, address)
+        may = count if left >= count else max(int(left), 0)
+        self._asked[asker] += count
+        self._had[asker] += may
+        self._role_had[role] += may
+        if may < count:
+            self.dropped[role] += count - may
+            self._refused = True
+        return may
+
+    def admits_each(
+        self, marks: Sequence[int], by_mark: Callable[[int], RoleId], address: str
+    ) -> list[tuple[int, RoleId]]:
+        """Which of these may that came from one address together: their places, and whose they
+        are. Most of a flood is so thrown away unread, and all at once.
+        """
+        roles = {mark: by_mark(mark) for mark in set(marks)}
+        counts = Counter(marks)
+        left = {mark: self.admits_of(roles[mark], address, n) for mark, n in counts.items()}
+        found: list[tuple[int, RoleId]] = []
+        if any(left.values()):
+            for place, mark in enumerate(marks):
+                if left[mark]:
+                    left[mark] -= 1
+                    found.append((place, roles[mark]))
+        return found
 
     def takes(self, role: RoleId, address: str, count: int = 1) -> bool:
         """The same for what can wait: TCP reads no more from who has had his part. Of several
         all or none.
         """
-        now = self._now()
-        if now - self._began >= self.limits.window:
-            self._divide(now)
-        self._last = now
-        asker = (role, address)
-        if asker not in self._asked and len(self._asked) >= self.limits.askers:
-            asker = (role, _ANYBODY)
-        had, role_had = self._had[asker] + count, self._role_had[role] + count
-        if had > self._asker_parts.get(role, self._role_part) or role_had > self._role_part:
+        asker, left = self._left(role, address)
+        if left < count:
             if count == 1:
                 self._asked[asker] += 1
             self._refused = True
             return False
         self._asked[asker] += count
-        self._had[asker] = had
-        self._role_had[role] = role_had
+        self._had[asker] += count
+        self._role_had[role] += count
         return True
+
+    def _left(self, role: RoleId, address: str) -> tuple[_Asker, float]:
+        """Who that is, and how much of his part he has left in this window."""
+        now = self._now()
+        if now - self._began >= self.limits.window * (_EARLY if self._can == inf else 1):
+            self._divide(now)
+        self._last = now
+        asker = (role, address)
+        if asker not in self._asked and len(self._asked) >= self.limits.askers:
+            asker = (role, _ANYBODY)
+        part = whole = self._role_part
+        if role in self._asker_parts:
+            part, whole = self._asker_parts[role], self._most
+        return asker, min(part - self._had[asker], whole - self._role_had[role])
 
     def news(self) -> Iterator[Note]:
         """What was dropped since this was last asked, a note a role."""
@@ -131,7 +165,9 @@ class Rates:
         self._cut = False
         self._room = _ROOM
         self._waited = 0
+        self._less = _LESS
         self._role_part = inf
+        self._most = inf  # of a role that wanted more than its part
         self._asker_parts: dict[RoleId, float] = {}
         self._begin(now)
         self._last = now
@@ -154,23 +190,27 @@ class Rates:
         least = self.limits.least
         fewest = min(least, _FEWEST)
         self._can = max(self._possible(self._role_had.total() * scale, held_up), fewest)
+        in_vain = self._cut and self._refused and self._waiting >= self._waited
         self._cut = self._waiting > self._can
-        whole, more = self._can * _NEARLY, _GROW
-        if self._cut:
-            whole, more, least = whole * _LESS, 1, fewest
         roles: Counter[RoleId] = Counter()
         for (role, _), count in self._asked.items():
             roles[role] += count
-        part = fair_part(whole, (n * scale for n in roles.values()))
-        self._role_part = max(part * more, least)
+        whole, wanted = self._can * _NEARLY, [asked * scale for asked in roles.values()]
+        part = most = fair_part(whole, wanted)
+        more = _GROW
+        if self._cut:  # of those who want more than their part: nobody else is to blame
+            self._less = max(self._less * _LESS, _LEAST_ROOM) if in_vain else _LESS
+            most, more, least = fair_part(whole * self._less, wanted), 1, fewest
+        self._role_part = max(part * _GROW, least)
+        self._most = max(most * more, least)
         self._asker_parts = {
-            role: max(fair_part(part * _NEARLY, self._of(role, scale)) * more, least)
+            role: max(fair_part(most * _NEARLY, self._of(role, scale)) * more, least)
             for role, asked in roles.items()
             if asked * scale >= part
         }
         self._waited = self._waiting
         self._begin(now)
-        self._tell(min(part, self._can) / self.limits.window)
+        self._tell(min(most, self._can) / self.limits.window)
 
     def _possible(self, answered: float, held_up: bool) -> float:
         """How many could have been answered in this window. What is known of earlier ones counts
@@ -180,8 +220,8 @@ class Rates:
         known = self._can if self._can < inf else answered
         if self._idle or not self._behind:
             known *= _GROW
-        elif held_up or (self._cut and self._refused and self._waiting >= self._waited):
-            known *= _LESS  # the queue gets no shorter by what is thrown away: more of it
+        elif held_up:
+            known *= _LESS
         elif not (self._cut and self._refused):  # else that took the time
             known = answered
         return max(answered, known)

@@ -208,11 +208,11 @@ class UdpListener:
             if heard >= BATCH:
                 break
         self._full += 1
-        if rates is not None or (
-            self._full >= BEHIND and self.rates is not None and self._crowded()
-        ):
-            assert self.rates is not None
-            self.rates.behind(waiting(self.socket) // _KEPT)
+        if self.rates is None:
+            return
+        queue = waiting(self.socket)
+        if rates is not None or queue > _LONG_QUEUE or (self._full >= BEHIND and self._crowded()):
+            self.rates.behind(queue // _KEPT)
             if not self._sharing:
                 self._share(True)
 
@@ -292,6 +292,11 @@ class UdpListener:
 
     def _checked(self, batch: Batch, rates: Rates | None) -> list[Slot]:
         """The same for a batch of which nothing may be taken for granted."""
+        near, odd = self.neighbours, batch.odd
+        if rates is not None and near is None and not odd and len(batch.senders) == 1:
+            lengths, by_mark = batch.lengths, self.askers.by_mark
+            may = rates.admits_each(batch.marks, by_mark, batch.peer(0)[0])
+            return [(slot, lengths[slot], role) for slot, role in may]
         rest: list[Slot] = []
         for slot, length in enumerate(batch.lengths):
             if batch.cut(slot):
@@ -299,7 +304,7 @@ class UdpListener:
                 continue
             mark, _ = read_control(batch.control(slot))
             role = self.askers.by_mark(mark)
-            if (near := self.neighbours) is not None:
+            if near is not None:
                 role = near.role(role, batch.peer(slot)[0])
             if rates is None or rates.admits(role, batch.peer(slot)[0]):
                 rest.append((slot, length, role))
@@ -368,13 +373,13 @@ class UdpListener:
         return client
 
     def _crowded(self) -> bool:
-        """Whether being behind costs anybody: another asker, or one who comes now and finds
-        a long queue. Who alone keeps a short one full waits for himself.
+        """Whether being behind a little costs anybody: another asker. Who alone keeps a short
+        queue full waits for himself.
         """
         batch = self._batch
-        if batch is None or batch.odd or len(set(batch.marks)) > 1 or len(batch.senders) > 1:
-            return True
-        return waiting(self.socket) > _LONG_QUEUE
+        return (
+            batch is None or batch.odd or len(set(batch.marks)) > 1 or len(batch.senders) > 1
+        )
 
     def limit(self, on: bool) -> None:
         """What `share` says, for who reads it elsewhere."""

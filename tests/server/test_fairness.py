@@ -16,6 +16,7 @@ from dnsfw.server.udp import BATCH, BEHIND
 
 FLOOD, CALM = RoleId(16), RoleId(17)
 ROOM = 10_000  # datagrams that a listener's queue holds
+LONG_QUEUE = 2048
 KERNEL_WINDOW = 2**26 / 1e9
 LEAST_SHARE = 128  # of kernel/asker.bpf.h
 
@@ -57,7 +58,7 @@ class Machine:
             full = full + 1 if self.queue else 0
             if not self.queue and limiting:
                 self.rates.caught_up()
-            elif self.queue and (limiting or full >= BEHIND):
+            elif self.queue and (limiting or full >= BEHIND or len(self.queue) > LONG_QUEUE):
                 self.rates.behind(len(self.queue))
 
     def _wake(self, limiting: bool) -> None:

@@ -94,6 +94,20 @@ def test_row_103_of_more_than_there_is_time_for_half_is_answered_and_the_rest_th
     assert told[4] > told[3]
 
 
+def test_row_103_who_asks_less_than_his_part_is_not_the_one_to_ask_less() -> None:
+    """Where more is thrown away than answered, it is what the flood sends."""
+    rates, clock = made()
+    rates.behind(5000)
+    told = []
+    for flood in (300, 5000, 5000, 5000):
+        told.append((admitted(rates, WORKER, 100), admitted(rates, WEB, flood)))
+        rates.behind(5000)  # in vain: the queue gets no shorter
+        clock.now += LIMITS.window
+
+    assert told == [(100, 300), (100, 98), (100, 49), (100, 24)]
+    assert WORKER not in rates.dropped
+
+
 def test_a_burst_that_was_read_to_its_end_was_not_too_much() -> None:
     rates, clock = made()
     told: list[int] = []

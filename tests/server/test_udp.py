@@ -363,29 +363,77 @@ async def test_repeated_and_new_queries_of_one_batch_all_get_their_own_reply() -
     one.close()
 
 
-async def test_row_103_who_may_ask_is_answered_from_what_is_kept_and_nobody_else() -> None:
-    class OneIn3(Rates):
-        def takes(self, role: RoleId, address: str, count: int = 1) -> bool:
-            if count > 1:
-                return False
-            self.asked = getattr(self, "asked", 0) + 1
-            return self.asked % 3 == 0
+class SomeOf(Rates):
+    """Two of those that come together, or of those that come one by one each third."""
 
+    asked = 0
+
+    def takes(self, role: RoleId, address: str, count: int = 1) -> bool:
+        return False
+
+    def admits_of(self, role: RoleId, address: str, count: int) -> int:
+        self.asked += 1
+        may = 2 if count > 1 else int(self.asked % 3 == 0)
+        self.dropped[role] += count - may
+        return may
+
+
+@pytest.mark.parametrize(
+    ("askers", "answered", "new"), [(1, [b"00", b"01"], []), (3, [b"02", b"08"], [b"05new"])]
+)
+async def test_row_103_who_may_ask_is_answered_from_what_is_kept_and_nobody_else(
+    askers: int, answered: list[bytes], new: list[bytes]
+) -> None:
     heard: list[bytes] = []
     one = listener()
-    one.rates = OneIn3(lambda: 1000.0)
+    one.rates = SomeOf(lambda: 1000.0)
     one.rates.behind()
     one.on_query = lambda wire, client: heard.append(wire)
     kept(one, b"..one")
-    with client() as sock:
-        sock.connect(one.socket.getsockname())
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(client()) for _ in range(askers)]
+        for number, sock in enumerate(socks):
+            sock.bind((f"127.0.0.{1 + number}", 0))
+            sock.connect(one.socket.getsockname())
         for number in range(9):
-            sock.send(b"%02d" % number + (b"new" if number == 5 else b"one"))
+            wire = b"%02d" % number + (b"new" if number == 5 else b"one")
+            socks[number % askers].send(wire)
         one._drain()
 
-        assert [sock.recv(100) for _ in range(2)] == [b"02one again", b"08one again"]
-    assert heard == [b"05new"]
-    assert one.rates.dropped.total() == 6
+        told = [socks[int(id) % askers].recv(100) for id in answered]
+    assert told == [id + b"one again" for id in answered]
+    assert heard == new
+    assert one.rates.dropped.total() == 9 - len(answered) - len(new)
+    one.close()
+
+
+@pytest.mark.needs_root  # SO_MARK
+async def test_row_103_of_each_role_in_a_batch_so_many_are_heard_as_may_ask() -> None:
+    """What is thrown away is thrown away all at once."""
+    heard: list[RoleId] = []
+
+    class TwoEach(Rates):
+        calls = 0
+
+        def admits_of(self, role: RoleId, address: str, count: int) -> int:
+            self.calls += 1
+            return min(count, 2 if role == 16 else count)
+
+    one = listener()
+    one.askers = Marks()
+    one.rates = rates = TwoEach(lambda: 1000.0)
+    rates.behind()
+    one.on_query = lambda wire, client: heard.append(client.role)
+    with contextlib.ExitStack() as stack:
+        for mark, count in ((16, 20), (17, 3), (16, 20)):
+            sock = stack.enter_context(client())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            for _ in range(count):
+                sock.sendto(b"q", one.socket.getsockname())
+        one._drain()
+
+    assert heard == [16, 16, 17, 17, 17]
+    assert rates.calls == 2
     one.close()
 
 
