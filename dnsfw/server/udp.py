@@ -373,13 +373,9 @@ class UdpListener:
         return client
 
     def _crowded(self) -> bool:
-        """Whether being behind a little costs anybody: another asker. Who alone keeps a short
-        queue full waits for himself.
-        """
-        batch = self._batch
-        return (
-            batch is None or batch.odd or len(set(batch.marks)) > 1 or len(batch.senders) > 1
-        )
+        """Whether to be behind a little costs another asker: who is alone waits for himself."""
+        got = self._batch
+        return got is None or got.odd or len(set(got.marks)) > 1 or len(got.senders) > 1
 
     def limit(self, on: bool) -> None:
         """What `share` says, for who reads it elsewhere."""
