@@ -132,9 +132,11 @@ _TABLE: dict[str, tuple[int | None, int | None]] = {
     "open": (2, None),
     "openat": (257, 56),
     "pread64": (17, 67),
+    "pwrite64": (18, 68),
     "read": (0, 63),
     "readlink": (89, None),
     "readlinkat": (267, 78),
+    "readv": (19, 65),
     "recvfrom": (45, 207),
     "recvmmsg": (299, 243),
     "recvmsg": (47, 212),
@@ -158,6 +160,7 @@ _TABLE: dict[str, tuple[int | None, int | None]] = {
     "unlink": (87, None),
     "unlinkat": (263, 35),
     "write": (1, 64),
+    "writev": (20, 66),
 }
 _MEMORY = ("brk", "madvise", "mmap", "mprotect", "mremap", "munmap")
 _LIFE = ("clock_gettime", "exit", "exit_group", "futex", "restart_syscall", "rt_sigreturn")
@@ -175,10 +178,10 @@ COMPILER = Cell(
         *_MEMORY, *_LIFE, "access", "close", "faccessat", "faccessat2", "fcntl", "fdatasync",
         "fstat", "fsync", "ftruncate", "getcwd", "getdents64", "getegid", "geteuid", "getgid",
         "getpid", "getpriority", "getrandom", "gettid", "getuid", "ioctl", "lseek", "lstat",
-        "mkdir", "mkdirat", "newfstatat", "open", "openat", "pread64", "read", "readlink",
-        "readlinkat", "rename", "renameat", "renameat2", "rt_sigaction", "rt_sigprocmask",
+        "mkdir", "mkdirat", "newfstatat", "open", "openat", "pread64", "pwrite64", "read",
+        "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rt_sigaction", "rt_sigprocmask",
         "sched_yield", "setpriority", "sigaltstack", "stat", "statx", "sysinfo", "uname", "unlink",
-        "unlinkat", "write",
+        "unlinkat", "write", "writev",
     ),
     {
         "fcntl": (1, (_F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC)),
