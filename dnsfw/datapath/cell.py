@@ -179,9 +179,9 @@ COMPILER = Cell(
         "fstat", "fsync", "ftruncate", "getcwd", "getdents64", "getegid", "geteuid", "getgid",
         "getpid", "getpriority", "getrandom", "gettid", "getuid", "ioctl", "lseek", "lstat",
         "mkdir", "mkdirat", "newfstatat", "open", "openat", "pread64", "pwrite64", "read",
-        "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rt_sigaction", "rt_sigprocmask",
-        "sched_yield", "setpriority", "sigaltstack", "stat", "statx", "sysinfo", "uname", "unlink",
-        "unlinkat", "write", "writev",
+        "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rt_sigaction",
+        "rt_sigprocmask", "sched_yield", "setpriority", "sigaltstack", "stat", "statx", "sysinfo",
+        "uname", "unlink", "unlinkat", "write", "writev",
     ),
     {
         "fcntl": (1, (_F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC)),
