@@ -205,6 +205,7 @@ class PolicyTables:
         self._forget_aside()
         wanted = with_probe(plan)
         tables = {r.role: self._other_table(r.role) for r in wanted.roles}
+        yield
         alive = _alive(wanted)
         self._rules = {**self._in_force}
         yield
@@ -220,7 +221,8 @@ class PolicyTables:
                     f"{int(Limit.MAX_RULES)} together)"
                 ) from error
             raise
-        changed = dict(alive.items() - self._rules.items())
+        yield
+        changed = {r: v for r, v in alive.items() if self._rules[r] != v}
         self._aside = _Aside(plan, wanted.roles, tables, alive, changed)
 
     def _write_fixed(self, entries: Iterable[FixedEntry], tables: Mapping[RoleId, int]) -> Slices:

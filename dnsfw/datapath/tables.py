@@ -249,8 +249,9 @@ def shield_mapped(fixed: Iterable[FixedEntry]) -> tuple[FixedEntry, ...]:
     list for the mapped range says "no address rule" unless the policy has one for 0.0.0.0/0.
     """
     entries = tuple(fixed)
-    present = {e.role for e in entries if e.bits == _MAPPED_BITS and e.addr == _MAPPED_BASE}
-    exposed = {e.role for e in entries if _covers_mapped(e)}
+    wide = [e for e in entries if e.bits <= _MAPPED_BITS]  # seldom any of tens of thousands
+    present = {e.role for e in wide if e.bits == _MAPPED_BITS and e.addr == _MAPPED_BASE}
+    exposed = {e.role for e in wide if _covers_mapped(e)}
     return entries + tuple(
         FixedEntry(role, _MAPPED_BASE, _MAPPED_BITS, ()) for role in sorted(exposed - present)
     )
