@@ -128,10 +128,14 @@ def drop(keep: Iterable[Cap] = KEPT) -> frozenset[Cap]:
 
 
 def hand_on(keep: Iterable[Cap]) -> None:
-    """The program that this process becomes has these of ours, whoever's it is. Never fails:
-    root's has them anyway.
+    """The program that this process becomes has these of ours, whoever's it is, and root's no
+    others where we may say so. Never fails.
     """
     mine = held() & frozenset(keep)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for number in _known():
+        if number not in mine:
+            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     mask = sum(1 << cap for cap in mine)
     permitted = _set_of("/proc/thread-self/status", "CapPrm")
     sets = [part >> shift & 0xFFFFFFFF for shift in (0, 32) for part in (permitted,) * 2 + (mask,)]

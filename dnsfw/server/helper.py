@@ -27,7 +27,7 @@ from dnsfw.datapath.relabel import HeldSocket
 from dnsfw.errors import ConfigError, DatapathError
 from dnsfw.model import RoleId
 from dnsfw.server.capabilities import Cap, held
-from dnsfw.server.helper_main import begin
+from dnsfw.server.helper_main import WAKE, begin
 from dnsfw.server.helper_seam import Enrolled, Helper, NoHelper, Told, Wanted
 from dnsfw.server.helper_wire import LONGEST, code, receive, send
 
@@ -64,6 +64,7 @@ class Privileged:
         self._gone = False
         self._tables: tuple[int, int, str | None] | None = None  # it does not have them yet
         self._watched = False
+        self._woken = False
 
     @property
     def alive(self) -> bool:
@@ -165,6 +166,10 @@ class Privileged:
     ) -> tuple[dict[str, Any], list[int]]:
         if self._gone:
             raise DatapathError(_LOST)
+        if not self._woken:
+            self._woken = True
+            with suppress(OSError):  # it has ended: the request will tell
+                self._news.send(WAKE)
         try:
             send(self._pair, request, fds)
         except OSError:
