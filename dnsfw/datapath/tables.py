@@ -57,7 +57,9 @@ _MAPPED_BITS = 96
 _MAPPED_BASE = Addr(bytes(10) + b"\xff\xff" + bytes(4))
 
 # One layout a slot count: the unused slots are zeroes, and zeroes are empty.
+_SLOT = abi.Slot.LAYOUT
 _SLOT_BYTES = abi.Slot.SIZE
+_VERDICTS = {int(verdict): verdict for verdict in Verdict}
 _GRANT_LAYOUTS = tuple(
     Struct("<" + "QIHBx" * n + f"{_SLOT_BYTES * (Limit.SLOTS - n)}x")
     for n in range(Limit.SLOTS + 1)
@@ -199,17 +201,13 @@ def encode_entries(
 
 
 def decode_entry(key: bytes, value: bytes, ports: Callable[[int], PortSet]) -> Entry:
-    role, addr = abi.GrantKey.unpack(key)
-    slots = (
-        abi.Slot.unpack(value[at : at + _SLOT_BYTES])
-        for at in range(0, abi.Grant.SIZE, _SLOT_BYTES)
-    )
-    grants = tuple(
-        Grant(Nanos(s.until), RuleId(s.rule), ports(s.portset), Verdict(s.verdict))
-        for s in slots
-        if s.until
-    )
-    return Entry(RoleId(role), Addr(addr), grants)
+    role, addr = abi.GrantKey.LAYOUT.unpack(key)
+    grants = tuple([
+        Grant(until, rule, ports(portset), _VERDICTS[verdict])
+        for until, rule, portset, verdict in _SLOT.iter_unpack(value)
+        if until
+    ])  # fmt: skip
+    return Entry(role, addr, grants)
 
 
 def encode_grant_key(entry: Entry) -> bytes:

@@ -47,6 +47,14 @@ class LedgerChanges(LedgerViews):
     def _settle_in(self, role: RoleId, addr: Addr, place: Place) -> Place:
         raise NotImplementedError
 
+    def _knows(self, key: Key) -> bool:
+        raise NotImplementedError
+
+    def _enter(
+        self, key: Key, name: Name, piece: Piece, number: int, until: Nanos, entries: list[Entry]
+    ) -> None:
+        raise NotImplementedError
+
     def _add(
         self, place: Place, role: RoleId, addr: Addr, piece: Piece, name: Name, until: Nanos,
         chain: Chain,
@@ -213,6 +221,8 @@ class LedgerChanges(LedgerViews):
         changed: list[Entry] = []
         for entry in entries:
             role, addr = entry.role, entry.addr
+            if self._adopt_alone(entry, by_key.get((role, addr), ()), judge, now):
+                continue
             place = self._settle_in(role, addr, Place(written=entry.grants))
             last = max((grant.until for grant in entry.grants), default=NEVER)
             known: dict[RuleId, Nanos] = {}  # explained, also where the name is refused now
@@ -230,3 +240,28 @@ class LedgerChanges(LedgerViews):
                     place.groups.setdefault(piece, Group()).fold(grant.until)
             self._settle(place, role, addr, now, changed)
         return changed
+
+    def _adopt_alone(
+        self, entry: Entry, holders: Collection[Holder], judge: Judge, now: Nanos
+    ) -> bool:
+        """Nearly every one: what one name opened by one rule, as it would open it again. False,
+        and nothing has happened, where there is more to it.
+        """
+        role, addr, grants = entry
+        if len(grants) != 1 or len(holders) != 1:
+            return False
+        (until, rule, ports, verdict), ((_, _, name, _, held, chain),) = grants[0], holders
+        if chain or not now < until <= held or not self._index.room.left(role):
+            return False
+        pieces = judge(role, addr, name, ())
+        if len(pieces) != 1:
+            return False
+        (piece,) = pieces
+        if (piece.rule, piece.ports, piece.verdict) != (rule, ports, verdict):
+            return False
+        if not opens_alone(piece) or self._knows((role, addr)):
+            return False
+        self.room.take(role)
+        self.rule_room.enter(role, rule)
+        self._enter((role, addr), name, piece, self._pieces.number(piece), until, [])
+        return True

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from dnsfw.engine.effects import Holder
 from dnsfw.engine.ledger import Ledger
 from dnsfw.engine.limits import Limits
 from dnsfw.engine.slots import Piece
-from dnsfw.model import HOST, SECOND, Entry, Nanos, PortRange, PortSet, RuleId, Verdict, addr_from
+from dnsfw.model import (
+    HOST,
+    SECOND,
+    Addr,
+    Entry,
+    Grant,
+    Name,
+    Nanos,
+    PortRange,
+    PortSet,
+    RuleId,
+    Verdict,
+    addr_from,
+)
 from dnsfw.wire.name import from_text
 
 NOW = Nanos(1_000 * SECOND)
@@ -15,6 +31,7 @@ END = Nanos(2_000 * SECOND)
 ADDR = addr_from("203.0.113.7")
 OTHER_ADDR = addr_from("203.0.113.8")
 NAME = from_text("www.example.com")
+ELSE, GONE = from_text("else.example.com"), from_text("gone.example.com")
 PIECE = Piece(RuleId(1000), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
 OTHER = Piece(RuleId(1001), PortSet((PortRange(6, 443, 443),)), Verdict.ALLOW)
 
@@ -108,3 +125,60 @@ def test_a_place_with_room_for_more_is_judged_alike(
     assert (one.room.taken, one.names_held) == ((0, 0) if said == [] else (1, 1))
     assert one.rule_room.of(HOST, PIECE.rule) == (PIECE in pieces)
     assert one.rule_room.of(HOST, OTHER.rule) == (OTHER in pieces)
+
+
+def adopted(entries: list[Entry], holders: list[Holder], alone: bool) -> tuple[Ledger, list[Entry]]:
+    """A ledger after a restart, the short way where there is one or the long way for all."""
+    made = Ledger(Limits())
+    if not alone:
+        made._adopt_alone = lambda *_: False  # type: ignore[method-assign]
+    changed = made.adopt(
+        entries, holders, lambda role, addr, name, chain: (PIECE,) if name != GONE else (),
+        lambda role, piece: piece == OTHER, NOW,
+    )  # fmt: skip
+    return made, changed
+
+
+def test_what_one_name_holds_is_taken_over_as_everything_else_is() -> None:
+    """Each way in which an address may be more than that, and the plain one, both ways."""
+    before, after = Nanos(END - SECOND), Nanos(END + SECOND)
+
+    def grant(until: Nanos = END, piece: Piece = PIECE) -> Grant:
+        return Grant(until, piece.rule, piece.ports, piece.verdict)
+
+    def holder(
+        addr: Addr, name: Name = NAME, rule: int = 1000, until: Nanos = END, *chain: Name
+    ) -> Holder:
+        return Holder(HOST, addr, name, RuleId(rule), until, chain)
+
+    cases: list[tuple[tuple[Grant, ...], Callable[[Addr], list[Holder]]]] = [
+        ((grant(),), lambda a: [holder(a)]),
+        ((grant(),), lambda a: [holder(a, until=after)]),
+        ((grant(),), lambda a: [holder(a, until=before)]),
+        ((grant(),), lambda a: [holder(a, until=Nanos(NOW - 1))]),
+        ((grant(NOW),), lambda a: [holder(a)]),
+        ((grant(),), lambda a: []),
+        ((grant(),), lambda a: [holder(a, GONE)]),
+        ((grant(),), lambda a: [holder(a, NAME, 1000, END, GONE)]),
+        ((grant(),), lambda a: [holder(a), holder(a, ELSE)]),
+        ((grant(), grant(END, OTHER)), lambda a: [holder(a)]),
+        ((grant(END, OTHER),), lambda a: [holder(a)]),
+        ((grant(END, OTHER),), lambda a: [holder(a, GONE, 1001)]),
+        ((), lambda a: [holder(a)]),
+    ]
+    entries, holders = [], []
+    for number, (grants, held) in enumerate(cases):
+        addr = addr_from(f"203.0.113.{number}")
+        entries.append(Entry(HOST, addr, grants))
+        holders += held(addr)
+
+    short, changed = adopted(entries, holders, alone=True)
+    long, expected = adopted(entries, holders, alone=False)
+
+    assert len(short._lone) == 2, "the plain ones"
+    assert sorted(changed) == sorted(expected) != []
+    for now in (NOW, before, END, after):
+        assert set(short.rows(now)) == set(long.rows(now))
+        assert sorted(short.sweep(now)) == sorted(long.sweep(now))
+    assert len(short) == len(long)
+    assert short.room.taken == long.room.taken
