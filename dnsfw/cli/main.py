@@ -85,11 +85,11 @@ class _Commands(click.Group):
         """As click does it, with the command that was probably meant."""
         if args and not args[0].startswith("-"):
             known = self.list_commands(ctx)
-            from difflib import get_close_matches  # only who errs pays for it
+            if args[0] not in known:
+                from difflib import get_close_matches  # only who errs pays for it
 
-            near = get_close_matches(args[0], known, n=1, cutoff=0.6)
-            if args[0] not in known and near:
-                ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
+                if near := get_close_matches(args[0], known, n=1, cutoff=0.6):
+                    ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
