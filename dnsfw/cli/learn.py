@@ -50,7 +50,8 @@ def learn(
     dnsfw run --policy build-policy.yaml -- ./build.sh
 
     Exact names with their ports, addresses that no name led to, and in comments
-    when, how often and by which command. A wildcard is proposed in a comment,
+    when, how often and by which command; or, of a name that was only asked for, by
+    what is known of the asker (unit and user). A wildcard is proposed in a comment,
     never written, and never at or above a public suffix. Read it before you use it:
     a program that was watched may have asked for what it wants to reach.
     """

@@ -24,7 +24,8 @@ def reload(ctx: click.Context, fetch: bool, as_json: bool, run_dir: str | None) 
     A file with mistakes changes nothing: they are listed, the policy before it stays in
     force, and the exit code is 2. What the new policy refuses is closed and cut when this
     returns. A list or a policy at a URL that was not there before is fetched first; those
-    that were are left to their timetable, unless you say --fetch.
+    that were are left to their timetable, unless you say --fetch. A file that says the
+    same as before is `unchanged`.
 
     Exit status: 0 all done, 1 the file is in force but something was not fetched (what came
     last stays), 2 the file is wrong and nothing has changed, 3 no daemon.
