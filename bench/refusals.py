@@ -3,7 +3,8 @@
 Names below those of a list of a million, each asked for the first time: in dnsfw by the kernel's
 table of fingerprints, and by Python alone; unbound with `local-zone: always_nxdomain`, dnsdist
 with a SuffixMatchNode and dnsmasq with `local=` have the same list. Beside them dnsfw with a
-list of a thousand. Everything on one core.
+list of a thousand, asked for as many different names, so that the list alone differs. Everything
+on one core.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 
 from lists import made
 from stands import DNSFW, PYTHON, Stand, cores, ours, peer, present, queries, rules
@@ -41,7 +44,7 @@ def main() -> None:
         listed = made(options.names)
         some = random.Random(3).sample(listed, min(ASKED, len(listed)))
         many = queries(lab, "listed", [f"www.{name}" for name in some])
-        few = queries(lab, "few", [f"www.{name}" for name in listed[:FEW]])
+        few = queries(lab, "few", _below(listed[:FEW]))
         stands = [
             _Asked(_ours(lab, DNSFW, listed), many),
             _Asked(_ours(lab, _FEW, listed[:FEW]), few),
@@ -76,6 +79,15 @@ class _Asked:
             return {"qps": said["qps"], "p50": said["p50"] / 1000}
 
         return run
+
+
+def _below(listed: list[str]) -> list[str]:
+    """ASKED different names below few."""
+    fronts = ["".join(letters) for letters in product(ascii_lowercase, repeat=3)]
+    fronts = fronts[: -(-ASKED // len(listed))]
+    names = [f"{front}.{name}" for front in fronts for name in listed]
+    random.Random(4).shuffle(names)
+    return names
 
 
 def _ours(lab: Lab, name: str, listed: list[str]) -> Stand:
