@@ -129,11 +129,28 @@ search(struct dnsfw_bucket *b, __u64 print, __u32 *free)
 	return found;
 }
 
+enum {
+	LAST = DNSFW_SUFFIX_SLOTS - 1,
+};
+
+/* The last slot is the greater one of two: somebody went on from here */
+static __always_inline void order(struct dnsfw_bucket *b, bool went_on)
+{
+	__u64 one = b->slots[LAST - 1], two = b->slots[LAST];
+
+	if ((two > one) == went_on)
+		return;
+	b->slots[LAST - 1] = two;
+	b->slots[LAST] = one;
+}
+
 /* Slots are taken in order, so the free ones are the last */
 static __always_inline void
 take(struct dnsfw_bucket *b, __u32 free, __u64 slot)
 {
-	b->slots[(DNSFW_SUFFIX_SLOTS - free) & (DNSFW_SUFFIX_SLOTS - 1)] = slot;
+	b->slots[(DNSFW_SUFFIX_SLOTS - free) & LAST] = slot;
+	if (free == 1)
+		order(b, false);
 }
 
 /* False: this name waits for userspace */
@@ -172,6 +189,7 @@ static __always_inline bool insert(struct reader *r)
 		take(b1, free1, print);
 	} else if (free2) {
 		take(b2, free2, print);
+		order(b1, true);
 	} else {
 		if (build->spills >= DNSFW_SUFFIX_SPILLS)
 			return false;

@@ -256,7 +256,7 @@ class Suffix(IntEnum):
     CLASS_BITS = 12
     ROLE_UNITS = 4
     HOME = 2
-    VERSION = 2
+    VERSION = 3
     TEMPLATES = 4096
     RING_BYTES = 65536
     TEXT = 262144

@@ -3,8 +3,9 @@ twin.
 
 A bucket is a cache line of eight slots. A fingerprint lies in one of two buckets; the second is
 found from the first and the fingerprint, and the first from the second likewise, so that a slot
-can move without its name. An empty slot is 0 and stands behind the taken ones. Nobody is in his
-second bucket while there is room in his first: a first one with room says all.
+can move without its name. An empty slot is 0 and stands behind the taken ones. Of the last two
+slots the last is the greater one where somebody found no room and lies in his second bucket: else
+the first bucket says all.
 """
 
 from __future__ import annotations
@@ -51,19 +52,23 @@ class Buckets:
     def put(self, mark: tuple[int, int], klass: int) -> bool:
         """Give a suffix its class; whether it is new. Full."""
         at = self._where(mark)
-        print_ = mark[0] & ~_CLASS
+        slot = mark[0] & ~_CLASS | klass
         if at is not None:
-            self._slots[at] = print_ | klass
+            self._slots[at] = slot
             return False
         first, second = self._pair(mark)
-        one, two = self._free(first), self._free(second)
-        if one is None and two is None:
-            if not self._move(first, _DEEPEST) and not self._move(second, _DEEPEST):
-                raise Full
-            one, two = self._free(first), self._free(second)
-        free = two if one is None else one
-        assert free is not None
-        self._slots[free] = print_ | klass
+        if self._free(first) is not None:
+            self._take(first, slot)
+        elif self._free(second) is not None:
+            self._take(second, slot)
+            self._order(first, went_on=True)
+        elif self._move(first, _DEEPEST):
+            self._take(first, slot, went_on=True)
+        elif self._move(second, _DEEPEST):
+            self._take(second, slot, went_on=True)
+            self._order(first, went_on=True)
+        else:
+            raise Full
         return True
 
     def _pair(self, mark: tuple[int, int]) -> tuple[int, int]:
@@ -77,14 +82,19 @@ class Buckets:
 
     def _where(self, mark: tuple[int, int]) -> int | None:
         print_ = mark[0] & ~_CLASS
-        for bucket in self._pair(mark):
-            at = bucket * SLOTS
-            for slot in self._slots[at : at + SLOTS].tolist():
-                if not slot:
-                    return None
-                if slot & ~_CLASS == print_:
-                    return at
-                at += 1
+        first, second = self._pair(mark)
+        found = self._among(first, print_)
+        last = first * SLOTS + SLOTS - 1
+        if found is not None or self._slots[last] <= self._slots[last - 1]:
+            return found
+        return self._among(second, print_)
+
+    def _among(self, bucket: int, print_: int) -> int | None:
+        at = bucket * SLOTS
+        for slot in self._slots[at : at + SLOTS].tolist():
+            if slot & ~_CLASS == print_ and slot:
+                return at
+            at += 1
         return None
 
     def _free(self, bucket: int) -> int | None:
@@ -92,21 +102,38 @@ class Buckets:
         here: list[int] = self._slots[at : at + SLOTS].tolist()
         return at + here.index(0) if 0 in here else None
 
+    def _take(self, bucket: int, slot: int, *, went_on: bool = False) -> None:
+        """The bucket has room; `went_on`: it had none before."""
+        free = self._free(bucket)
+        assert free is not None
+        self._slots[free] = slot
+        if free % SLOTS == SLOTS - 1:
+            self._order(bucket, went_on=went_on)
+
+    def _order(self, bucket: int, *, went_on: bool) -> None:
+        """Whether somebody found no room in this full bucket."""
+        last = bucket * SLOTS + SLOTS - 1
+        one, two = self._slots[last - 1], self._slots[last]
+        if (two > one) != went_on:
+            self._slots[last - 1], self._slots[last] = two, one
+
     def _move(self, bucket: int, depth: int) -> bool:
-        """Make room in a full bucket: one of its slots goes to its other bucket."""
+        """Make room in a full bucket, for one: one of its slots goes to its other bucket."""
         if not depth:
             return False
         start = bucket * SLOTS
-        others = [self._other(bucket, self._slots[at]) for at in range(start, start + SLOTS)]
         for deep in (False, True):
-            for at, other in enumerate(others, start):
+            for at in range(start, start + SLOTS):
+                slot = self._slots[at]
+                other = self._other(bucket, slot)
                 if other == bucket:
                     continue
-                if (free := self._free(other)) is None and deep and self._move(other, depth - 1):
-                    free = self._free(other)
-                if free is None:
+                full = self._free(other) is None
+                if full and not (deep and self._move(other, depth - 1)):
                     continue
-                self._slots[free] = self._slots[at]
+                if self._slots[at] != slot:  # that went in a circle
+                    raise Full
+                self._take(other, slot, went_on=full)
                 last = start + SLOTS - 1
                 self._slots[at], self._slots[last] = self._slots[last], 0
                 return True

@@ -22,7 +22,7 @@ from dnsfw.policy.siphash import Key
 
 __all__ = ["PrintStore"]
 
-_VERSION = 3  # of what lists become
+_VERSION = 4  # of what lists become
 _KEY_FILE = "prints.key"
 _KEY_BYTES = 16
 _KEPT_NAMES = 16  # lists whose names nobody has used yet

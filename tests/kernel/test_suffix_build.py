@@ -61,6 +61,8 @@ def test_both_builders_make_the_same_table(filler: Filler, home: int) -> None:
     with building(filler, count, home) as kernel:
         assert kernel.add(text(names), lambda old: FIRST_CLASS) == len(names)
         assert sorted(kernel.slots.tolist()) == sorted(plain.slots.tolist())
+        found = Buckets(kernel.slots, count)
+        assert all(found.find(hash_name(KEY, from_text(name), home)) for name in names)
 
 
 def test_a_name_of_several_lists_gets_the_class_of_all(filler: Filler) -> None:

@@ -22,7 +22,7 @@ enum dnsfw_suffix {
 	DNSFW_SUFFIX_CLASS_BITS = 12,	/* of a slot, below the fingerprint */
 	DNSFW_SUFFIX_ROLE_UNITS = 4,	/* a byte a role */
 	DNSFW_SUFFIX_HOME = 2,		/* labels: example.com */
-	DNSFW_SUFFIX_VERSION = 2,
+	DNSFW_SUFFIX_VERSION = 3,
 	DNSFW_SUFFIX_TEMPLATES = 4096,	/* refusals that differ; more fall through */
 	DNSFW_SUFFIX_RING_BYTES = 65536,
 	DNSFW_SUFFIX_TEXT = 262144,	/* of names, for one call of the builder */
@@ -50,7 +50,10 @@ enum dnsfw_stop {
 	DNSFW_STOP_BELOW = 2,
 };
 
-/* A slot is fingerprint | class; an empty one is 0, and no class is 0 */
+/* A slot is fingerprint | class; an empty one is 0, and no class is 0. Slots
+ * fill up in order. Of the last two the last is the greater one where somebody
+ * found no room here and lies in his second bucket.
+ */
 struct dnsfw_bucket {
 	__u64 slots[DNSFW_SUFFIX_SLOTS];
 };

@@ -80,8 +80,8 @@ static __always_inline void ask_for(const struct dnsfw_bucket *bucket)
 	*(const volatile __u64 *)&bucket->slots[DNSFW_SUFFIX_SLOTS - 1];
 }
 
-/* 0: no rule and no list has this suffix. Nobody is in his second bucket while
- * there is room in his first, so mostly one line of memory says it.
+/* 0: no rule and no list has this suffix. A bucket says whether somebody went on
+ * from it to his second one, so mostly one line of memory says it.
  */
 static __always_inline __u32
 class_of(void *table, const struct mark *mark, __u32 buckets)
@@ -94,7 +94,8 @@ class_of(void *table, const struct mark *mark, __u32 buckets)
 	if (!bucket)
 		return 0;
 	found = slot_of(bucket, print);
-	if (found || !bucket->slots[DNSFW_SUFFIX_SLOTS - 1])
+	if (found || bucket->slots[DNSFW_SUFFIX_SLOTS - 1] <=
+			     bucket->slots[DNSFW_SUFFIX_SLOTS - 2])
 		return found & SUFFIX_CLASS;
 	step = (print >> 32) * buckets >> 32;
 	second = step - first;

@@ -63,6 +63,28 @@ def test_a_table_without_room_says_so_and_loses_nothing() -> None:
     assert all(made.find(mark) == 5 for mark in kept)
 
 
+def test_a_full_bucket_says_whether_somebody_went_on_from_it() -> None:
+    """So who is not there is looked for in one bucket, mostly, however full it is."""
+    count = 1000
+    slots = memoryview(bytearray(UNIT * count)).cast("Q")
+    made = Buckets(slots, count)
+    some = marks(count * SLOTS * 7 // 10)
+    for mark in some:
+        made.put(mark, 7)
+    full = [at for at in range(SLOTS - 1, count * SLOTS, SLOTS) if slots[at]]
+    went_on = {at // SLOTS for at in full if slots[at] > slots[at - 1]}
+
+    homes = [(place & 0xFFFF_FFFF) * count >> 32 for _, place in some]
+    prints = [set(slots[at : at + SLOTS].tolist()) for at in range(0, count * SLOTS, SLOTS)]
+    away = {
+        home
+        for home, (print_, _) in zip(homes, some, strict=True)
+        if print_ & ~MASK | 7 not in prints[home]
+    }
+    assert away == went_on
+    assert 0 < len(went_on) < 0.7 * len(full)
+
+
 def test_sizes_follow_the_entries_in_steps() -> None:
     sizes = [buckets_for(count) for count in range(0, 200_000, 1000)]
 
