@@ -60,6 +60,7 @@ class _Store(Generic[Value]):
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.largest = size // _LARGEST_SHARE
         self.parts: dict[RoleId, Kept[CacheKey, Value]] = {}
 
     def __len__(self) -> int:
@@ -128,7 +129,7 @@ class Cache:
         if role in self._negative.parts:
             self._negative.pop(key)
         until = Nanos(plain[4] + plain[3] * SECOND)
-        if (cost := plain_cost(plain)) <= store.size // _LARGEST_SHARE:
+        if (cost := plain_cost(plain)) <= store.largest:
             store.put(key, plain, until, cost, now)
         else:
             store.pop(key)
@@ -138,7 +139,7 @@ class Cache:
         negative = facts.negative
         (self._positive if negative else self._negative).pop(key)
         store: _Store[Any] = self._negative if negative else self._positive
-        if (cost := facts.cost) <= store.size // _LARGEST_SHARE:
+        if (cost := facts.cost) <= store.largest:
             store.put(key, facts, facts.expires, cost, now)
         else:
             store.pop(key)

@@ -167,7 +167,7 @@ class Matcher:
         last = self._last
         if last[0] is name:  # every stage of a look-up asks for itself
             return last[1]
-        found = self._judge(name)
+        found = self._judge(name) if self._finders else self._judge_ruled(name)
         self._last = (name, found)
         return found
 

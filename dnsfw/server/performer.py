@@ -154,8 +154,9 @@ class Performer:
             self._together = False
             try:
                 self._send_asks()
+                opened = self._opening.waiting[:1]
                 self._open()
-                if self._alarm is not None:  # what was opened lasts longer than that
+                if opened and self._alarm is not None:  # it lasts longer than that
                     self._alarm.by(Nanos(self._now() + SECOND), self._next_deadline)
             finally:
                 self._ending = False

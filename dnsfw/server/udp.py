@@ -51,11 +51,6 @@ def _nobody(wire: bytes, client: Client) -> None:
     """Who hears queries before `start`."""
 
 
-def _no_end(act: Callable[[], None]) -> bool:
-    """Nothing is gathered."""
-    return False
-
-
 def _alone(on: bool) -> None:
     """Without a kernel's help."""
 
@@ -109,7 +104,7 @@ class UdpListener:
         self.now: Now = boot_now
         self.neighbours: Neighbours | None = None  # where strangers can reach it
         self.together: Together = each  # what is heard in it is acted upon at its end
-        self.at_end: Callable[[Callable[[], None]], bool] = _no_end
+        self.at_end: Callable[[Callable[[], None]], bool] = lambda act: False  # nothing is
         self._wildcard = endpoint.wildcard  # what every wake-up asks for stands ready
         self._batch = _batch(endpoint.family, endpoint.wildcard)
         self._loop: Loop | None = None
@@ -184,7 +179,7 @@ class UdpListener:
         """
         held = self._held = []
         try:
-            self.together(self._read_batches)
+            self._read_batches()
         finally:
             self._held = None
             if held:
@@ -335,7 +330,10 @@ class UdpListener:
     def _hand_on(self, batch: Batch, rest: Iterable[Slot]) -> None:
         if self.pass_on is not None:
             self.pass_on(self, batch, rest)
-            return
+        else:
+            self.together(lambda: self._hear_all(batch, rest))
+
+    def _hear_all(self, batch: Batch, rest: Iterable[Slot]) -> None:
         on_query, source = self.on_query, None
         for slot, length, role in rest:
             if self._wildcard:

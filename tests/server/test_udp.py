@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -505,3 +506,39 @@ async def test_row_83_nobody_can_share_our_port_later(option: int) -> None:
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:5300.*no such address"):
         UdpListener(parse_endpoint("192.0.2.1:5300"))
+
+
+async def test_a_batch_is_heard_together_and_what_is_left_waits_for_its_end() -> None:
+    one, done = listener(), list[str]()
+    ends: list[Callable[[], None]] = []
+
+    def together(hear: Callable[[], None]) -> None:
+        done.append("begin")
+        hear()
+        done.append("end")
+
+    def at_end(act: Callable[[], None]) -> bool:
+        ends.append(act)
+        return True
+
+    one.together, one.at_end = together, at_end
+    asked: list[Client] = []
+
+    def hear(wire: bytes, client: Client) -> None:
+        done.append(wire.decode())
+        asked.append(client)
+
+    await one.start(asyncio.get_running_loop(), hear)
+    with client() as sock:
+        sock.connect(one.socket.getsockname())
+        for wire in (b"1", b"2"):
+            sock.send(wire)
+        one._drain()
+        for who in asked:
+            who.route.send(b"reply")
+
+        assert not select.select([sock], [], [], 0)[0] and len(ends) == 1
+        ends[0]()
+        assert [sock.recv(100) for _ in asked] == [b"reply"] * 2
+    assert done == ["begin", "1", "2", "end"]
+    one.close()
