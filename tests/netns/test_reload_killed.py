@@ -27,13 +27,14 @@ WWW, BOTH = "203.0.113.11", "203.0.113.13"  # of www, which the new one refuses,
 OLD_FIXED, NEW_FIXED, BOTH_FIXED = "203.0.113.41", "203.0.113.42", "203.0.113.43"
 PAIRS = 300  # names that close: several slices of the walk
 PAIR = "198.18.0.7"
-RULES = [{"allow": "only4.example.com:80"}, {"allow": f"{BOTH_FIXED}:80"}]
+LONG = {"ttl": {"min": "30m"}}  # no grant ends by itself, however slow the machine is
+RULES = [{"allow": "only4.example.com:80", **LONG}, {"allow": f"{BOTH_FIXED}:80"}]
 # Another role, so that there is a moment between two flips; and rules for two slices.
 ROLES = {"other": {"subjects": [{"uid": 4241}], "default": "deny", "rules": [
     {"allow": [f"10.9.{n >> 8}.{n & 255}" for n in range(300)]},
 ]}}  # fmt: skip
 OLD = policy_of([
-    *RULES, {"allow": "www.example.com:80"}, {"allow": "*.pairs.example:80"},
+    *RULES, {"allow": "www.example.com:80", **LONG}, {"allow": "*.pairs.example:80", **LONG},
     {"allow": f"{OLD_FIXED}:80"},
 ], roles=ROLES)  # fmt: skip
 NEW = policy_of([*RULES, {"allow": f"{NEW_FIXED}:80"}], roles=ROLES)
