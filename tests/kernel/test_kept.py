@@ -241,6 +241,46 @@ def test_a_record_that_is_rewritten_in_place_counts_at_once(
         as_role(stage, sock, abi.RoleId.HOST)
 
 
+TWO = ((PEER4, 5000), (PEER4, 5001))
+
+
+@pytest.mark.parametrize("how", ["reload", "lockdown", "cut", "role", "rewritten"])
+def test_what_a_socket_sends_to_many_is_refused_at_once_too(stage: Stage, how: str) -> None:
+    """No record holds all of them: each passes by the row of its conversation, calls as well;
+    and the first hook that is asked refuses.
+    """
+    with stage.socket() as sock:
+        for _ in range(5):
+            stage.site.wall.policy(others=[RolePlan(WEB, DENY)])
+            as_role(stage, sock, abi.RoleId.HOST)
+            stage.site.wall.open(PEER4, text="5000-5001/udp")
+            for to in TWO * 3:
+                assert stage.passes(sock, to)
+            revoke(stage, sock, how)
+            for to in TWO:
+                said = stage.judged(lambda to=to: sock.sendto(DATA, to))
+                assert [denied for _, denied in said.values()] == [1], (to, said)
+                assert not any(allowed for allowed, _ in said.values())  # the first hook says no
+
+
+def revoke(stage: Stage, sock: socket.socket, how: str) -> None:
+    match how:
+        case "reload":
+            stage.site.wall.kill(RULE)
+        case "lockdown":
+            stage.site.wall.sink.lockdown(Lockdown.ON)
+        case "cut":
+            stage.shut()
+            stage.site.wall.sink.cut(stage.site.wall.flows())
+        case "role":
+            as_role(stage, sock, WEB)
+        case "rewritten":
+            raw = kept_by(stage, sock)
+            stage.table("dnsfw_socks").update(
+                fd_of(sock), int(WEB).to_bytes(4, "little") + raw[4:]
+            )
+
+
 def test_a_pause_that_ends_leaves_no_verdict_behind(stage: Stage, sock: socket.socket) -> None:
     """What only passes because its role watches is not kept."""
     stage.shut()

@@ -189,6 +189,28 @@ def test_one_socket_that_asks_four_servers_tells_their_replies_apart(
     assert len({door for door, _ in doors.heard}) == 4
 
 
+@FAMILIES
+def test_row_57_a_query_is_taken_though_the_server_was_asked_without_us_a_moment_ago(
+    site: Site, doors: OpenDoors, family: int, servers: tuple[str, ...]
+) -> None:
+    """By the same socket, and nothing says that this no longer counts: queries are looked at."""
+    site.wall.policy()
+    site.wall.open(servers[0], text="53/udp")
+
+    def act() -> Any:
+        with udp(family) as sock:
+            for _ in range(3):
+                sock.sendto(b"twelve bytes, or more", (servers[0], 53))
+            before = site.wall.table("dnsfw_generation").lookup(bytes(4))
+            assert before
+            site.wall.policy(takeover=True)
+            site.wall.table("dnsfw_generation").update(bytes(4), before)
+            sock.sendto(b"q", (servers[0], 53))
+            return sock.recvfrom(100)[1][:2]
+
+    assert site.inside(act) == (servers[0], 53)
+
+
 def test_a_fifth_server_takes_the_place_of_the_first(site: Site, doors: OpenDoors) -> None:
     def act() -> Any:
         got = []

@@ -74,8 +74,9 @@ note_heard(struct __sk_buff *skb, const struct packet *p)
 		made->pad_kept.heard = bpf_jiffies64();
 }
 
-/* At a device, where no socket is known yet: a place of this CPU's by a hash,
- * which the other half of the hash fills together with the time.
+/* At a device, where no socket is known yet: one of two places of this CPU's by
+ * a hash, which the other half of the hash fills together with the time. Two
+ * conversations of one place would put each other out all the time.
  */
 static __always_inline __u64 hash_of(const struct plain *q)
 {
@@ -117,19 +118,27 @@ may_skip(struct __sk_buff *skb, const int from, struct plain *q)
 	       (__u16)q->ports != host16(set->dns_port);
 }
 
-static __always_inline __u64 *heard_here(__u64 hash)
+static __always_inline __u64 *heard_here(__u64 hash, const __u32 other)
 {
-	__u32 place = hash % HEARD_COUNT;
+	__u32 place = hash % HEARD_COUNT ^ other;
 
 	return map_get(dnsfw_heard, &place);
 }
 
-static __always_inline bool was_heard_here(__u64 hash)
+static __always_inline bool
+is_heard(const __u64 *here, __u64 hash, __u32 now)
 {
-	const __u64 *here = heard_here(hash);
 	__u64 word = here ? *here : 0;
 
-	return (word ^ hash) >> 32 == 0 && is_recent(word, bpf_jiffies64());
+	return (word ^ hash) >> 32 == 0 && is_recent(word, now);
+}
+
+static __always_inline bool was_heard_here(__u64 hash)
+{
+	__u32 now = bpf_jiffies64();
+
+	return is_heard(heard_here(hash, 0), hash, now) ||
+	       is_heard(heard_here(hash, 1), hash, now);
 }
 
 enum {
@@ -159,12 +168,16 @@ STAGE __u64 dnsfw_heard_packet(struct __sk_buff *skb)
 	return look_heard(skb, FROM_IP);
 }
 
+/* In the second place where the first is in use */
 static __always_inline void note_heard_here(__u64 hash)
 {
-	__u64 *here = heard_here(hash);
+	__u64 *here = heard_here(hash, 0);
+	__u32 now = bpf_jiffies64();
 
+	if (here && (*here ^ hash) >> 32 && is_recent(*here, now))
+		here = heard_here(hash, 1);
 	if (here)
-		*here = (hash & ~0xffffffffULL) | (__u32)bpf_jiffies64();
+		*here = (hash & ~0xffffffffULL) | now;
 }
 
 #endif

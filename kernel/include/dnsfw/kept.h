@@ -141,7 +141,7 @@ keep_found(struct dnsfw_sock *made, const struct plain *q, __u32 role,
  * state (note_egress), and no later time.
  */
 static __always_inline bool
-is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
+is_found(__u64 netns, const struct plain *q, __u32 role, __u32 now,
 	 __u32 now_generation, struct dnsfw_sock *made)
 {
 	struct dnsfw_flow_key key;
@@ -150,7 +150,7 @@ is_found(struct __sk_buff *skb, const struct plain *q, __u32 role, __u32 now,
 
 	if (q->begins)
 		return false;
-	plain_key(&key, q, netns_of(skb, true), now_generation);
+	plain_key(&key, q, netns, now_generation);
 	flow = map_get(dnsfw_flows, &key);
 	if (!flow || flow->role != role)
 		return false;
@@ -201,7 +201,7 @@ passes_at_once(struct __sk_buff *skb, const int from)
 	}
 	full = bpf_sk_fullsock(sk);
 	if (!full || full->type == KIND_RAW || full->family == FAMILY_PACKET ||
-	    !is_found(skb, &q, role, now, now_generation, made))
+	    !is_found(netns_of(skb, true), &q, role, now, now_generation, made))
 		return false;
 	count_passed(role, DNSFW_FLOW);
 	return true;
@@ -218,29 +218,36 @@ STAGE int dnsfw_passes_frame(struct __sk_buff *skb)
 }
 
 /* A datagram of an unconnected socket, before it is one: what its packets are let
- * through by speaks for the call, too.
+ * through by speaks for the call, too. Queries may have to be led elsewhere.
  */
 STAGE int dnsfw_passes_call(struct bpf_sock_addr *ctx, const struct packet *p)
 {
-	const struct dnsfw_sock *made;
-	__u32 now_generation, shape;
+	__u32 now_generation, shape, role, now;
+	struct dnsfw_sock *made;
 	struct plain q = {};
+	__u64 netns;
 
-	if (!p || !ctx->sk)
+	if (!p || !ctx->sk || ctx->protocol != PROTO_UDP ||
+	    ctx->user_port == host16(DNS_PORT))
 		return false;
 	made = socket_get(dnsfw_socks, ctx->sk);
 	now_generation = generation();
 	if (!made || !made->role || !now_generation)
 		return false;
+	role = made->role;
 	q.there = p->dst;
 	q.ports = host16(ctx->sk->src_port) | (__u32)ctx->user_port << 16;
-	q.proto = ctx->protocol;
+	q.proto = PROTO_UDP;
 	q.family = is_mapped(&p->dst) ? 4 : 6;
-	if (q.proto != PROTO_UDP ||
-	    !is_kept(&made->pad_kept, &q, made->role, bpf_jiffies64(),
-		     now_generation, &shape))
+	now = bpf_jiffies64();
+	if (is_kept(&made->pad_kept, &q, role, now, now_generation, &shape)) {
+		count_passed(role, (__u8)(shape >> SHAPE_REASON));
+		return true;
+	}
+	netns = HAS_NETNS_COOKIE ? bpf_get_netns_cookie(ctx) : 0;
+	if (!is_found(netns, &q, role, now, now_generation, made))
 		return false;
-	count_passed(made->role, (__u8)(shape >> SHAPE_REASON));
+	count_passed(role, DNSFW_FLOW);
 	return true;
 }
 

@@ -12,6 +12,7 @@ enum {
 	MAX_ARP_BYTES = 64,	/* 28, and what a driver pads a frame with */
 	MAX_IP_BYTES = 65535,	/* past it a length field reads 0 (BIG TCP) */
 	LOOPBACK_IFINDEX = 1,	/* of lo, in every network namespace */
+	DNS_PORT = 53,
 };
 
 enum {

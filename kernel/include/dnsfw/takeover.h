@@ -9,10 +9,6 @@
 
 #include "decide.h"
 
-enum {
-	DNS_PORT = 53,
-};
-
 enum taking {
 	TAKING_NONE = 0,	/* not ours to take: judged as it is */
 	TAKING_DONE,		/* led to a door: judged as a query to dnsfw */
