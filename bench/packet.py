@@ -274,7 +274,8 @@ class SendStand:
         self.netns.ip(f"neigh add {_GATEWAY} lladdr {_NOBODY} dev eth0 nud permanent")
         self.netns.ip(f"route add default via {_GATEWAY}")
         self.cgroup = lab.cgroup(str(size))
-        self.sender = socket_in(self.netns, self.cgroup)
+        with _attached(loaded, self.netns, self.cgroup, ["sock_create"]):
+            self.sender = socket_in(self.netns, self.cgroup)  # behind the wall, as most are
         lab.closing(self.sender.close)
         _nft_tables(lab, self.netns, size)
         _ipset(lab, self.netns, size)
@@ -314,6 +315,7 @@ def _sends(stand: SendStand, count: int, rounds: int) -> Table:
 
 
 _PLACES = {
+    "sock_create": AttachType.CGROUP_INET_SOCK_CREATE,
     "sendmsg4": AttachType.CGROUP_UDP4_SENDMSG,
     "cg_egress": AttachType.CGROUP_INET_EGRESS,
     "cg_ingress": AttachType.CGROUP_INET_INGRESS,
