@@ -271,6 +271,19 @@ def test_a_reply_for_which_xdp_has_no_room_is_the_daemons(stand: Stand, mode: in
         assert stand.kitchen.table.counters()[Fall.FAILED] == before + 1
 
 
+@pytest.mark.parametrize("mode", [NATIVE, GENERIC], ids=["native", "generic"])
+def test_a_reply_for_which_xdp_has_no_room_tc_gives(stand: Stand, mode: int) -> None:
+    """As on every guest's link, where both stand: the daemon is not asked."""
+    peer = receiving(stand.inner, "eth0") if mode == NATIVE else ExitStack()
+    hooks = [
+        ("dnsfw_answer_xdp@eth1", AttachType.XDP, mode),
+        ("dnsfw_guest_in@eth1", AttachType.TCX_INGRESS, 0),
+        ("dnsfw_guest_out@eth1", AttachType.TCX_EGRESS, 0),
+    ]
+    with peer, stand.links(stand.host, hooks):
+        works(stand, stand.inner, HERE4, HERE6)
+
+
 def test_by_native_xdp_no_checksum_is_wrong(stand: Stand) -> None:
     """The receiving stack looks, for a bare frame says nothing of its checksum."""
     statistic = "UdpInCsumErrors"
