@@ -14,7 +14,10 @@ from dnsfw.datapath.standing import RECORD
 from dnsfw.server.hurry import hurry, relax
 
 T = TypeVar("T")
-pytestmark = pytest.mark.needs_root
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) != 0, reason="the tests have another"),
+]
 
 
 def nice(thread: int = 0) -> int:
