@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["answers_first", "calm_collector", "loop_name", "raise_file_limit", "run"]
+__all__ = ["answers_first", "calm_collector", "loop_name", "only_young", "raise_file_limit", "run"]
 
 _DESCRIPTORS = 16384  # every ask and every TCP client is one, and systemd starts with 1024
 # A full collection looks at every object while nobody is answered: 0.65 s with 60,000 grants.
@@ -19,6 +19,7 @@ _DESCRIPTORS = 16384  # every ask and every TCP client is one, and systemd start
 # mostly young. So the young are looked at, everything once 20 million objects have stayed. Few
 # at one time: of ten rounds at once (70,000 objects were seen) each answer waited for 34 ms.
 _COLLECT = (1_000, 1, 10_000)
+_YOUNG = (2_000, 1_000, 1_000)
 # After each system call the loop waits for the thread that computes meanwhile (a policy that is
 # read, a difference): 5 ms as Python starts, so that thirty calls held up answers for 150.
 _HAND_OVER = 0.0005  # seconds
@@ -61,7 +62,13 @@ def calm_collector() -> None:
     """Keep the garbage collector's pauses at a few milliseconds. For a process that serves."""
     gc.freeze()  # what a start made stays: nobody need look at it again, nor now
     gc.set_threshold(*_COLLECT)
-    gc.enable()
+
+
+def only_young() -> None:
+    """For a start, until `calm_collector`: nearly all that it makes stays, and to look at it
+    again and again takes a tenth of its time. What was made just now may be a circle.
+    """
+    gc.set_threshold(*_YOUNG)
 
 
 def answers_first() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ from dnsfw.server.hurry import relax
 from dnsfw.server.kernel import OpenKernel
 from dnsfw.server.loading import apart
 from dnsfw.server.log import Log
-from dnsfw.server.loop import answers_first, calm_collector, raise_file_limit, run
+from dnsfw.server.loop import answers_first, calm_collector, only_young, raise_file_limit, run
 from dnsfw.server.options import Options
 
 __all__ = ["serve"]
@@ -27,7 +26,7 @@ def serve(options: Options) -> None:
         check(TO_START)
     helper = None if options.dns_only else start_helper()  # before there is a second thread
     raise_file_limit()
-    gc.disable()  # all that a start makes stays; see `_ready`
+    only_young()
     answers_first()
     apart()
     log = Log()

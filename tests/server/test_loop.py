@@ -15,6 +15,7 @@ from dnsfw.server.loop import (
     answers_first,
     calm_collector,
     loop_name,
+    only_young,
     raise_file_limit,
     run,
 )
@@ -89,6 +90,19 @@ def test_full_collections_become_rare_and_leave_out_what_is_there_already() -> N
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def test_a_start_looks_at_nothing_but_what_it_made_just_now() -> None:
+    before = gc.get_threshold()
+    try:
+        only_young()
+
+        young, few, all_of_it = gc.get_threshold()
+        assert young * few >= 1_000_000, "objects until more than the young are looked at"
+        assert all_of_it >= 1_000
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_thread_that_computes_hands_over_before_an_answer_is_late() -> None:

@@ -35,7 +35,7 @@ def test_the_helper_is_there_before_any_thread_and_ends_with_us(
     monkeypatch.setattr(process, "start_helper", lambda: order.append("helper") or Helper())
     monkeypatch.setattr(process, "check", lambda wanted: None)
     monkeypatch.setattr(process, "Log", Log)
-    monkeypatch.setattr(process, "calm_collector", lambda: None)
+    monkeypatch.setattr(process, "only_young", lambda: None)
     monkeypatch.setattr(process, "answers_first", lambda: None)
     monkeypatch.setattr(process, "run", lambda coroutine: (coroutine.close(), order.append("run")))
 
