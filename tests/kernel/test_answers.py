@@ -36,12 +36,11 @@ from tests.support.kernel_answers import (
     answer_of,
     as_wire,
     name_of,
-    ones_sum,
     opt_record,
     question,
     with_check,
 )
-from tests.support.packets import IP4, IP6, UDP, Cut, DestOptions, Ether, Fragment
+from tests.support.packets import IP4, IP6, UDP, Cut, DestOptions, Ether, Fragment, ones_sum
 from tests.support.wall import ALLOW, DENY, MAIL, WEB, Wall, boottime
 
 NAME = "www.Example.com"
@@ -269,6 +268,19 @@ def test_a_broken_checksum_is_for_the_kernel_to_drop(kitchen: Kitchen, wire: Way
     kitchen.publish(addresses(), NAME)
 
     assert kitchen.ask(wire, question(NAME), v6=v6, sums="bad") is None
+    assert kitchen.falls() == {Fall.CHECKSUM: 1}
+
+
+def test_a_header_with_a_broken_checksum_is_for_the_kernel_to_drop(
+    kitchen: Kitchen, wire: Way
+) -> None:
+    """Nobody has looked at it before; RFC 1122, 3.2.1.2, says that it is told nothing."""
+    kitchen.publish(addresses(), NAME)
+    to, by = wire.to(False), wire.by(False)
+    frame = bytearray(as_wire(wire, IP4(to, with_check(UDP(53, question(NAME)), by, to), src=by)))
+    frame[14 * wire.link + 8] ^= 1  # hops, which no other sum holds
+
+    assert kitchen.run(wire, bytes(frame)) is None
     assert kitchen.falls() == {Fall.CHECKSUM: 1}
 
 

@@ -20,7 +20,7 @@ from dnsfw.model import HOST, Name, Nanos, RoleId, RolePlan
 from dnsfw.wire.codes import CD, RD
 from dnsfw.wire.name import from_text
 from dnsfw.wire.reply import Template
-from tests.support.packets import IP4, IP6, UDP, Ether, Part
+from tests.support.packets import IP4, IP6, UDP, Ether, Part, ones_sum
 from tests.support.wall import ALLOW, DENY, LATER, MAIL, WEB, Wall, boottime
 
 HERE4, HERE6 = "198.51.100.1", "2001:db8:5::1"  # where dnsfw listens, as guests see it
@@ -125,14 +125,6 @@ class Told:
         assert struct.unpack("!H", self.udp[4:6]) == (len(self.udp),)
         assert ones_sum(self.pseudo + self.udp) == 0xFFFF, "the checksum of UDP"
         return self
-
-
-def ones_sum(data: bytes) -> int:
-    """RFC 1071."""
-    total = int(sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2))))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def question(

@@ -32,6 +32,14 @@ class Part:
         return self.wire
 
 
+def ones_sum(data: bytes) -> int:
+    """RFC 1071."""
+    total = int(sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2))))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
 def Raw(number: int, wire: bytes = b"\0" * 16) -> Part:
     return Part(number, wire)
 
@@ -73,7 +81,8 @@ def IP4(dst: str, payload: Part, *, src: str = HOST4, ttl: int = 64, options: by
         (0x2000 if more else 0) | offset, ttl, payload.number, 0,
         ip_address(src).packed, ip_address(dst).packed,
     )  # fmt: skip
-    return Part(0x0800, wire + options + payload.wire)
+    check = 0xFFFF - ones_sum(wire + options)
+    return Part(0x0800, wire[:10] + check.to_bytes(2, "big") + wire[12:] + options + payload.wire)
 
 
 def IP6(dst: str, payload: Part, *, src: str = HOST6, hops: int = 64, version: int = 6,

@@ -173,6 +173,16 @@ static __always_inline bool answers_nobody(const struct query *q)
 	return first == 0xff || (!first && !q->src.b[1]);
 }
 
+/* Nobody has looked at it yet, and what is wrong there may be an address */
+static __always_inline bool has_whole_header(const struct desk *d, __u64 ip)
+{
+	const word64 *words = (const word64 *)(d->frame + within(ip, IP_MASK));
+	const word32 *dst = (const word32 *)(words + 2);
+
+	return fold_sum(add_words(add_words(*dst, words[0]), words[1])) ==
+	       0xffff;
+}
+
 /* From a wire: a frame of one sender, whole. `host` is whoever has no subject
  * there: a neighbour, or a stranger with any address (ATTACKS 104), which the
  * daemon tells apart. A sender whose own device or peer completes checksums
@@ -186,6 +196,8 @@ may_reply(struct desk *d, struct query *q)
 	if ((q->ip && ((d->frame[0] | d->frame[6]) & 1)) || answers_nobody(q) ||
 	    q->role == DNSFW_ROLE_HOST || !is_stranger(d, q))
 		return DNSFW_FALL_SOURCE;
+	if (q->family == 4 && !has_whole_header(d, q->ip))
+		return DNSFW_FALL_CHECKSUM;
 	if (!q->check)
 		return q->family == 4 ? DNSFW_ANSWERED : DNSFW_FALL_CHECKSUM;
 	at = within(q->dns - UDP_BYTES, HEAD_MASK);
