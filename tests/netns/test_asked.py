@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,17 @@ def lines(directory: Path) -> list[dict[str, Any]]:
     return found
 
 
+def written(file: Path) -> bool:
+    """Whether another process would find something of each kind there."""
+    tables = ("events", "learnt", "refused")
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        try:
+            rows = [database.execute(f"select 1 from {one} limit 1") for one in tables]
+            return all(row.fetchone() for row in rows)
+        except sqlite3.OperationalError:  # not made yet, or just being written
+            return False
+
+
 def test_row_137_names_and_connections_are_logged_with_who_wanted_them(world: World) -> None:
     daemon = world.guard(policy_of(RULES, log={"names": "all"}))
     directory = Path(daemon.environment["DNSFW_RUN_DIR"]) / "log"
@@ -65,8 +78,7 @@ def test_history_survives_kill_9_and_says_who_asked(world: World) -> None:
     assert world.addresses("www.example.com")
     assert not world.addresses("www.example.net")
     file = Path(daemon.environment["DNSFW_RUN_DIR"]) / "log" / "history.sqlite"
-    wait_for(lambda: file.with_name("history.sqlite-wal").stat().st_size)
-    time.sleep(1)
+    wait_for(lambda: file.exists() and written(file))
 
     daemon.kill()
     daemon.start()

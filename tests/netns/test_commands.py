@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, dnsfw_argv
-from tests.support.netlab import end
+from tests.support.netlab import end, wait_until
 from tests.support.world import World, policy_of
 
 pytestmark = [
@@ -33,10 +34,9 @@ def wait_for(ready: Callable[[], object]) -> None:
 
 @contextmanager
 def watching(world: World, daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
-    """`dnsfw watch --json`, listening before the test goes on."""
+    """`dnsfw watch --json`: it prints what is refused, from when it listens, which nobody tells."""
     process = world.host.start([*dnsfw_argv(), "watch", "--json"], env=daemon.environment)
     try:
-        time.sleep(1)  # nothing tells that it listens: it prints what is refused
         yield process
     finally:
         end(process)
@@ -46,9 +46,13 @@ def test_watch_tells_a_refusal_with_the_last_name_of_the_address(world: World) -
     daemon = world.guard(EXAMPLE)
     assert world.addresses("www.example.com")
     with watching(world, daemon) as process:
-        world.connect("203.0.113.11", 8080)
-        assert process.stdout is not None
-        row = json.loads(process.stdout.readline())
+        said = process.stdout
+        assert said is not None
+        wait_until(
+            lambda: world.connect("203.0.113.11", 8080) and select.select([said], [], [], 0.2)[0],
+            30,
+        )
+        row = json.loads(said.readline())
 
     assert row["kind"] == "denied"
     assert (row["address"], row["port"], row["protocol"]) == ("203.0.113.11", 8080, "tcp")

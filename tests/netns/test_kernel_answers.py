@@ -165,7 +165,7 @@ def test_row_48_answers_go_on_while_the_daemon_is_dead_and_over_its_restart(
     daemon = world.guard(EXAMPLE)
     hot(world)
     hot(world, "evil.example")
-    time.sleep(1.5)  # it is noted by which policy they were judged
+    daemon.noted()
     asker = world.start_python(
         "import socket, sys, time\n"
         "end, bad, n = time.monotonic() + 6, 0, 0\n"
@@ -195,7 +195,7 @@ def test_row_48_answers_go_on_while_the_daemon_is_dead_and_over_its_restart(
 def test_a_restart_under_another_policy_keeps_none(world: World) -> None:
     daemon = world.guard(EXAMPLE)
     hot(world)
-    time.sleep(1.5)
+    daemon.noted()
     daemon.kill()
     daemon.policy.write_text(policy_of([{"allow": "other.example"}]))
     daemon.start()

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -329,7 +328,7 @@ def test_row_48_a_container_is_answered_while_the_daemon_is_dead_and_when_it_is_
     knock(box, daemon)
     for _ in range(3):
         digs(box, "+nocookie", ALLOWED)
-    time.sleep(1.5)  # it is noted by which policy they were judged
+    daemon.noted()
     asker = box.start([sys.executable, "-u", "-c", ALL_THE_TIME])
     assert asker.stdout is not None and asker.stdout.readline() == "ready\n"
 

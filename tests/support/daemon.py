@@ -15,7 +15,7 @@ from typing import Any
 
 import dnsfw
 from dnsfw.cli.client import Client
-from tests.support.netlab import Cgroup, Guest, Lab, Netns, end
+from tests.support.netlab import Cgroup, Guest, Lab, Netns, end, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTEN = "127.0.53.53"
@@ -153,6 +153,13 @@ class Daemon:
         """Put a new policy in place and reload."""
         self.put(policy)
         return self.command("reload")
+
+    def noted(self) -> None:
+        """Wait until it is noted by which policy the kernel's answers were judged: once a second,
+        by a thread, when it has changed.
+        """
+        wait_until(Path(self.environment["DNSFW_RUN_DIR"], "answers").exists)
+        time.sleep(1.5)
 
     def signal(self, how: int) -> None:
         """Send a signal and wait for the end."""
