@@ -33,7 +33,7 @@ import json, socket, sys
 said = []
 for wire in json.loads(sys.argv[2]):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.settimeout(0.5)
+        s.settimeout(3)
         s.connect((sys.argv[1], 53))
         s.send(bytes.fromhex(wire))
         try:

@@ -13,6 +13,7 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -309,22 +310,34 @@ class Capture:
         self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(everything))
         self._socket.bind((interface, everything))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.settimeout(0.05)  # seconds: how soon `close` is heard
+        self._one = threading.Lock()  # who reads; frames stay in order
+        self._closed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
     def _loop(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(OSError):  # the link may go before we do
-                self.frames.append(self._socket.recv(65535))
+            select.select([self._socket], [], [], 0.05)  # seconds: how soon `close` is heard
+            self._take()
+
+    def _take(self) -> None:
+        """All that has passed by now, whether the thread had its turn or not."""
+        with self._one:
+            while not self._closed:
+                try:
+                    self.frames.append(self._socket.recv(65535, socket.MSG_DONTWAIT))
+                except OSError:  # nothing waits; or the link has gone, which is told once
+                    return
 
     def saw(self, *needles: bytes) -> bool:
         """Whether any one frame holds all of these byte strings."""
+        self._take()
         return any(all(needle in frame for needle in needles) for frame in list(self.frames))
 
     def to(self, address: str) -> list[bytes]:
         """The frames whose IP destination is this address."""
+        self._take()
         v6 = ":" in address
         packed = socket.inet_pton(socket.AF_INET6 if v6 else socket.AF_INET, address)
         start, kind = (38, b"\x86\xdd") if v6 else (30, b"\x08\x00")
@@ -336,7 +349,10 @@ class Capture:
     def close(self) -> None:
         self._stop.set()
         self._thread.join(_PATIENCE)
-        self._socket.close()
+        self._take()
+        with self._one:
+            self._closed = True
+            self._socket.close()
 
     def __enter__(self) -> Capture:
         return self
