@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,22 @@ def test_run_asks_every_question() -> None:
     assert done.returncode == 0, done.stderr
     asked = {path.stem for path in PROGRAMS} - {"where"}  # a profile, no contest
     assert {name for name in asked if name not in done.stdout} == set()
+
+
+def test_run_goes_on_in_an_environment_that_has_what_dnsfw_needs(tmp_path: Path) -> None:
+    """`sudo bench/run` has the distribution's Python, which has nothing of it."""
+    loader = SourceFileLoader("bench_run", str(BENCH / "run"))
+    spec = spec_from_loader("bench_run", loader)
+    assert spec is not None
+    run = module_from_spec(spec)
+    loader.exec_module(run)
+    made, gone = tmp_path / "made", tmp_path / "gone"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "python").touch()
+
+    assert run.fitting([gone, Path(sys.prefix), made]) == str(made / "bin" / "python")
+    with pytest.raises(SystemExit, match="contrib/test makes an environment"):
+        run.fitting([gone, Path(sys.prefix)])
 
 
 def test_readme_tells_how_to_run_each_program() -> None:
