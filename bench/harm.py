@@ -22,6 +22,7 @@ from tests.support.netlab import Cgroup, Guest, Lab, Netns, sh
 
 SECONDS = 1
 _OPEN, _NFT, _DNSFW = "no firewall", "nft set", "dnsfw"
+_CONTROL = "no firewall, another stand"  # what two stands differ by themselves
 _DEVICE = "guest0"
 _TABLE = f"""table inet bench {{
   set open {{ type ipv4_addr; flags timeout; size 100000; elements = {{ {FAR} timeout 1h }} }}
@@ -54,6 +55,7 @@ def main() -> None:
         lab = stack.enter_context(Lab("bench harm"))
         stands = {
             _OPEN: stand(lab, "open", lambda *_: 0),
+            _CONTROL: stand(lab, "control", lambda *_: 0),
             _NFT: stand(lab, "nft", _nft),
             _DNSFW: stand(lab, "dnsfw", _dnsfw),
         }
