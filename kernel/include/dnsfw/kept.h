@@ -52,8 +52,9 @@ static __always_inline union word read_word(const void *at, __u64 known)
 }
 
 /* Several may write a record, and read it, at once. What is read counts if no
- * writer was there before, in the meantime or since: the version says it. No barrier is to be had in every kernel; that an address depends on
- * what was read before keeps the order, too.
+ * writer was there before, in the meantime or since: the version says it. No
+ * barrier is to be had in every kernel; that an address depends on what was
+ * read before keeps the order, too.
  */
 static __always_inline bool
 is_kept(const struct kept *live, const struct plain *q, __u32 role,
