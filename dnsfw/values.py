@@ -57,6 +57,9 @@ def _made(frozen: bool, order: bool, cls: type) -> type:
     annotations: dict[str, Any] = body.get("__annotations__", {})
     names = tuple(annotations)
     defaults = {name: body.pop(name) for name in names if name in body}
+    for value in defaults.values():
+        if isinstance(value, Field) and not (value.init and value.repr and value.compare):
+            raise TypeError(f"{cls.__qualname__}: the library can do that, this cannot")
     for name in ("__dict__", "__weakref__"):
         body.pop(name, None)
     body |= {"__slots__": names, "__match_args__": names, "__qualname__": cls.__qualname__}

@@ -13,14 +13,33 @@
  * bind, to one device or from one client. Doors in other namespaces are bound by
  * the helper, and lead only who is there.
  */
-static __always_inline bool is_ours(const struct packet *p)
+static __always_inline bool
+is_door(const struct dnsfw_doors *doors, __u16 port)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < DNSFW_DOORS; i++)
+		if (doors->udp4[i] == port || doors->udp6[i] == port)
+			return true;
+	return doors->tcp4 == port || doors->tcp6 == port;
+}
+
+static __always_inline bool
+is_ours(const struct packet *p, const struct sender *s)
 {
 	const struct dnsfw_settings *set = settings();
+	const struct dnsfw_doors *doors;
+	__u64 netns = s->netns;
 
-	if (!set || p->netns != device_netns())
+	if (!set || netns != set->netns)
 		return false;
-	if (is_unspecified(&p->dst) && p->dport == set->dns_port)
-		return true;
+	if (is_unspecified(&p->dst)) {
+		if (p->dport == set->dns_port)
+			return true;
+		doors = map_get(dnsfw_doors, &netns);
+		return doors && is_door(doors, p->dport);
+	}
 	return may_be_ours(p, set) && dnsfw_listens(p, 1);
 }
 
@@ -53,7 +72,7 @@ judge_bind(struct bpf_sock_addr *ctx, struct packet *p)
 	fill_bind(ctx, p, &s);
 	if (s.own || !p->dport || by_other_netns(p, &s, DNSFW_HOOK_BIND))
 		return 1;
-	if ((p->proto == PROTO_UDP || p->proto == PROTO_TCP) && is_ours(p))
+	if ((p->proto == PROTO_UDP || p->proto == PROTO_TCP) && is_ours(p, &s))
 		return !refuse(p, &s, DNSFW_BIND, DNSFW_HOOK_BIND);
 	if (is_loopback(&p->dst))
 		return 1;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,4 +39,9 @@ def mapped(table: Map) -> Iterator[memoryview]:
     except (OSError, ValueError) as error:
         raise DatapathError(f"cannot map {table.name}: {error}") from error
     with memory, memoryview(memory) as whole, whole[:size] as view:
-        yield view
+        try:
+            yield view
+        except BaseException as error:
+            # What raised may hold parts of the view, as long as somebody may look into its frames.
+            traceback.clear_frames(error.__traceback__)
+            raise

@@ -4,6 +4,7 @@ tables are made from, so that they cannot disagree.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import field
 from ipaddress import IPv6Network
@@ -262,7 +263,7 @@ class RolePolicy:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # one field of it is no part of what it is
 class Policy:
     """Every role's rules, and the settings that belong to no role."""
 

@@ -54,8 +54,9 @@ def begin(pair: int, news: int, parent: int) -> None:
         os.chdir("/")
         hand_on({*HELPER, Cap.SETPCAP})  # that one to empty what programs of root's may have
         _follow(parent)
-        if os.access(_SHELL, os.X_OK):
-            os.execve(_SHELL, ["dnsfw-helper", "-c", _WAIT, "dnsfw-helper", *argv], environment)
+        with suppress(OSError):  # there is none, or none that we may run
+            # As `sh`: busybox is the program that it is called.
+            os.execve(_SHELL, ["sh", "-c", _WAIT, "dnsfw-helper", *argv], environment)
         os.execve(argv[0], argv, environment)
     finally:
         os._exit(1)

@@ -125,7 +125,13 @@ class Performer:
             if isinstance(effect, Ask):
                 self._ask(effect, client)
                 return
-        self._react(effects, client)
+        # What it opens is opened now: the next of its batch may be told from the front what this
+        # has put there, and nobody could take that back if the write failed.
+        together, self._together = self._together, False
+        try:
+            self._react(effects, client)
+        finally:
+            self._together = together
 
     def answer(self, ask: AskId, wire: bytes) -> None:
         try:
@@ -258,6 +264,8 @@ class Performer:
                 _send(client, wire)
             case OpenThenReply():
                 self._opening.add(effect)
+                if effect.replies:
+                    self.heard = effect.replies[-1].client  # the notes behind it are about him
                 if not self._together or effect.publish:
                     self._opening.commit()
             case Ask():

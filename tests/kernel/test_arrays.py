@@ -25,6 +25,19 @@ def test_what_is_written_to_the_memory_is_in_the_table() -> None:
         table.close()
 
 
+def test_what_goes_wrong_with_a_part_of_the_memory_in_hand_is_told_as_it_is() -> None:
+    def write(view: memoryview) -> None:
+        part = view[:4]
+        raise ValueError(len(part))
+
+    table = new_array("dnsfw_short", 64, 10)
+    try:
+        with pytest.raises(ValueError, match="4"), mapped(table) as view:
+            write(view)
+    finally:
+        table.close()
+
+
 def test_what_the_kernel_has_no_memory_for_is_an_error_with_a_remedy() -> None:
     with pytest.raises(DatapathError, match="shorter lists"):
         new_array("dnsfw_large", 1 << 30, 1 << 30)

@@ -91,7 +91,7 @@ def mortal() -> Iterator[tuple[World, Daemon]]:
         daemon = world.prepare(OLD)
         daemon.environment["DNSFW_CACHE_DIR"] = str(lab.scratch / "cache")
         code = (
-            f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.support.killed import arm;"
+            f"import sys; sys.path.append({str(ROOT)!r}); from tests.support.killed import arm;"
             f" arm({str(lab.scratch)!r}); from dnsfw.cli.main import main; main()"
         )
         daemon._argv = [sys.executable, "-P", "-c", code, *daemon._argv[len(dnsfw_argv()) :]]

@@ -267,6 +267,22 @@ def test_whatever_hears_what_was_heard_before_it_is_opened() -> None:
     assert ("reply", b"1") in world.done
 
 
+def test_what_a_query_opens_is_open_before_the_next_one_is_heard() -> None:
+    """The next may be told from the front what this one has put there."""
+    world = World()
+    world.answers["query"] = [opened(world, 1)]
+
+    def hear() -> None:
+        world.performer.query(b"query", world.client)
+        world.done.append("heard")
+
+    world.performer.together(hear)
+
+    assert world.done == [
+        ("journal", 1), ("write", 1), ("reply", b"1"), ("alarm", None), "heard",
+    ]  # fmt: skip
+
+
 def test_together_a_write_that_fails_is_servfail_for_each() -> None:
     world = World(refuse=GrantsFull(1))
     for number in (1, 2):
