@@ -54,7 +54,7 @@ def status(helper: Privileged, key: str) -> str:
 def waits(helper: Privileged) -> bool:
     """Whether it has become what waits, and says so."""
     said = Path(f"/proc/{helper.pid}/cmdline").read_bytes()
-    return said.startswith(b"dnsfw-helper\0") and named(helper) == "dnsfw-helper"
+    return said.startswith(b"sh\0-c\0") and named(helper) == "dnsfw-helper"
 
 
 def test_it_waits_as_a_shell_alone_and_with_no_more_than_it_will_need(helper: Privileged) -> None:
@@ -109,7 +109,7 @@ def test_it_ends_with_who_started_it_however_that_ends(asked: str) -> None:
             assert line
         there = Path(f"/proc/{int(line)}")
         if not asked:
-            wait_until(lambda: (there / "cmdline").read_bytes().startswith(b"dnsfw-helper\0"))
+            wait_until(lambda: (there / "cmdline").read_bytes().startswith(b"sh\0-c\0"))
         parent.kill()
 
     wait_until(lambda: not there.exists() or "State:\tZ" in (there / "status").read_text())
