@@ -158,6 +158,9 @@ class PrivateNet:
             mine.unlink()
             others: set[str] = set()
             for other in directory.glob("*.json"):
+                if not Path("/proc", other.stem).exists():  # it was killed, with its guard
+                    other.unlink()
+                    continue
                 with suppress(OSError, ValueError):
                     others |= set(json.loads(other.read_text()))
             for path in before.keys() - others:
