@@ -87,6 +87,22 @@ def forwarding(runs: Runs) -> str:
     return runs.world.host.run(["sysctl", "-n", *keys]).stdout
 
 
+def test_switches_go_back_although_a_killed_run_left_a_note(runs: Runs) -> None:
+    """Numbers of namespaces come again, and with them what was noted of one that is gone."""
+    before = forwarding(runs)
+    number = Path(runs.world.host.path).stat().st_ino
+    left = Path(f"/run/dnsfw-run/{number}/4194304.json")  # no process has this number
+    left.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    left.write_text(json.dumps({"/proc/sys/net/ipv4/conf/eth0/forwarding": "0"}))
+    try:
+        assert runs.sh("true", *PRIVATE).code == 0
+
+        assert forwarding(runs) == before
+        assert not left.exists()
+    finally:
+        left.unlink(missing_ok=True)
+
+
 def test_an_allowed_name_is_reached_through_nat_and_another_is_not(runs: Runs) -> None:
     before = forwarding(runs)
 
